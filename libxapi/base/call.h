@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * call.h -- what travels with a call from the socket to the driver and back: its memory, its task, its session, the daemon.
+ */
+#pragma once
+
+#include "libxapi/base/arena.h"
+
+struct xapid;
+struct task_handle;
+struct auth_session;
+struct db_snap;
+struct http_request;
+
+struct call {
+    struct arena *arena;
+    struct xapid *xapid;            /* the daemon; NULL in tests of drivers */
+    const struct auth_session *session; /* counted by the call; NULL for the daemon's own work */
+    struct task_handle *task;       /* NULL where there is none */
+    struct db_snap *snap;           /* the version of the database this call reads; call_refresh takes a newer one */
+    const char *originator;
+};

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * sr.h -- what a storage driver must be able to do.
+ *
+ * The caller holds the lock (an operation on SR or VDI), has checked allowed operations and the driver's features.  A driver
+ * does storage work and nothing else: it never touches the database and never logs errors it returns.  Every function must be
+ * safe to repeat after a crash: creating what exists with the same location and deleting what is gone are no errors.
+ *
+ * Order: attach, (vdi_*)*, detach.  detach is called once for each successful attach.
+ */
+#pragma once
+
+#include "libxapi/base/arena.h"
+#include "libxapi/value/type.h"
+
+struct call;
+
+enum sr_feature {
+    SR_F_CREATE = 1 << 0,
+    SR_F_SCAN = 1 << 1,
+    SR_F_PROBE = 1 << 2,
+    SR_F_UPDATE = 1 << 3,
+    SR_F_STATS = 1 << 4,
+    SR_F_VDI_CREATE = 1 << 5,
+    SR_F_VDI_DELETE = 1 << 6,
+    SR_F_VDI_ATTACH = 1 << 7,
+    SR_F_VDI_RESIZE = 1 << 8,
+    SR_F_VDI_RESIZE_ONLINE = 1 << 9,
+    SR_F_VDI_CLONE = 1 << 10,
+    SR_F_VDI_SNAPSHOT = 1 << 11,
+    SR_F_VDI_INTRODUCE = 1 << 12,
+    SR_F_THIN = 1 << 13,
+};
+
+struct sr_driver;
+
+/* An attached repository, owned by the caller. */
+struct sr_handle {
+    const struct sr_driver *driver;
+    const char *uuid;            /* of the SR */
+    struct strmap device_config; /* of this host's PBD */
+    void *state;                 /* driver->state_size bytes */
+};
+
+struct sr_stat_info {
+    int64_t physical_size, physical_utilisation, virtual_allocation; /* bytes */
+};
+
+/* A virtual disk as the driver sees it. */
+struct vdi_info {
+    const char *location;      /* unique in the SR; chosen by the caller at creation */
+    const char *uuid;          /* "" where the storage does not keep one */
+    int64_t virtual_size, physical_utilisation; /* bytes */
+    bool read_only;
+    const char *name_label, *name_description; /* as kept in the storage, "" if not */
+    const char *parent;        /* location of the image below, "" if none */
+    bool hidden;               /* an inner node of a chain: not a VDI for users */
+    struct strmap sm_config;
+};
+
+struct vdi_spec {
+    const char *location; /* chosen in advance, so that a retry after a crash finds what it made */
+    const char *name_label, *name_description;
+    int64_t virtual_size; /* bytes; the driver may round up */
+    struct strmap sm_config;
+};
+
+/* How the hypervisor reaches a disk. */
+struct vdi_path {
+    const char *path, *format; /* "qcow2", "raw" */
+};
+
+struct sr_driver {
+    const char *type;   /* SR.type: "ext", "file", "iso" */
+    const char *name_label, *description;
+    unsigned features;  /* enum sr_feature */
+    size_t state_size;  /* bytes of driver state, zeroed before attach */
+    const struct strpair *config_help; /* device_config keys with their help; ends with a NULL key */
+    bool iso;           /* content_type iso: images are read-only */
+
+    /* Makes the repository ready for first use (directories, marks). */
+    MUST_CHECK struct error *(*create)(struct call *call, struct sr_handle *sr, int64_t physical_size);
+    /* Removes the repository's own structure; fails with SR_NOT_EMPTY where VDIs remain. */
+    MUST_CHECK struct error *(*destroy)(struct call *call, struct sr_handle *sr);
+    MUST_CHECK struct error *(*attach)(struct call *call, struct sr_handle *sr);
+    void (*detach)(struct call *call, struct sr_handle *sr);
+    MUST_CHECK struct error *(*stat)(struct call *call, struct sr_handle *sr, struct sr_stat_info *out);
+    /* All images, hidden ones too. */
+    MUST_CHECK struct error *(*scan)(struct call *call, struct sr_handle *sr, size_t *n, struct vdi_info **out);
+
+    MUST_CHECK struct error *(*vdi_create)(struct call *call, struct sr_handle *sr, const struct vdi_spec *spec,
+                                           struct vdi_info *info);
+    MUST_CHECK struct error *(*vdi_delete)(struct call *call, struct sr_handle *sr, const char *location);
+    MUST_CHECK struct error *(*vdi_stat)(struct call *call, struct sr_handle *sr, const char *location,
+                                         struct vdi_info *info);
+    /* Grows to 'size' bytes; never shrinks. */
+    MUST_CHECK struct error *(*vdi_resize)(struct call *call, struct sr_handle *sr, const char *location,
+                                           int64_t size, struct vdi_info *info);
+    /*
+     * Freezes the present content of 'location' as a shared parent 'base' (hidden) and makes 'spec->location' a second child of
+     * it: both then hold the same data.  Serves snapshot and clone.  Both new locations are chosen in advance.  A repeat after a crash
+     * at any point completes it.
+     */
+    MUST_CHECK struct error *(*vdi_fork)(struct call *call, struct sr_handle *sr, const char *location,
+                                         const char *base, const struct vdi_spec *spec, struct vdi_info *info);
+    /* A full copy without shared parents. */
+    MUST_CHECK struct error *(*vdi_copy)(struct call *call, struct sr_handle *sr, const char *location,
+                                         const struct vdi_spec *spec, struct vdi_info *info,
+                                         bool (*progress)(void *ctx, double done), void *ctx);
+    /* Names and the like, kept in the storage so that a scan rebuilds records.  May be NULL. */
+    MUST_CHECK struct error *(*vdi_describe)(struct call *call, struct sr_handle *sr, const char *location,
+                                             const char *name_label, const char *name_description);
+    /* The path a guest or an import uses.  Several attaches of one disk are the caller's matter. */
+    MUST_CHECK struct error *(*vdi_attach)(struct call *call, struct sr_handle *sr, const char *location,
+                                           bool writable, struct vdi_path *out);
+    void (*vdi_detach)(struct call *call, struct sr_handle *sr, const char *location);
+};
+
+/* All drivers, in storage-repos/common/drivers.c; NULL at the end. */
+extern const struct sr_driver *const sr_drivers[];
+/* By SR.type, or NULL. */
+const struct sr_driver *sr_driver_by_type(const char *type);
+
+/*
+ * Raw content of a disk, for import and export, through qemu-nbd/qemu-img or directly; blocking, on worker threads.
+ * Opened on a vdi_path.
+ */
+struct vdi_io;
+MUST_CHECK struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool writable,
+                                     struct vdi_io **out);
+int64_t vdi_io_size(const struct vdi_io *io);
+MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf, size_t n);
+MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset, const void *buf, size_t n);
+/* Writes zeroes, deallocating where possible. */
+MUST_CHECK struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, int64_t n);
+/* Makes what was written durable. */
+MUST_CHECK struct error *vdi_io_flush(struct call *call, struct vdi_io *io);
+void vdi_io_close(struct vdi_io *io);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* certificate.h -- the host's TLS certificate: made on first start, ECDSA P-256, self-signed. */
+#pragma once
+
+#include "libxapi/base/arena.h"
+
+/*
+ * Makes 'path' (key, then certificate, PEM, mode 0600, written to a temporary file and renamed) unless it exists and reads
+ * well.  SAN: localhost, the host's names and all its addresses, 127.0.0.1 and ::1 among them.  Valid for ten years.
+ */
+MUST_CHECK struct error *certificate_ensure(struct arena *arena, const char *path, const char *common_name);
+
+struct certificate_info {
+    usec_t not_before, not_after;
+    const char *sha256, *sha1; /* upper-case hex pairs joined by ':' */
+    const char *pem;           /* the certificate only */
+};
+MUST_CHECK struct error *certificate_read(struct arena *arena, const char *path,
+                                          struct certificate_info *out);

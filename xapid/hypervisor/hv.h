@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * hv.h -- the hypervisor as operations see it: the client side of a small framed protocol
+ * (protocol.h).
+ *
+ * Behind the Unix socket stands a process of its own that outlives the daemon: the executor, which
+ * links libxenlight, or the simulator (xapid-sim), same protocol.  Every function may be called
+ * from any number of threads and blocks its (worker) thread until the answer or a deadline.  Each
+ * request carries an id chosen by the caller and the epoch of the coordinator: the executor refuses
+ * an older epoch for whatever changes something, remembers the outcome of each id (thousands of
+ * them), and answers a repeated id with that outcome instead of doing the work twice.  A connection
+ * lost in the middle of a call is found again and the call asked for again by its id, within its
+ * deadline.  After a restart of the daemon hv_outcome(id) tells what became of a request.
+ *
+ * Errors: those of the XenAPI where one says it (HOST_NOT_ENOUGH_FREE_MEMORY, DOMAIN_EXISTS,
+ * DEVICE_ALREADY_EXISTS, DEVICE_DETACH_REJECTED, VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT,
+ * VM_FAILED_SUSPEND_ACKNOWLEDGMENT), with the VM's uuid where the API wants a reference; everything
+ * else is INTERNAL_ERROR with the hypervisor's own text.  hv_failure_of tells the kinds a caller
+ * must treat differently.
+ */
+#pragma once
+
+#include "libxapi/base/arena.h"
+#include "libxapi/value/type.h"
+
+struct hv;
+
+/* Connects (lazily, again after a loss).  'socket_path' is the executor's; copied. */
+struct hv *hv_new(const char *socket_path);
+/* No call may be running.  Waits for a 'changed' callback that runs. */
+void hv_free(struct hv *hv);
+
+struct hv_request {
+    struct arena *arena;     /* for results and errors */
+    char id[UUID_TEXT_SIZE]; /* empty: a read, or something that may be done twice */
+    uint64_t epoch;
+    usec_t timeout; /* 0: 60 s */
+};
+
+enum hv_failure {
+    HV_FAILED,    /* it was refused or did not work: nothing is left of it */
+    HV_UNKNOWN,   /* no answer in time, or the executor forgot: it may have been done, or still be;
+                     never undo blindly */
+    HV_STALE,     /* the epoch is older than one the executor has seen */
+    HV_NO_DOMAIN, /* there is no such domain */
+};
+enum hv_failure hv_failure_of(const struct error *e);
+
+enum hv_disk_mode { HV_DISK_RO, HV_DISK_RW };
+
+/* A file has either one writer or any number of readers, on all hosts that share it, unless every
+ * user says 'shared'. */
+struct hv_disk {
+    const char *device; /* "xvda" */
+    const char *path;   /* file or block device; "" for an empty CD drive */
+    const char *format; /* "qcow2", "raw", "vhd" */
+    bool cdrom;
+    bool shared; /* several writers know what they do (VDI.sharable) */
+    enum hv_disk_mode mode;
+};
+
+struct hv_nic {
+    int device; /* 0... */
+    const char *mac, *bridge;
+    int64_t mtu;
+};
+
+/* What a domain is built from.  A NULL string reads as "". */
+struct hv_domain_config {
+    const char *uuid; /* of the VM: the domain's identity */
+    const char *name;
+    const char *type;                         /* "hvm", "pv", "pvh", "pv_in_pvh" */
+    int64_t memory_static_max, memory_target; /* bytes */
+    int vcpus_max, vcpus;
+    const char *kernel, *ramdisk, *cmdline; /* direct boot, or "" */
+    const char *boot_order;
+    const char *firmware; /* "bios", "uefi" */
+    struct strmap platform, xenstore_data;
+    size_t n_disks;
+    const struct hv_disk *disks;
+    size_t n_nics;
+    const struct hv_nic *nics;
+};
+
+enum hv_state {
+    HV_PAUSED,
+    HV_RUNNING,
+    HV_SHUTDOWN /* has ended by itself; 'reason' says how; waits to be destroyed */
+};
+enum hv_reason { HV_NONE, HV_POWEROFF, HV_REBOOT, HV_SUSPEND, HV_CRASH };
+
+struct hv_domain {
+    char uuid[UUID_TEXT_SIZE];
+    int domid;
+    enum hv_state state;
+    enum hv_reason reason;
+    int64_t memory; /* bytes in use */
+    int64_t memory_target;
+    int vcpus;
+    usec_t start_time;       /* wall clock */
+    usec_t cpu_time;         /* sum over vCPUs */
+    const char *console_rfb; /* path of a Unix socket that speaks RFB, "" if none */
+    const char *console_text;
+    struct strmap guest; /* guest agent: xenstore-like keys, see protocol.h */
+    size_t n_disks, n_nics;
+    const struct hv_disk *disks;
+    const struct hv_nic *nics;
+};
+
+struct hv_host_info {
+    const char *hypervisor;            /* "simulator", "xen" */
+    const char *version;               /* "4.17.5" */
+    int64_t memory_total, memory_free; /* bytes */
+    int cpu_count, socket_count, threads_per_core, nr_nodes;
+    const char *cpu_vendor, *cpu_model, *cpu_flags, *capabilities; /* words separated by blanks */
+    const char *features_pv, *features_hvm; /* 8-hex-digit words joined by '-' */
+    double cpu_mhz;
+    usec_t boot_time; /* wall clock */
+};
+
+MUST_CHECK struct error *hv_host(struct hv *hv, const struct hv_request *rq,
+                                 struct hv_host_info *out);
+/* Builds the domain paused.  *domid rises with every domain and is never used again. */
+MUST_CHECK struct error *hv_build(struct hv *hv, const struct hv_request *rq,
+                                  const struct hv_domain_config *config, int *domid);
+MUST_CHECK struct error *hv_unpause(struct hv *hv, const struct hv_request *rq, const char *uuid);
+MUST_CHECK struct error *hv_pause(struct hv *hv, const struct hv_request *rq, const char *uuid);
+/* Asks the guest: HV_POWEROFF, HV_REBOOT or HV_SUSPEND.  Returns once the guest acknowledged; the
+   domain ends later (hv_wait_death).  Fails with VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT (HV_SUSPEND:
+   VM_FAILED_SUSPEND_ACKNOWLEDGMENT) where the guest does not answer within three quarters of the
+   timeout; the request to it is then withdrawn. */
+MUST_CHECK struct error *hv_shutdown_request(struct hv *hv, const struct hv_request *rq,
+                                             const char *uuid, enum hv_reason what);
+/* Waits until the domain has ended by itself, or is gone (HV_NONE).  HV_UNKNOWN at the timeout. */
+MUST_CHECK struct error *hv_wait_death(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                       enum hv_reason *reason);
+/* Destroys the domain; one that is gone is not an error. */
+MUST_CHECK struct error *hv_destroy(struct hv *hv, const struct hv_request *rq, const char *uuid);
+/* Writes the memory image to 'path' and leaves the domain ended (HV_SUSPEND), to be destroyed.  A
+   new or regular file is replaced all at once; a block device or a mounted file is written in
+   place, its first block last.  On failure the domain runs on. */
+MUST_CHECK struct error *hv_save(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                 const char *path);
+/* Builds a domain, paused, from an image.  config's memory_target gives way to what the image
+ * holds. */
+MUST_CHECK struct error *hv_restore(struct hv *hv, const struct hv_request *rq,
+                                    const struct hv_domain_config *config, const char *path,
+                                    int *domid);
+MUST_CHECK struct error *hv_set_memory(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                       int64_t target);
+MUST_CHECK struct error *hv_set_vcpus(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                      int vcpus);
+MUST_CHECK struct error *hv_disk_plug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                      const struct hv_disk *disk);
+/* 'force': without the guest's consent (which a paused or hung guest cannot give:
+   DEVICE_DETACH_REJECTED).  One that is gone is not an error. */
+MUST_CHECK struct error *hv_disk_unplug(struct hv *hv, const struct hv_request *rq,
+                                        const char *uuid, const char *device, bool force);
+/* Changes the medium of a CD drive; path "" ejects. */
+MUST_CHECK struct error *hv_disk_change(struct hv *hv, const struct hv_request *rq,
+                                        const char *uuid, const struct hv_disk *disk);
+MUST_CHECK struct error *hv_nic_plug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                     const struct hv_nic *nic);
+MUST_CHECK struct error *hv_nic_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                       int device, bool force);
+/* All domains but the control domain. */
+MUST_CHECK struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n,
+                                 const struct hv_domain **out);
+/* One domain; *out is NULL if there is none. */
+MUST_CHECK struct error *hv_get(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                const struct hv_domain **out);
+/* What became of the request rq->id: *known is false if the executor has never seen the id, and
+   from then on it refuses it, so that a request still on its way is not done behind the caller's
+   back.  Else *outcome is its error or OK; one that is still being worked on is waited for, up to
+   the timeout. */
+MUST_CHECK struct error *hv_outcome(struct hv *hv, const struct hv_request *rq, bool *known,
+                                    struct error **outcome);
+
+/* Changes of domains (built, state, death, guest metrics, devices, gone), pushed by the executor:
+   'changed' is called on a thread of hv's own with the VM's uuid, or with "" when anything may have
+   changed: once at the beginning, when the connection was lost and found again, and when there were
+   too many to name.  It may make calls, but not hv_free.  To be called once. */
+void hv_watch(struct hv *hv, void (*changed)(void *ctx, const char *uuid), void *ctx);
+
+/* Drives the simulator in tests: sim/README.md lists the commands.  The executor refuses it. */
+MUST_CHECK struct error *hv_control(struct hv *hv, const struct hv_request *rq,
+                                    const struct strmap *command, struct strmap *answer);
+
+struct hv_simulator {
+    const char *program; /* path of xapid-sim */
+    const char *socket_path, *dir;
+    int64_t memory; /* bytes; 0: the simulator's default */
+    int cpus;       /* 0: the default */
+    int boot_ms;    /* 0: the default */
+};
+/* Starts the simulator as a process of its own (session, descriptors, parent: nothing of the
+   caller's) unless its socket answers already, and returns when it does.  'timeout' 0: 10 s. */
+MUST_CHECK struct error *hv_start_simulator(struct arena *arena, const struct hv_simulator *sim,
+                                            usec_t timeout);
