@@ -297,12 +297,15 @@ extern const uint32_t api_schema_hash; /* changes with every change of a stored 
 const struct class_desc *api_class_by_name(const char *name);
 /* The same without regard to case, as event subscriptions want it. */
 const struct class_desc *api_class_by_lower(const char *name);
-/* "VM.start" or "VM_start". */
+/* "VM.start" or "VM_start"; not "Async.VM.start". */
 const struct message_desc *api_message_by_name(const char *full_name);
 const struct field_desc *api_field_by_name(const struct class_desc *class, const char *name);
 const struct field_desc *api_field_by_hash(uint32_t hash);
 const struct class_desc *api_class_by_hash(uint32_t hash);
+/* FNV-1a of the class's name: how log entries name a class across versions. */
 uint32_t api_class_hash(const struct class_desc *class);
+/* FNV-1a, 32 bits: field_desc.hash is that of "VM.name_label". */
+uint32_t api_name_hash(const char *name);
 const struct error_desc *api_error_by_code(const char *code);
 
 /* Where a field's value lies in a row. */

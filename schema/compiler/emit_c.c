@@ -111,7 +111,7 @@ static void emit_types(struct schema *s, FILE *out)
         const struct type_node *t = s->types.v[i];
         const char *c = c_type(s, t);
 
-        fprintf(out, "    [%zu] = {.kind = TYPE_%s, .text = \"%s\", .class_id = -1", i, type_kinds[t->kind],
+        fprintf(out, "    [%zu] = {.kind = TYPE_%s, .text = \"%s\"", i, type_kinds[t->kind],
                 api_type_text(s, t));
         if (t->kind != K_VOID)
             fprintf(out, ", .size = sizeof(%s)", c);
@@ -121,9 +121,11 @@ static void emit_types(struct schema *s, FILE *out)
             fprintf(out, ", .enum_desc = &enum_%s", t->name);
         if (t->kind == K_REF || t->kind == K_RECORD) {
             fprintf(out, ", .class_name = \"%s\"", t->name);
-            if (schema_class(s, t->name))
-                fprintf(out, ", .class_id = CLASS_%s", c_lower(s, t->name));
         }
+        if ((t->kind == K_REF || t->kind == K_RECORD) && schema_class(s, t->name))
+            fprintf(out, ", .class_id = CLASS_%s", c_lower(s, t->name));
+        else
+            fprintf(out, ", .class_id = -1");
         if (t->kind == K_MAP) {
             const char *entry = arena_printf(&s->arena, "struct { %sk; %sv; }", c_type(s, t->key), c_type(s, t->elem));
 
@@ -527,7 +529,7 @@ static void emit_small_tables(struct schema *s, FILE *out)
 
 void emit_tables(struct schema *s, FILE *out)
 {
-    fprintf(out, "%s#include <stddef.h>\n\n#include \"api.h\"\n", generated);
+    fprintf(out, "%s#include <stddef.h>\n\n#include \"api_types.h\"\n", generated);
     for (size_t i = 0; i < s->enums.n; i++) {
         const struct enum_decl *e = &s->enums.v[i];
 

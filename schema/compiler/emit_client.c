@@ -25,7 +25,7 @@ static void prototype(struct schema *s, FILE *out, const struct class *c, const 
 
 void emit_client_header(struct schema *s, FILE *out)
 {
-    fprintf(out, "%s/*\n * One function for each message of the XenAPI.  Each sends the call in 'session', waits for the answer and\n * returns the server's error, or a transport error, or NULL.  Results live in the session until xapi_results_free.\n */\n#pragma once\n\n#include \"api.h\"\n#include \"xapi/session.h\"\n",
+    fprintf(out, "%s/*\n * One function for each message of the XenAPI.  Each sends the call in 'session', waits for the answer and\n * returns the server's error, or a transport error, or NULL.  Results live in the session until xapi_results_free.\n */\n#pragma once\n\n#include \"api_types.h\"\n#include \"xapi/session.h\"\n",
             generated);
     for (size_t i = 0; i < s->classes.n; i++) {
         const struct class *c = &s->classes.v[i];

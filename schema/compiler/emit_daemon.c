@@ -46,7 +46,7 @@ static void operation_prototype(struct schema *s, FILE *out, const struct class 
 
 void emit_daemon_header(struct schema *s, FILE *out)
 {
-    fprintf(out, "%s#pragma once\n\n#include \"api.h\"\n#include \"libxapi/base/call.h\"\n\nstruct op;\n", generated);
+    fprintf(out, "%s#pragma once\n\n#include \"api_types.h\"\n#include \"libxapi/base/call.h\"\n\nstruct op;\n", generated);
     for (size_t i = 0; i < s->errors.n; i++) {
         fprintf(out, "\n/* %s */\nMUST_CHECK ", s->errors.v[i].doc);
         error_prototype(s, out, &s->errors.v[i]);

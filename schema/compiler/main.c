@@ -12,7 +12,7 @@ static const struct output {
     const char *file;
     void (*emit)(struct schema *, FILE *);
 } outputs[] = {
-    {"api.h", emit_header},           {"api_tables.c", emit_tables},
+    {"api_types.h", emit_header},           {"api_tables.c", emit_tables},
     {"api_daemon.h", emit_daemon_header}, {"api_daemon.c", emit_daemon},
     {"api_client.h", emit_client_header}, {"api_client.c", emit_client},
 };

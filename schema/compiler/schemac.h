@@ -214,7 +214,7 @@ bool message_is_implemented(const struct message *m);
 /* A string as a C or JSON literal, with quotes. */
 void emit_quoted(FILE *out, const char *s);
 
-void emit_header(struct schema *schema, FILE *out);   /* api.h */
+void emit_header(struct schema *schema, FILE *out);   /* api_types.h */
 void emit_tables(struct schema *schema, FILE *out);   /* api_tables.c */
 void emit_daemon_header(struct schema *schema, FILE *out); /* api_daemon.h */
 void emit_daemon(struct schema *schema, FILE *out);   /* api_daemon.c: errors, dispatch, intents */

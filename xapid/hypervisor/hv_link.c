@@ -20,6 +20,7 @@
 #define BACKOFF_SHORTEST (10 * USEC_PER_MSEC)
 #define BACKOFF_LONGEST (500 * USEC_PER_MSEC)
 #define CALLS_MAX 4096
+#define QUEUE_MAX ((size_t)64 * 1024 * 1024) /* of a process that reads nothing: requests given up stay in the queue */
 #define WATCH_SERIAL 0
 #define READ_SIZE ((size_t)64 * 1024)
 
@@ -105,6 +106,10 @@ static void queue_call(struct hv_link *link, struct waiting *w)
     usec_t left = w->deadline - clock_mono();
     json_t *args;
 
+    if (link->out.len > QUEUE_MAX) {
+        finish(w, NULL, "the hypervisor's process takes no more requests", *w->instance != '\0');
+        return;
+    }
     w->asking = *w->rq->id && *w->instance && strcmp(w->instance, link->instance) != 0;
     if (w->asking) {
         args = json_object();

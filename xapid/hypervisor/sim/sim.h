@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * sim.h -- the simulated hypervisor: one process, one thread, all state in memory.
+ *
+ * Its files: loop (descriptors, timers), server (connections), requests (ids, outcomes, dispatch), domain (what a hypervisor does),
+ * guest (what runs inside), devices (disks and NICs), image (suspend images), console, rfb and picture (screens), control (tests).
+ * Private to this folder.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "libxapi/base/arena.h"
+#include "libxapi/base/buf.h"
+#include "xapid/hypervisor/protocol.h"
+#include "xapid/hypervisor/sim/loop.h"
+
+#define SIM_DOMAINS_MAX PROTOCOL_DOMAINS_MAX
+#define SIM_VCPUS_MAX 128
+#define SIM_GUEST_KEYS_MAX 512
+#define SIM_REQUESTS_MAX 8192
+
+struct sim_options {
+    const char *socket_path, *dir;
+    int64_t memory;
+    int cpus;
+    usec_t boot_time; /* from unpause to a guest agent that talks */
+};
+
+/* A string pair list that grows: guest keys. */
+struct keys {
+    size_t n;
+    struct strpair v[SIM_GUEST_KEYS_MAX]; /* owned strings */
+};
+
+/* hv_disk with strings of its own, and the medium held open.  path "" and fd -1: an empty CD drive. */
+struct sim_disk {
+    struct hv_disk d;
+    int fd;
+};
+
+struct sim_nic {
+    struct hv_nic d;
+};
+
+/* What the guest does next of its own accord. */
+enum guest_plan { GUEST_IDLE, GUEST_BOOTS, GUEST_ENDS };
+
+struct console;
+
+struct domain {
+    struct domain *next;
+    struct sim *sim;
+    char uuid[UUID_TEXT_SIZE];
+    int domid;
+    enum hv_state state;
+    enum hv_reason reason;
+    struct arena arena;             /* of config */
+    struct hv_domain_config config; /* without disks and nics: those change */
+    int64_t memory, memory_target;
+    int vcpus;
+    usec_t start_time;    /* wall clock */
+    usec_t running_since; /* loop time, while running */
+    usec_t cpu_time;      /* up to running_since */
+    struct keys guest;
+    struct sim_disk disks[PROTOCOL_DISKS_MAX];
+    struct sim_nic nics[PROTOCOL_NICS_MAX];
+    size_t n_disks, n_nics;
+    bool booted;       /* the guest agent has spoken */
+    bool unresponsive; /* the guest answers nothing more */
+    enum hv_reason asked; /* control/shutdown: what the toolstack wants of the guest */
+    enum guest_plan plan;
+    enum hv_reason plan_reason;
+    usec_t plan_left; /* while paused */
+    struct timer plan_timer;
+    struct console *console;
+};
+
+struct connection;
+struct outcome;
+struct request;
+struct call_fault;
+
+struct sim {
+    struct sim_options options;
+    struct loop *loop;
+    char instance[UUID_TEXT_SIZE];
+    usec_t start_wall;
+    uint64_t epoch; /* the highest seen */
+    int last_domid;
+    size_t n_domains;
+    struct domain *domains;
+    int64_t memory_used;
+    usec_t boot_time, end_time; /* how long guests take; tests change them */
+
+    struct source listener;
+    struct connection *connections;
+    size_t n_connections;
+
+    struct request *requests;
+    size_t n_requests;
+    struct outcomes *outcomes;
+    struct call_fault *faults; /* by call */
+
+    size_t n_console_clients;
+};
+
+/*
+ * sim.c
+ */
+/* NULL with a line in the log if the socket cannot be made. */
+struct sim *sim_new(const struct sim_options *options);
+void sim_free(struct sim *sim);
+
+/*
+ * server.c
+ */
+struct connection *connection_of_serial(struct sim *sim, uint64_t connection_serial);
+bool server_start(struct sim *sim);
+void server_stop(struct sim *sim);
+/* Sends an answer to a connection, or drops it when the connection is gone.  Takes neither reference. */
+void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, const struct error *e, json_t *result);
+/* Tells every watching connection. */
+void server_push(struct sim *sim, const char *uuid);
+void server_watch(struct sim *sim, uint64_t connection);
+/* Closes one connection, or all but one, as a broken network would. */
+void server_drop(struct sim *sim, uint64_t connection);
+void server_drop_others(struct sim *sim, uint64_t connection);
+
+/*
+ * requests.c
+ */
+enum wait_kind { WAIT_NOTHING, WAIT_DELAY, WAIT_ACK, WAIT_DEATH, WAIT_OUTCOME };
+
+struct handler {
+    const char *call;
+    bool changes; /* refused with a stale epoch */
+    /* Either fills *result (may stay NULL: {}) or sets rq->wait, and is finished later by request_finish. */
+    struct error *(*run)(struct request *rq, json_t **result);
+};
+
+struct request {
+    struct request *prev, *next;
+    struct sim *sim;
+    const struct handler *handler;
+    struct call_fault *fault;
+    struct arena arena;
+    uint64_t connection, serial; /* to whom the answer goes; 0: to nobody any more */
+    usec_t deadline;
+    struct reader args;
+    json_t *args_json;
+    struct outcome *outcome; /* NULL without an id */
+    enum wait_kind wait;
+    struct domain *domain;        /* of WAIT_ACK and WAIT_DEATH */
+    struct outcome *waited;       /* of WAIT_OUTCOME */
+    struct timer timer;
+};
+
+void requests_start(struct sim *sim);
+void requests_stop(struct sim *sim);
+/* A message arrived; false if the connection must end. */
+bool request_arrived(struct sim *sim, uint64_t connection, const json_t *message);
+/* The connection is gone: reads are dropped, what has an id goes on. */
+void requests_orphan(struct sim *sim, uint64_t connection);
+/* Ends a request: remembers the outcome, answers, frees.  'result' is taken. */
+void request_finish(struct request *rq, struct error *e, json_t *result);
+/* Ends all that wait so for the domain.  Each gets an error (copied) or a result (a reference of its own); both may be NULL. */
+void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d, const struct error *e,
+                   json_t *result);
+/* Tells how a fault is set: NULL if there is no such call. */
+struct call_fault {
+    char *fail_code, *fail_text; /* the next one fails */
+    usec_t delay;
+    bool lose_request, lose_answer; /* the next one */
+};
+struct call_fault *call_fault_of(struct sim *sim, const char *call);
+
+/*
+ * domain.c
+ */
+struct domain *domain_find(struct sim *sim, const char *uuid);
+/* The domain that the request's "uuid" names. */
+MUST_CHECK struct error *domain_of(struct request *rq, struct domain **out);
+/* The same, and it has not ended. */
+MUST_CHECK struct error *domain_alive(struct request *rq, struct domain **out);
+/* Makes a paused domain, all or nothing. */
+MUST_CHECK struct error *domain_build(struct request *rq, const struct hv_domain_config *config, struct domain **out);
+/* It stops where it is, for that reason. */
+void domain_end(struct domain *d, enum hv_reason reason);
+void domain_destroy(struct domain *d);
+usec_t domain_cpu_time(const struct domain *d);
+/* Something about it has changed: listeners and screens are told. */
+void domain_changed(struct domain *d);
+json_t *domain_json(const struct domain *d);
+void domain_set_running(struct domain *d, bool running);
+/* Asks for host memory beyond what is used; HOST_NOT_ENOUGH_FREE_MEMORY. */
+MUST_CHECK struct error *memory_reserve(struct request *rq, int64_t more);
+/* What the domain counts for. */
+int64_t domain_memory(const struct domain *d);
+
+/*
+ * devices.c
+ */
+MUST_CHECK struct error *disk_add(struct request *rq, struct domain *d, const struct hv_disk *disk);
+MUST_CHECK struct error *nic_add(struct request *rq, struct domain *d, const struct hv_nic *nic);
+void devices_release(struct domain *d);
+struct sim_disk *disk_find(struct domain *d, const char *device);
+struct error *run_disk_plug(struct request *rq, json_t **result);
+struct error *run_disk_unplug(struct request *rq, json_t **result);
+struct error *run_disk_change(struct request *rq, json_t **result);
+struct error *run_nic_plug(struct request *rq, json_t **result);
+struct error *run_nic_unplug(struct request *rq, json_t **result);
+
+/*
+ * guest.c
+ */
+/* The domain runs (again) or not: what the guest was at goes on or waits. */
+void guest_resume(struct domain *d);
+void guest_freeze(struct domain *d);
+/* Starts to boot, at the next resume. */
+void guest_will_boot(struct domain *d);
+/* Ends by itself after a short time. */
+void guest_will_end(struct domain *d, enum hv_reason reason);
+/* The toolstack asks; the guest acknowledges by ending the requests that wait for it, now or when it has booted. */
+void guest_ask(struct domain *d, enum hv_reason what);
+bool guest_answers(const struct domain *d);
+/* NICs or memory have changed: writes the keys anew, where there is an agent. */
+void guest_refresh(struct domain *d);
+void keys_set(struct keys *keys, const char *key, const char *value);
+const char *keys_get(const struct keys *keys, const char *key);
+void keys_release(struct keys *keys);
+
+/*
+ * image.c
+ */
+MUST_CHECK struct error *image_save(struct request *rq, const struct domain *d, const char *path);
+struct image {
+    struct strmap guest;
+    bool booted;
+    int64_t memory;
+    usec_t cpu_time;
+    char uuid[UUID_TEXT_SIZE];
+};
+MUST_CHECK struct error *image_load(struct request *rq, const char *path, struct image *out);
+
+/*
+ * host.c, control.c
+ */
+void host_info(const struct sim *sim, struct hv_host_info *out);
+struct error *run_control(struct request *rq, json_t **result);
+
+/*
+ * console.c
+ */
+/* Opens both sockets below the directory; false with errno. */
+bool console_open(struct domain *d);
+void console_close(struct domain *d);
+void console_changed(struct domain *d);
+const char *console_rfb_path(const struct domain *d);
+const char *console_text_path(const struct domain *d);
