@@ -147,6 +147,7 @@ struct field_desc {
     uint16_t offset;     /* in the class's struct; unused for FIELD_DERIVED and FIELD_COMPUTED */
     int relation;        /* FIELD_DERIVED: id of the field on the other side that is stored; else -1 */
     int inverse;         /* of a stored field: id of the derived field on the other side, else -1 */
+    int16_t index_slot;  /* of FIELD_INDEXED: which index; else -1 */
     uint32_t hash;       /* of "VM.name_label": how log entries name the field across versions */
     enum role_id read_role, write_role;
     const struct map_key_role *map_key_roles; /* ends with a NULL pattern; may be NULL */

@@ -163,6 +163,7 @@ struct error *mark_open(struct arena *arena, int dir, const char *dir_name, stru
     if (bad)
         log_warning("%s/%s: %u of %u slots are damaged, the others are used", dir_name, MARK_FILE, bad,
                     N_SLOTS);
+    mark->bad = bad;
     mark->id = position.id;
     mark->position_sequence = position.sequence;
     mark->position = (struct mark_position){position.v[0], position.v[1]};

@@ -29,6 +29,7 @@ struct mark_metas {
 struct mark {
     int fd; /* -1: closed */
     uint64_t id;
+    unsigned bad; /* slots found damaged; the other one of the pair is used */
     uint64_t position_sequence, metas_sequence;
     struct mark_position position;
     struct mark_metas metas;

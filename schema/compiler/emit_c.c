@@ -70,8 +70,24 @@ static void emit_args(struct schema *s, FILE *out, const struct class *c, const 
     fprintf(out, "};\n");
 }
 
+static bool refers(const struct type_node *t)
+{
+    return t->kind == K_REF || (t->key && refers(t->key)) || (t->elem && t->kind != K_OPTION && refers(t->elem));
+}
+
+/* An index each for uuid, name_label and every stored reference, set or map of references. */
+static bool is_indexed(const struct class *c, const struct field *f)
+{
+    bool in_database = (c->stored && !c->is_volatile) || c->kept;
+
+    return in_database && !field_is_derived(f) && !f->computed && !f->pseudo &&
+           (strcmp(f->name, "uuid") == 0 || strcmp(f->name, "name_label") == 0 || refers(f->type));
+}
+
 static void emit_ids(struct schema *s, FILE *out)
 {
+    int slots = 0;
+
     fprintf(out, "\n/* Classes, fields and messages by number: indexes into the tables. */\nenum api_class {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         fprintf(out, "    CLASS_%s,\n", s->classes.v[i].lower);
@@ -84,6 +100,10 @@ static void emit_ids(struct schema *s, FILE *out)
         for (size_t j = 0; j < s->classes.v[i].messages.n; j++)
             fprintf(out, "    MSG_%s_%s,\n", s->classes.v[i].lower, c_lower(s, s->classes.v[i].messages.v[j].name));
     fprintf(out, "    MSG_COUNT,\n};\n");
+    for (size_t i = 0; i < s->classes.n; i++)
+        for (size_t j = 0; j < s->classes.v[i].fields.n; j++)
+            slots += is_indexed(&s->classes.v[i], &s->classes.v[i].fields.v[j]);
+    fprintf(out, "\n/* How many fields have an index. */\n#define API_INDEX_SLOTS %d\n", slots);
 }
 
 void emit_header(struct schema *s, FILE *out)
@@ -243,12 +263,7 @@ static const char *db_name(struct schema *s, const struct class *c, const char *
     return name;
 }
 
-static bool refers(const struct type_node *t)
-{
-    return t->kind == K_REF || (t->key && refers(t->key)) || (t->elem && t->kind != K_OPTION && refers(t->elem));
-}
-
-static void emit_field(struct schema *s, FILE *out, const struct class *c, const struct field *f, size_t index)
+static void emit_field(struct schema *s, FILE *out, const struct class *c, const struct field *f, size_t index, int *slots)
 {
     const char *name = arena_printf(&s->arena, "%s_%s", c->lower, c_lower(s, f->name));
     bool stored = !field_is_derived(f) && !f->computed;
@@ -259,12 +274,12 @@ static void emit_field(struct schema *s, FILE *out, const struct class *c, const
             f->computed ? " | FIELD_COMPUTED" : "", f->untracked ? " | FIELD_UNTRACKED" : "",
             f->def.kind != LIT_NONE ? " | FIELD_HAS_DEFAULT" : "", f->internal ? " | FIELD_INTERNAL" : "",
             f->pseudo ? " | FIELD_PSEUDO" : "", f->deprecated ? " | FIELD_DEPRECATED" : "");
-    if (stored && !f->pseudo && (strcmp(f->name, "uuid") == 0 || strcmp(f->name, "name_label") == 0 || refers(f->type)))
+    if (is_indexed(c, f))
         fprintf(out, " | FIELD_INDEXED");
     if (stored)
         fprintf(out, ",\n     .offset = offsetof(struct %s, %s)", c->lower, c_member(s, f->name));
-    fprintf(out, ",\n     .relation = %d, .inverse = %d, .hash = 0x%08xu, .read_role = ROLE_%s, .write_role = ROLE_%s", f->relation,
-            f->inverse, field_hash(c, f), c_upper(s, f->read_role ? f->read_role : "read-only"), role_constant(s, f->write_role));
+    fprintf(out, ",\n     .relation = %d, .inverse = %d, .index_slot = %d, .hash = 0x%08xu, .read_role = ROLE_%s, .write_role = ROLE_%s", f->relation,
+            f->inverse, is_indexed(c, f) ? (*slots)++ : -1, field_hash(c, f), c_upper(s, f->read_role ? f->read_role : "read-only"), role_constant(s, f->write_role));
     if (f->keys.n)
         fprintf(out, ", .map_key_roles = keys_%s", name);
     if (f->def.kind != LIT_NONE)
@@ -276,6 +291,8 @@ static void emit_field(struct schema *s, FILE *out, const struct class *c, const
 
 static void emit_fields(struct schema *s, FILE *out)
 {
+    int slots = 0;
+
     for (size_t i = 0; i < s->classes.n; i++) {
         const struct class *c = &s->classes.v[i];
 
@@ -291,8 +308,8 @@ static void emit_fields(struct schema *s, FILE *out)
     fprintf(out, "\nconst struct field_desc api_fields[] = {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].fields.n; j++)
-            emit_field(s, out, &s->classes.v[i], &s->classes.v[i].fields.v[j], j);
-    fprintf(out, "};\nconst size_t api_n_fields = %d;\n", s->n_fields);
+            emit_field(s, out, &s->classes.v[i], &s->classes.v[i].fields.v[j], j, &slots);
+    fprintf(out, "};\nconst size_t api_n_fields = %d;\n_Static_assert(API_INDEX_SLOTS == %d, \"index slots\");\n", s->n_fields, slots);
 }
 
 /* The struct the parameters are decoded into, also for messages without a named one. */

@@ -10,7 +10,7 @@ static const char *arg_name(struct schema *s, const char *name)
 {
     const char *lower = c_lower(s, name);
 
-    return strcmp(lower, "session") == 0 || strcmp(lower, "result") == 0 ? arena_printf(&s->arena, "%s_", lower) : lower;
+    return strcmp(lower, "session") == 0 || strcmp(lower, "result") == 0 || strcmp(lower, "args") == 0 ? arena_printf(&s->arena, "%s_", lower) : lower;
 }
 
 static void prototype(struct schema *s, FILE *out, const struct class *c, const struct message *m)

@@ -5,10 +5,12 @@
 #include "libxapi/base/arena.h"
 
 /*
- * Makes 'path' (key, then certificate, PEM, mode 0600, written to a temporary file and renamed) unless it exists and reads
- * well.  SAN: localhost, the host's names and all its addresses, 127.0.0.1 and ::1 among them.  Valid for ten years.
+ * Makes 'path' (key, then certificate, PEM, mode 0600, written to a temporary file and renamed)
+ * unless it exists and reads well.  SAN: localhost, the host's names and all its addresses,
+ * 127.0.0.1 and ::1 among them.  Valid for ten years.
  */
-MUST_CHECK struct error *certificate_ensure(struct arena *arena, const char *path, const char *common_name);
+MUST_CHECK struct error *certificate_ensure(struct arena *arena, const char *path,
+                                            const char *common_name);
 
 struct certificate_info {
     usec_t not_before, not_after;

@@ -2,8 +2,9 @@
 /*
  * head.c -- scanning and parsing of request heads.
  *
- * http_parser does the parsing.  Debian builds it without its strict checks (a space before the colon, a tab in the target
- * and bare LF would pass), so every one of those is made here, on the bytes before and on the names after.
+ * http_parser does the parsing.  Debian builds it without its strict checks (a space before the
+ * colon, a tab in the target and bare LF would pass), so every one of those is made here, on the
+ * bytes before and on the names after.
  */
 #include "xapid/http/head.h"
 
@@ -93,7 +94,8 @@ static bool header_add(struct parse *parse)
     return true;
 }
 
-/* Ends the texts of the newest header, in place: after the name there is a colon, after the value a CR. */
+/* Checks the newest header and ends its value, in place: a CR or a space follows it, and the parser
+ * has left it. */
 static bool header_end(struct parse *parse)
 {
     struct http_pair *header;
@@ -117,6 +119,8 @@ static bool header_end(struct parse *parse)
     while (parse->value_size &&
            (value[parse->value_size - 1] == ' ' || value[parse->value_size - 1] == '\t'))
         parse->value_size--;
+    if (parse->value_size)
+        value[parse->value_size] = '\0';
     return true;
 }
 
@@ -126,12 +130,7 @@ static int on_name(http_parser *parser, const char *at, size_t size)
     bool fresh = !parse->n_headers || parse->headers[parse->n_headers - 1].value;
 
     if (fresh) {
-        if (!header_end(parse))
-            return 1;
-        /* The value that precedes is ended only now: the parser has left it. */
-        if (parse->n_headers)
-            ((char *)parse->headers[parse->n_headers - 1].value)[parse->value_size] = '\0';
-        if (!header_add(parse))
+        if (!header_end(parse) || !header_add(parse))
             return 1;
         parse->headers[parse->n_headers - 1].name = at;
     }
@@ -145,8 +144,9 @@ static int on_value(http_parser *parser, const char *at, size_t size)
 
     if (!parse->n_headers)
         return 1;
+    /* For an empty value the parser points at the next line, where nothing may be written. */
     if (!parse->headers[parse->n_headers - 1].value)
-        parse->headers[parse->n_headers - 1].value = at;
+        parse->headers[parse->n_headers - 1].value = size ? at : "";
     parse->value_size += size;
     return 0;
 }
@@ -311,8 +311,7 @@ static bool parse_query(struct arena *arena, const char *text, size_t size, stru
 
         if (stop > text) {
             pair->name = http_decode(arena, text, (size_t)((eq ? eq : stop) - text), true);
-            pair->value =
-                eq ? http_decode(arena, eq + 1, (size_t)(stop - eq - 1), true) : "";
+            pair->value = eq ? http_decode(arena, eq + 1, (size_t)(stop - eq - 1), true) : "";
             if (!pair->name || !pair->value)
                 return false;
             head->n_query++;
@@ -322,7 +321,8 @@ static bool parse_query(struct arena *arena, const char *text, size_t size, stru
     return true;
 }
 
-/* Splits the target into path and query; the form with scheme and authority is one that a proxy would send. */
+/* Splits the target into path and query; the form with scheme and authority is one that a proxy
+ * would send. */
 static bool parse_target(struct arena *arena, struct http_head *head)
 {
     const char *text = head->target, *query, *end;
@@ -372,8 +372,6 @@ int http_head_parse(struct arena *arena, const char *data, size_t size, struct h
         return parse_failed(&parser, &parse, line);
     if (parser.http_major != 1)
         return parser.http_major == 0 ? 400 : 505;
-    if (parse.n_headers)
-        ((char *)parse.headers[parse.n_headers - 1].value)[parse.value_size] = '\0';
     for (size_t i = 0; i < parse.n_headers; i++)
         *strchr(parse.headers[i].name, ':') = '\0';
     parse.target[parse.target_size] = '\0';

@@ -2,8 +2,9 @@
 /*
  * head.h -- the head of a request: bytes in, a parsed head or a reason to refuse out.
  *
- * No sockets, no time: this part is fuzzed on its own.  It is strict on purpose.  What one server on the way reads
- * differently from the next is how requests are smuggled, so that whatever has two readings is refused.
+ * No sockets, no time: this part is fuzzed on its own.  It is strict on purpose.  What one server
+ * on the way reads differently from the next is how requests are smuggled, so that whatever has two
+ * readings is refused.
  */
 #pragma once
 
@@ -21,9 +22,10 @@ struct http_scan {
 };
 
 /*
- * Looks for the end of the head in data[0..size), going on where the last call stopped.  > 0: length of the head with its
- * empty line.  0: more bytes are needed.  < 0: refuse with this status, negated: 431 beyond 'limit' bytes, 400 for NUL and
- * other control characters, a bare CR or LF, or a folded header; as soon as the byte in question is seen.
+ * Looks for the end of the head in data[0..size), going on where the last call stopped.  > 0:
+ * length of the head with its empty line.  0: more bytes are needed.  < 0: refuse with this status,
+ * negated: 431 beyond 'limit' bytes, 400 for NUL and other control characters, a bare CR or LF, or
+ * a folded header; as soon as the byte in question is seen.
  */
 ssize_t http_head_scan(struct http_scan *scan, const char *data, size_t size, size_t limit);
 
@@ -39,8 +41,10 @@ struct http_head {
     int64_t content_length; /* -1 when absent */
 };
 
-/* Parses a whole head, as found by http_head_scan, into the arena.  0, or the status to refuse with. */
+/* Parses a whole head, as found by http_head_scan, into the arena.  0, or the status to refuse
+ * with. */
 int http_head_parse(struct arena *arena, const char *data, size_t size, struct http_head *out);
 
-/* Decodes %xx, and '+' as a space where asked.  NULL for a text that has a NUL in it; a lone '%' stays. */
+/* Decodes %xx, and '+' as a space where asked.  NULL for a text that has a NUL in it; a lone '%'
+ * stays. */
 char *http_decode(struct arena *arena, const char *text, size_t size, bool plus);

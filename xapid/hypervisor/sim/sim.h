@@ -19,6 +19,9 @@
 #define SIM_VCPUS_MAX 128
 #define SIM_GUEST_KEYS_MAX 512
 #define SIM_REQUESTS_MAX 8192
+#define SIM_CONNECTIONS_MAX 256
+#define SIM_CONSOLE_CLIENTS_MAX 64
+#define SIM_ACK_SHARE(timeout) ((timeout) / 4 * 3) /* of a request's timeout: how long a guest has to answer */
 
 struct sim_options {
     const char *socket_path, *dir;
@@ -86,7 +89,8 @@ struct sim {
     struct loop *loop;
     char instance[UUID_TEXT_SIZE];
     usec_t start_wall;
-    uint64_t epoch; /* the highest seen */
+    uint64_t epoch;           /* the highest seen */
+    uint64_t last_connection; /* connections are named by rising numbers, so that a request never holds a stale pointer */
     int last_domid;
     size_t n_domains;
     struct domain *domains;
@@ -103,6 +107,7 @@ struct sim {
     struct call_fault *faults; /* by call */
 
     size_t n_console_clients;
+    uint32_t *picture; /* one screen, drawn anew for each use */
 };
 
 /*
@@ -115,11 +120,12 @@ void sim_free(struct sim *sim);
 /*
  * server.c
  */
-struct connection *connection_of_serial(struct sim *sim, uint64_t connection_serial);
+/* False, with a line in the log, if the socket cannot be made. */
 bool server_start(struct sim *sim);
 void server_stop(struct sim *sim);
-/* Sends an answer to a connection, or drops it when the connection is gone.  Takes neither reference. */
-void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, const struct error *e, json_t *result);
+/* Sends an answer to a connection, or drops it when the connection is gone.  'error' as write_error makes it, or NULL; a NULL result
+   is {}.  Takes neither reference. */
+void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, json_t *error, json_t *result);
 /* Tells every watching connection. */
 void server_push(struct sim *sim, const char *uuid);
 void server_watch(struct sim *sim, uint64_t connection);
@@ -143,7 +149,6 @@ struct request {
     struct request *prev, *next;
     struct sim *sim;
     const struct handler *handler;
-    struct call_fault *fault;
     struct arena arena;
     uint64_t connection, serial; /* to whom the answer goes; 0: to nobody any more */
     usec_t deadline;
@@ -167,12 +172,13 @@ void request_finish(struct request *rq, struct error *e, json_t *result);
 /* Ends all that wait so for the domain.  Each gets an error (copied) or a result (a reference of its own); both may be NULL. */
 void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d, const struct error *e,
                    json_t *result);
-/* Tells how a fault is set: NULL if there is no such call. */
+/* What tests want to go wrong with a call. */
 struct call_fault {
     char *fail_code, *fail_text; /* the next one fails */
     usec_t delay;
     bool lose_request, lose_answer; /* the next one */
 };
+/* NULL if there is no such call. */
 struct call_fault *call_fault_of(struct sim *sim, const char *call);
 
 /*

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* row.h -- rows: immutable, counted blocks, the struct of their class followed by everything it points to. */
+#pragma once
+
+#include "libxapi/value/value.h"
+
+/* A new row with the stored fields of 'source' (a struct of that class; its header is copied but for size and count). One holder. */
+const struct row *row_new(const struct class_desc *class, const void *source);
+void row_ref(const struct row *row);
+void row_unref(const struct row *row);
+/* Fills a struct of the class with every field's default, or the type's empty value. */
+void row_defaults(const struct class_desc *class, void *out);
+/* True for fields that have a place in the struct. */
+static inline bool field_is_stored(const struct field_desc *f)
+{
+    return !(f->flags & (FIELD_DERIVED | FIELD_COMPUTED | FIELD_PSEUDO));
+}
