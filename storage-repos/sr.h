@@ -2,11 +2,23 @@
 /*
  * sr.h -- what a storage driver must be able to do.
  *
- * The caller holds the lock (an operation on SR or VDI), has checked allowed operations and the driver's features.  A driver
- * does storage work and nothing else: it never touches the database and never logs errors it returns.  Every function must be
- * safe to repeat after a crash: creating what exists with the same location and deleting what is gone are no errors.
+ * The caller holds the lock (an operation on SR or VDI), has checked allowed operations and the
+ * driver's features.  A driver does storage work and nothing else: it never touches the database
+ * and never logs errors it returns.  Every function must be safe to repeat after a crash: creating
+ * what exists with the same location and deleting what is gone are no errors.
  *
- * Order: attach, (vdi_*)*, detach.  detach is called once for each successful attach.
+ * Order: attach, (vdi_*)*, detach.  detach is called once for each successful attach.  create and
+ * destroy work on a repository that is not attached.  Several threads may call at once for
+ * different VDIs of one attached repository.
+ *
+ * Undoing instead of repeating: vdi_delete of the new location, and for vdi_fork of
+ * 'spec->location' and then of 'base', removes whatever an interrupted vdi_create, vdi_copy or
+ * vdi_fork left behind.
+ *
+ * Errors.  VDI_MISSING, VDI_IN_USE, VDI_READONLY, VDI_TOO_SMALL, VDI_TOO_LARGE carry the location
+ * in the place of the VDI. SR_FULL where the space did not suffice; TASK_CANCELLED where 'progress'
+ * said no; SR_BACKEND_FAILURE_<n> for the rest, its second parameter being a sentence with details.
+ * Everything returned lives in the call's arena.
  */
 #pragma once
 
@@ -46,22 +58,22 @@ struct sr_stat_info {
     int64_t physical_size, physical_utilisation, virtual_allocation; /* bytes */
 };
 
-/* A virtual disk as the driver sees it. */
+/* A virtual disk as the driver sees it.  No string is NULL. */
 struct vdi_info {
-    const char *location;      /* unique in the SR; chosen by the caller at creation */
-    const char *uuid;          /* "" where the storage does not keep one */
+    const char *location; /* unique in the SR; chosen by the caller at creation */
+    const char *uuid;     /* "" where the storage does not keep one */
     int64_t virtual_size, physical_utilisation; /* bytes */
     bool read_only;
     const char *name_label, *name_description; /* as kept in the storage, "" if not */
-    const char *parent;        /* location of the image below, "" if none */
-    bool hidden;               /* an inner node of a chain: not a VDI for users */
+    const char *parent;                        /* location of the image below, "" if none */
+    bool hidden;                               /* an inner node of a chain: not a VDI for users */
     struct strmap sm_config;
 };
 
 struct vdi_spec {
     const char *location; /* chosen in advance, so that a retry after a crash finds what it made */
-    const char *name_label, *name_description;
-    int64_t virtual_size; /* bytes; the driver may round up */
+    const char *name_label, *name_description; /* NULL is "" */
+    int64_t virtual_size; /* bytes; the driver may round up.  Only vdi_create looks at it. */
     struct strmap sm_config;
 };
 
@@ -70,49 +82,73 @@ struct vdi_path {
     const char *path, *format; /* "qcow2", "raw" */
 };
 
+/* A slot behind a feature the driver lacks may be NULL. */
 struct sr_driver {
-    const char *type;   /* SR.type: "ext", "file", "iso" */
+    const char *type; /* SR.type: "ext", "file", "iso" */
     const char *name_label, *description;
-    unsigned features;  /* enum sr_feature */
-    size_t state_size;  /* bytes of driver state, zeroed before attach */
-    const struct strpair *config_help; /* device_config keys with their help; ends with a NULL key */
-    bool iso;           /* content_type iso: images are read-only */
+    unsigned features; /* enum sr_feature */
+    size_t state_size; /* bytes of driver state, zeroed before attach */
+    const struct strpair
+        *config_help; /* device_config keys with their help; ends with a NULL key */
+    bool iso;         /* content_type iso: images are read-only */
 
     /* Makes the repository ready for first use (directories, marks). */
-    MUST_CHECK struct error *(*create)(struct call *call, struct sr_handle *sr, int64_t physical_size);
+    MUST_CHECK struct error *(*create)(struct call *call, struct sr_handle *sr,
+                                       int64_t physical_size);
     /* Removes the repository's own structure; fails with SR_NOT_EMPTY where VDIs remain. */
     MUST_CHECK struct error *(*destroy)(struct call *call, struct sr_handle *sr);
     MUST_CHECK struct error *(*attach)(struct call *call, struct sr_handle *sr);
     void (*detach)(struct call *call, struct sr_handle *sr);
-    MUST_CHECK struct error *(*stat)(struct call *call, struct sr_handle *sr, struct sr_stat_info *out);
-    /* All images, hidden ones too. */
-    MUST_CHECK struct error *(*scan)(struct call *call, struct sr_handle *sr, size_t *n, struct vdi_info **out);
+    MUST_CHECK struct error *(*stat)(struct call *call, struct sr_handle *sr,
+                                     struct sr_stat_info *out);
+    /* All images, hidden ones too, ordered by location.  Broken and foreign files are logged and
+     * left out. */
+    MUST_CHECK struct error *(*scan)(struct call *call, struct sr_handle *sr, size_t *n,
+                                     struct vdi_info **out);
 
-    MUST_CHECK struct error *(*vdi_create)(struct call *call, struct sr_handle *sr, const struct vdi_spec *spec,
-                                           struct vdi_info *info);
-    MUST_CHECK struct error *(*vdi_delete)(struct call *call, struct sr_handle *sr, const char *location);
-    MUST_CHECK struct error *(*vdi_stat)(struct call *call, struct sr_handle *sr, const char *location,
-                                         struct vdi_info *info);
-    /* Grows to 'size' bytes; never shrinks. */
-    MUST_CHECK struct error *(*vdi_resize)(struct call *call, struct sr_handle *sr, const char *location,
-                                           int64_t size, struct vdi_info *info);
+    MUST_CHECK struct error *(*vdi_create)(struct call *call, struct sr_handle *sr,
+                                           const struct vdi_spec *spec, struct vdi_info *info);
     /*
-     * Freezes the present content of 'location' as a shared parent 'base' (hidden) and makes 'spec->location' a second child of
-     * it: both then hold the same data.  Serves snapshot and clone.  Both new locations are chosen in advance.  A repeat after a crash
-     * at any point completes it.
+     * Removes it, and hidden images that nothing needs any more.  VDI_IN_USE where other images lie
+     * on top of it or where a process has it open for writing.
      */
-    MUST_CHECK struct error *(*vdi_fork)(struct call *call, struct sr_handle *sr, const char *location,
-                                         const char *base, const struct vdi_spec *spec, struct vdi_info *info);
-    /* A full copy without shared parents. */
-    MUST_CHECK struct error *(*vdi_copy)(struct call *call, struct sr_handle *sr, const char *location,
-                                         const struct vdi_spec *spec, struct vdi_info *info,
+    MUST_CHECK struct error *(*vdi_delete)(struct call *call, struct sr_handle *sr,
+                                           const char *location);
+    MUST_CHECK struct error *(*vdi_stat)(struct call *call, struct sr_handle *sr,
+                                         const char *location, struct vdi_info *info);
+    /* Grows to 'size' bytes; never shrinks. */
+    MUST_CHECK struct error *(*vdi_resize)(struct call *call, struct sr_handle *sr,
+                                           const char *location, int64_t size,
+                                           struct vdi_info *info);
+    /*
+     * Freezes the present content of 'location' as a shared parent 'base' (hidden) and makes
+     * 'spec->location' a second child of it: both then hold the same data.  Serves snapshot and
+     * clone.  Both new locations are chosen in advance.  A repeat after a crash at any point
+     * completes it.
+     *
+     * Nobody may have 'location' open for writing: an open writer would go on writing into what is
+     * now the base.  Drivers refuse with VDI_IN_USE where they can see one.  The snapshot of a disk
+     * a running guest writes to goes through the guest's data path.
+     */
+    MUST_CHECK struct error *(*vdi_fork)(struct call *call, struct sr_handle *sr,
+                                         const char *location, const char *base,
+                                         const struct vdi_spec *spec, struct vdi_info *info);
+    /*
+     * A full copy without shared parents.  'progress' (may be NULL) gets the part done, 0 to 1, at
+     * least about once a second, on the calling thread; false cancels, and nothing remains.
+     */
+    MUST_CHECK struct error *(*vdi_copy)(struct call *call, struct sr_handle *sr,
+                                         const char *location, const struct vdi_spec *spec,
+                                         struct vdi_info *info,
                                          bool (*progress)(void *ctx, double done), void *ctx);
     /* Names and the like, kept in the storage so that a scan rebuilds records.  May be NULL. */
-    MUST_CHECK struct error *(*vdi_describe)(struct call *call, struct sr_handle *sr, const char *location,
-                                             const char *name_label, const char *name_description);
+    MUST_CHECK struct error *(*vdi_describe)(struct call *call, struct sr_handle *sr,
+                                             const char *location, const char *name_label,
+                                             const char *name_description);
     /* The path a guest or an import uses.  Several attaches of one disk are the caller's matter. */
-    MUST_CHECK struct error *(*vdi_attach)(struct call *call, struct sr_handle *sr, const char *location,
-                                           bool writable, struct vdi_path *out);
+    MUST_CHECK struct error *(*vdi_attach)(struct call *call, struct sr_handle *sr,
+                                           const char *location, bool writable,
+                                           struct vdi_path *out);
     void (*vdi_detach)(struct call *call, struct sr_handle *sr, const char *location);
 };
 
@@ -122,17 +158,26 @@ extern const struct sr_driver *const sr_drivers[];
 const struct sr_driver *sr_driver_by_type(const char *type);
 
 /*
- * Raw content of a disk, for import and export, through qemu-nbd/qemu-img or directly; blocking, on worker threads.
- * Opened on a vdi_path.
+ * Raw content of a disk, for import and export: blocking, on worker threads, one thread at a time.
+ * Opened on a vdi_path. Errors are VDI_IO_ERROR(text), and SR_FULL where the storage has no room; a
+ * call that gets no answer for minutes fails, and the vdi_io with it.  Whatever is behind it dies
+ * with the daemon.
  */
 struct vdi_io;
 MUST_CHECK struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool writable,
                                      struct vdi_io **out);
+/* Bytes. */
 int64_t vdi_io_size(const struct vdi_io *io);
-MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf, size_t n);
-MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset, const void *buf, size_t n);
+/* Reads exactly n bytes; beyond the end is an error. */
+MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset,
+                                     void *buf, size_t n);
+MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
+                                      const void *buf, size_t n);
 /* Writes zeroes, deallocating where possible. */
-MUST_CHECK struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, int64_t n);
+MUST_CHECK struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset,
+                                     int64_t n);
 /* Makes what was written durable. */
 MUST_CHECK struct error *vdi_io_flush(struct call *call, struct vdi_io *io);
+/* Ends it; what was not flushed may be lost.  When it returns nobody holds the image any more. NULL
+ * is fine. */
 void vdi_io_close(struct vdi_io *io);

@@ -108,3 +108,14 @@ char *arena_printf(struct arena *arena, const char *fmt, ...)
     va_end(ap);
     return s;
 }
+
+struct arena *arena_new_self(void)
+{
+    return xcalloc(1, sizeof(struct arena));
+}
+
+void arena_free_self(struct arena *arena)
+{
+    arena_release(arena);
+    free(arena);
+}

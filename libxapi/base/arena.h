@@ -29,3 +29,8 @@ void *arena_memdup(struct arena *arena, const void *p, size_t n);
 char *arena_printf(struct arena *arena, const char *fmt, ...) PRINTF_LIKE(2, 3);
 char *arena_vprintf(struct arena *arena, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0), nonnull(2)));
+
+/* An arena that is itself allocated, for what outlives the call that made it. */
+struct arena *arena_new_self(void);
+/* Frees everything in it and itself. */
+void arena_free_self(struct arena *arena);

@@ -42,12 +42,12 @@ struct child {
     struct arena arena;
     struct child_spec spec;
     struct child_result result;
-    struct error *error;
     int cancel_fd;
     struct thread keeper;
-    struct mutex mutex; /* guards what follows */
+    struct mutex mutex; /* guards what follows; 'result' is the keeper's until done */
     struct cond changed;
-    bool started, done;
+    struct error *start_error;
+    bool started, done, lost;
 };
 
 static void fd_close(int *fd)
@@ -72,7 +72,8 @@ static void run_release(struct run *r)
 
 /* ---- the start ---- */
 
-/* All that the new process needs, made before it exists: between vfork and exec nothing may allocate. */
+/* All that the new process needs, made before it exists: between vfork and exec nothing may
+ * allocate. */
 struct launch {
     const char *path;
     const char *const *argv;
@@ -98,8 +99,8 @@ static void write_number(char *out, unsigned long v)
 }
 
 /*
- * In the new process, which shares our memory until exec: only system calls from here.  Descriptors are first moved out of
- * the way, for the ones we pass may themselves be below 4.
+ * In the new process, which shares our memory until exec: only system calls from here.  Descriptors
+ * are first moved out of the way, for the ones we pass may themselves be below 4.
  */
 __attribute__((noreturn)) static void launch_exec(const struct launch *l)
 {
@@ -130,7 +131,8 @@ __attribute__((noreturn)) static void launch_exec(const struct launch *l)
     _exit(127);
 }
 
-/* vfork, for the daemon is large and copying its page tables would stall it; signals wait until the child is on its own. */
+/* vfork, for the daemon is large and copying its page tables would stall it; signals wait until the
+ * child is on its own. */
 __attribute__((noinline)) static pid_t launch(const struct launch *l)
 {
     sigset_t all, old;
@@ -236,7 +238,8 @@ static struct error *run_start(struct arena *arena, struct run *r)
 
 /* ---- the run ---- */
 
-/* The whole session of the child, which it leads; it is not reaped, so its number is still its own. */
+/* The whole session of the child, which it leads; it is not reaped, so its number is still its own.
+ */
 static void run_kill(struct run *r)
 {
     if (r->killed)
@@ -267,7 +270,8 @@ static void run_saw(struct run *r, const char *text, size_t n)
     }
 }
 
-/* Takes what is there, a chunk at a time; closes the pipe at its end.  False when nothing more came. */
+/* Takes what is there, a chunk at a time; closes the pipe at its end.  False when nothing more
+ * came. */
 static bool run_read(struct run *r, int *fd)
 {
     char chunk[4096];
@@ -285,7 +289,8 @@ static bool run_read(struct run *r, int *fd)
     return false;
 }
 
-/* A child that does not want its input is no error: SIGPIPE is blocked or ignored in every thread of ours. */
+/* A child that does not want its input is no error: SIGPIPE is blocked or ignored in every thread
+ * of ours. */
 static void run_write(struct run *r)
 {
     const char *from = (const char *)r->spec->input + r->in_done;
@@ -404,10 +409,19 @@ struct error *child_run(struct arena *arena, const struct child_spec *spec,
 
 /* ---- beside the starter ---- */
 
-static void child_tell(struct child *child, bool *what)
+static void child_tell_started(struct child *child, struct error *e)
 {
     MUTEX_GUARD(&child->mutex);
-    *what = true;
+    child->started = true;
+    child->start_error = e;
+    cond_broadcast(&child->changed);
+}
+
+static void child_tell_done(struct child *child, struct error *e)
+{
+    MUTEX_GUARD(&child->mutex);
+    child->done = true;
+    child->lost = e != OK;
     cond_broadcast(&child->changed);
 }
 
@@ -415,12 +429,12 @@ static void *child_keep(void *arg)
 {
     struct child *child = arg;
     AUTO(run) r = {.spec = &child->spec, .result = &child->result, .cancel_fd = child->cancel_fd};
+    struct error *e = run_start(&child->arena, &r);
 
-    child->error = run_start(&child->arena, &r);
-    child_tell(child, &child->started);
-    if (!child->error)
-        child->error = run_loop(&child->arena, &r);
-    child_tell(child, &child->done);
+    child_tell_started(child, e);
+    if (!e)
+        e = run_loop(&child->arena, &r);
+    child_tell_done(child, e);
     return NULL;
 }
 
@@ -440,7 +454,7 @@ static const char *const *argv_copy(struct arena *arena, const char *const *argv
 struct error *child_start(struct arena *arena, const struct child_spec *spec, struct child **out)
 {
     struct child *child = xcalloc(1, sizeof *child);
-    struct error *e = OK;
+    struct error *e;
 
     child->cancel_fd = eventfd(0, EFD_CLOEXEC);
     if (child->cancel_fd < 0) {
@@ -458,8 +472,7 @@ struct error *child_start(struct arena *arena, const struct child_spec *spec, st
     mutex_lock(&child->mutex);
     while (!child->started)
         cond_wait(&child->changed, &child->mutex);
-    if (child->done && child->error)
-        e = error_copy(arena, child->error);
+    e = error_copy(arena, child->start_error);
     mutex_unlock(&child->mutex);
     if (e) {
         child_free(child);
@@ -486,7 +499,7 @@ bool child_wait(struct child *child, usec_t timeout, const struct child_result *
     while (!child->done)
         if (!cond_wait_until(&child->changed, &child->mutex, deadline) && !child->done)
             return false;
-    *out = child->error ? NULL : &child->result;
+    *out = child->lost ? NULL : &child->result;
     return true;
 }
 

@@ -144,3 +144,9 @@ void thread_join(struct thread *t)
     must(pthread_join(t->t, NULL));
     t->running = false;
 }
+
+void thread_detach(struct thread *t)
+{
+    must(pthread_detach(t->t));
+    t->running = false;
+}

@@ -45,6 +45,8 @@ bool cond_wait_until(struct cond *c, struct mutex *m, usec_t deadline);
 /* Starts a thread with all signals blocked.  'name' shows in ps and gdb, at most 15 characters. */
 void thread_start(struct thread *t, const char *name, void *(*fn)(void *), void *arg);
 void thread_join(struct thread *t);
+/* The thread ends by itself; nobody joins it. */
+void thread_detach(struct thread *t);
 
 /* Unlocks at the end of the scope: MUTEX_GUARD(&m); */
 static inline void mutex_guard_release(struct mutex **m)

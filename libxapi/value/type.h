@@ -273,6 +273,7 @@ struct row {
 };
 
 /* The tables, written by schemac. */
+extern const struct type api_types[];
 extern const struct class_desc api_classes[];
 extern const size_t api_n_classes;
 extern const struct field_desc api_fields[];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* batch.c -- encodes and decodes the entries of the log.  Pure; decodes anything without reading outside it. */
+/* batch.c -- encodes and decodes the entries of the log.  Pure; decodes anything without reading
+ * outside it. */
 #include "pool/log/batch.h"
 
 #include <endian.h>

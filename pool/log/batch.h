@@ -3,12 +3,12 @@
  * batch.h -- one entry of the log: a header of ours and one or more write-sets.
  *
  *     offset 0   u32 magic     u16 version   u16 zero
- *            8   u64 index     where its proposer put it: an entry that turns up elsewhere is damage
- *           16   u32 count     u32 zero
- *           24   count times:  u32 size, u32 zero, bytes, zeros up to a multiple of 8
+ *            8   u64 index     where its proposer put it: an entry that turns up elsewhere is
+ * damage 16   u32 count     u32 zero 24   count times:  u32 size, u32 zero, bytes, zeros up to a
+ * multiple of 8
  *
- * All little-endian.  The library checksums entries; what it does not notice is a whole entry lost from the middle, since its
- * entries carry no index.  Ours does.
+ * All little-endian.  The library checksums entries; what it does not notice is a whole entry lost
+ * from the middle, since its entries carry no index.  Ours does.
  */
 #pragma once
 

@@ -22,21 +22,6 @@ static struct disk *disk_of(struct raft_io *io)
     return container_of(io, struct disk, io);
 }
 
-/* The library's functions read the consensus object and the error text from the raft_io they belong to; only that part is ours. */
-static struct raft_io *below(struct disk *disk)
-{
-    disk->below.data = disk->io.data;
-    return &disk->below;
-}
-
-static int passed_up(struct disk *disk, int rc)
-{
-    if (rc)
-        memcpy(disk->io.errmsg, disk->below.errmsg, sizeof disk->io.errmsg);
-    disk->io.capacity = disk->below.capacity;
-    return rc;
-}
-
 /* Terms of recent entries. */
 
 static void note_term(struct disk *disk, uint64_t index, uint64_t term)
@@ -78,11 +63,12 @@ static void on_append(struct raft_io_append *below_req, int status)
     if (status == 0)
         above->cb(above, 0);
     else
-        disk->failed(disk->failed_ctx, "its entries could not be written: %s", raft_strerror(status));
+        disk->failed(disk->failed_ctx, "its entries could not be written: %s",
+                     raft_strerror(status));
 }
 
-static int disk_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[],
-                       unsigned n, raft_io_append_cb cb)
+static int disk_append(struct raft_io *io, struct raft_io_append *req,
+                       const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct disk *disk = disk_of(io);
     struct append *a = xcalloc(1, sizeof *a);
@@ -97,10 +83,10 @@ static int disk_append(struct raft_io *io, struct raft_io_append *req, const str
         disk->appended_bytes += entries[i].buf.len;
     }
     disk->appends++;
-    rc = disk->below.append(below(disk), &a->below, entries, n, on_append);
+    rc = disk->below.append(&disk->io, &a->below, entries, n, on_append);
     if (rc)
-        disk->failed(disk->failed_ctx, "its entries could not be written: %s", disk->below.errmsg);
-    return passed_up(disk, rc);
+        disk->failed(disk->failed_ctx, "its entries could not be written: %s", disk->io.errmsg);
+    return rc;
 }
 
 static int disk_truncate(struct raft_io *io, raft_index index)
@@ -108,10 +94,11 @@ static int disk_truncate(struct raft_io *io, raft_index index)
     struct disk *disk = disk_of(io);
 
     disk->next_index = index;
-    return passed_up(disk, disk->below.truncate(below(disk), index));
+    return disk->below.truncate(&disk->io, index);
 }
 
-/* The library tells nobody that a write failed; but the end of a good write is followed at once by the end of its appends. */
+/* The library tells nobody that a write failed; but the end of a good write is followed at once by
+ * the end of its appends. */
 static void on_trace(struct raft_tracer *tracer, int type, const void *info)
 {
     struct disk *disk = tracer->impl;
@@ -123,11 +110,10 @@ static void on_trace(struct raft_tracer *tracer, int type, const void *info)
 
 void disk_check(struct disk *disk)
 {
-    disk->io.capacity = disk->below.capacity;
     if (!disk->write_done)
         return;
     disk->write_done = false;
-    disk->failed(disk->failed_ctx, "its entries could not be written: %s", disk->below.errmsg);
+    disk->failed(disk->failed_ctx, "its entries could not be written: %s", disk->io.errmsg);
 }
 
 /* Term and vote. */
@@ -140,19 +126,22 @@ static int store_meta(struct disk *disk, uint64_t term, uint64_t vote, bool is_v
     metas.now = (struct mark_meta){metas.before.version + 1, term, vote};
     rc = mark_metas(disk->mark, &metas);
     if (rc) {
-        disk->failed(disk->failed_ctx, "its file \"%s\" could not be written: %s", MARK_FILE, strerror(rc));
+        disk->failed(disk->failed_ctx, "its file \"%s\" could not be written: %s", MARK_FILE,
+                     strerror(rc));
         return RAFT_IOERR;
     }
-    rc = is_vote ? disk->below.set_vote(below(disk), vote) : disk->below.set_term(below(disk), term);
+    rc = is_vote ? disk->below.set_vote(&disk->io, vote) : disk->below.set_term(&disk->io, term);
     if (rc) {
-        disk->failed(disk->failed_ctx, "its term and vote could not be written: %s", disk->below.errmsg);
-        return passed_up(disk, rc);
+        disk->failed(disk->failed_ctx, "its term and vote could not be written: %s",
+                     disk->io.errmsg);
+        return rc;
     }
     metas.done = true;
     rc = mark_metas(disk->mark, &metas);
     if (rc == 0)
         return 0;
-    disk->failed(disk->failed_ctx, "its file \"%s\" could not be written: %s", MARK_FILE, strerror(rc));
+    disk->failed(disk->failed_ctx, "its file \"%s\" could not be written: %s", MARK_FILE,
+                 strerror(rc));
     return RAFT_IOERR;
 }
 
@@ -176,7 +165,6 @@ static void on_retry(uv_timer_t *timer)
 {
     struct disk *disk = timer->data;
 
-    disk->snapshot.waiting = false;
     start_put(disk);
 }
 
@@ -193,13 +181,13 @@ static void on_put(struct raft_io_snapshot_put *put, int status)
 {
     struct disk *disk = put->data;
 
+    disk->snapshot.below_busy = false;
     if (status == 0 || status == RAFT_CANCELED) {
         end_put(disk, status);
         return;
     }
     log_warning("the log's snapshot at entry %llu could not be written and will be tried again: %s",
                 disk->snapshot.snapshot->index, raft_strerror(status));
-    disk->snapshot.waiting = true;
     uv_timer_start(&disk->snapshot.retry, on_retry, RETRY_MSEC, 0);
 }
 
@@ -208,8 +196,8 @@ static void start_put(struct disk *disk)
     struct disk_snapshot *s = &disk->snapshot;
     int rc;
 
-    s->put.data = disk;
-    rc = disk->below.snapshot_put(below(disk), s->trailing, &s->put, s->snapshot, on_put);
+    s->below_busy = true;
+    rc = disk->below.snapshot_put(&disk->io, s->trailing, &s->put, s->snapshot, on_put);
     if (rc)
         on_put(&s->put, rc);
 }
@@ -238,8 +226,10 @@ static void on_serialised(uv_work_t *work, int status)
     disk->fsm->unhold(disk->fsm->ctx, s->held);
     s->held = NULL;
     if (s->state.len > SNAPSHOT_MAX) {
-        disk->no_state = true; /* the library's request stays open: no more snapshots until the next start */
-        log_error("the state is too large for a snapshot (%zu bytes): the log can no longer be cut", s->state.len);
+        /* The library's request stays open, so it asks for no more snapshots until the next start.
+         */
+        log_error("the state is too large for a snapshot (%zu bytes): the log can no longer be cut",
+                  s->state.len);
         return;
     }
     s->bufs[0] = (struct raft_buffer){s->header, sizeof s->header};
@@ -249,8 +239,9 @@ static void on_serialised(uv_work_t *work, int status)
     start_put(disk);
 }
 
-static int disk_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
-                             const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
+static int disk_snapshot_put(struct raft_io *io, unsigned trailing,
+                             struct raft_io_snapshot_put *req, const struct raft_snapshot *snapshot,
+                             raft_io_snapshot_put_cb cb)
 {
     struct disk *disk = disk_of(io);
     struct disk_snapshot *s = &disk->snapshot;
@@ -258,23 +249,24 @@ static int disk_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_
     s->req = req;
     req->cb = cb;
     s->trailing = trailing;
-    s->snapshot = (struct raft_snapshot *)snapshot; /* the library's request owns it; its buffers are ours to fill */
-    if (!s->held) {                                 /* received from the leader: complete already */
+    s->snapshot = (struct raft_snapshot *)
+        snapshot;   /* the library's request owns it; its buffers are ours to fill */
+    if (!s->held) { /* received from the leader: complete already */
         disk->next_index = snapshot->index + 1;
         note_term(disk, snapshot->index, snapshot->term);
         start_put(disk);
         return 0;
     }
+    s->index = snapshot->index;
     s->working = true;
     s->work.data = disk;
     uv_queue_work(s->retry.loop, &s->work, serialise, on_serialised);
     return 0;
 }
 
-void disk_hold(struct disk *disk, void *held, uint64_t index)
+void disk_hold(struct disk *disk, void *held)
 {
     disk->snapshot.held = held;
-    disk->snapshot.index = index;
 }
 
 void disk_snapshot_over(struct disk *disk)
@@ -285,37 +277,39 @@ void disk_snapshot_over(struct disk *disk)
     buf_release(&disk->snapshot.state);
 }
 
-/* The rest is passed on as it is. */
-
-static int disk_io_init(struct raft_io *io, raft_id id, const char *address)
+int disk_init(struct disk *disk, uv_loop_t *loop, const char *dir,
+              struct raft_uv_transport *transport)
 {
-    struct disk *disk = disk_of(io);
+    int rc = raft_uv_init(&disk->io, loop, dir, transport);
 
-    return passed_up(disk, disk->below.init(below(disk), id, address));
+    if (rc)
+        return rc;
+    raft_uv_set_auto_recovery(&disk->io, false);
+    raft_uv_set_disk_retry(&disk->io, RETRY_MSEC);
+    disk->tracer = (struct raft_tracer){.impl = disk, .version = 2, .emit = on_trace};
+    raft_uv_set_tracer(&disk->io, &disk->tracer);
+    disk->below = disk->io;
+    disk->io.append = disk_append;
+    disk->io.truncate = disk_truncate;
+    disk->io.set_term = disk_set_term;
+    disk->io.set_vote = disk_set_vote;
+    disk->io.snapshot_put = disk_snapshot_put;
+    disk->snapshot.put.data = disk;
+    uv_timer_init(loop, &disk->snapshot.retry);
+    disk->snapshot.retry.data = disk;
+    return 0;
 }
 
-static void on_closed(struct raft_io *below_io)
+bool disk_idle(const struct disk *disk)
 {
-    struct disk *disk = container_of(below_io, struct disk, below);
-    raft_io_close_cb cb = (raft_io_close_cb)disk->io.impl;
-
-    cb(&disk->io);
+    return disk->appends == 0 && !disk->snapshot.working;
 }
 
-static void disk_close(struct raft_io *io, raft_io_close_cb cb)
+void disk_cancel(struct disk *disk)
 {
-    struct disk *disk = disk_of(io);
+    struct disk_snapshot *s = &disk->snapshot;
 
-    io->impl = (void *)cb;
-    disk->below.close(below(disk), on_closed);
+    uv_close((uv_handle_t *)&s->retry, NULL);
+    if (s->req && !s->below_busy)
+        end_put(disk, RAFT_CANCELED);
 }
-
-static int disk_load(struct raft_io *io, raft_term *term, raft_id *voted_for, struct raft_snapshot **snapshot,
-                     raft_index *start_index, struct raft_entry *entries[], size_t *n_entries)
-{
-    struct disk *disk = disk_of(io);
-
-    return passed_up(disk, disk->below.load(below(disk), term, voted_for, snapshot, start_index, entries,
-                                            n_entries));
-}
-

@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * disk.h -- a filter between the library's consensus part and its disk part.  Everything the one asks of the other passes here.
+ * disk.h -- a filter between the library's consensus part and its disk part.  Everything the one
+ * asks of the other passes here.
  *
- * What it is for (all seen in libraft 0.22.1): a failed write is retried through a timer of another type, which corrupts memory;
- * an append that fails or is cancelled is handled with uninitialised memory; a term or vote that could not be stored at start is
- * ignored; a snapshot is serialised on the loop thread although the interface says otherwise; a failed snapshot aborts.  So: a
- * failed write of entries, terms or votes ends the log until it is opened again (a write that failed once is never taken for
- * good); states are serialised by a worker; a failed snapshot is tried again.
+ * What it is for (all seen in libraft 0.22.1): a failed write is retried through a timer of another
+ * type, which corrupts memory; an append that fails or is cancelled is handled with uninitialised
+ * memory; a term or vote that could not be stored at start is ignored; a snapshot is serialised on
+ * the loop thread although the interface says otherwise; a failed snapshot aborts.  So: a failed
+ * write of entries, terms or votes ends the log until it is opened again (a write that failed once
+ * is never taken for good); states are serialised by a worker; a failed snapshot is tried again.
  *
  * It also knows the term of recent entries, which the library does not tell.
  */
 #pragma once
 
+#include "libxapi/base/buf.h" /* before the library: its headers define MIN and MAX too */
+
 #include <raft.h>
 #include <raft/uv.h>
 
-#include "libxapi/base/buf.h"
 #include "pool/log/mark.h"
 #include "xapid/db/log.h"
 
@@ -32,9 +35,9 @@ struct disk_snapshot {
     unsigned trailing;
     uv_work_t work;
     uv_timer_t retry;
-    void *held;        /* the database's, until it is serialised */
-    bool working;      /* a worker is serialising */
-    bool waiting;      /* for the retry */
+    void *held;      /* the database's, until it is serialised */
+    bool working;    /* a worker is serialising */
+    bool below_busy; /* the library's disk part is writing */
     uint8_t header[48];
     struct raft_buffer bufs[2];
     struct buf state;
@@ -43,8 +46,9 @@ struct disk_snapshot {
 
 /* All of it belongs to the log's thread. */
 struct disk {
-    struct raft_io io; /* what raft_init is given; its functions are ours */
-    struct raft_io below;
+    struct raft_io
+        io; /* what raft_init is given: the library's, with some functions replaced by ours */
+    struct raft_io below; /* only for the functions that were replaced */
     struct raft_tracer tracer;
     struct mark *mark;
     const struct log_fsm *fsm;
@@ -52,7 +56,6 @@ struct disk {
     void *failed_ctx;
     unsigned appends; /* under way */
     bool write_done;  /* a write has ended but no append was told so yet: it failed */
-    bool no_state;    /* a state was too large to be written: no more snapshots */
     uint64_t appended_bytes;
     uint64_t next_index;
     struct disk_term terms[DISK_TERMS];
@@ -60,8 +63,10 @@ struct disk {
     struct disk_snapshot snapshot;
 };
 
-/* Sets up disk->io over the library's own.  The members from 'mark' to 'failed_ctx' are set before.  0 or an error of raft.h. */
-int disk_init(struct disk *disk, uv_loop_t *loop, const char *dir, struct raft_uv_transport *transport);
+/* Sets up disk->io.  The members from 'mark' to 'failed_ctx' are set before.  0 or an error of
+ * raft.h. */
+int disk_init(struct disk *disk, uv_loop_t *loop, const char *dir,
+              struct raft_uv_transport *transport);
 /* The last entry that was found on disk, before raft_start. */
 void disk_set_last(struct disk *disk, uint64_t index, uint64_t term);
 /* The term of a recent entry; 0 if not known. */
@@ -70,10 +75,9 @@ uint64_t disk_term_of(const struct disk *disk, uint64_t index);
 void disk_check(struct disk *disk);
 /* True if nothing is under way that must end before raft_close. */
 bool disk_idle(const struct disk *disk);
-/* Right after raft_close: gives up what waits. */
+/* Right after raft_close: gives up what waits, and the timer. */
 void disk_cancel(struct disk *disk);
-/* The functions of struct raft_fsm that belong to snapshots; 'held' was just taken and contains 'index'. */
-void disk_hold(struct disk *disk, void *held, uint64_t index);
+/* For raft_fsm.snapshot: 'held' was just taken and is the filter's until it is serialised. */
+void disk_hold(struct disk *disk, void *held);
+/* For raft_fsm.snapshot_finalize. */
 void disk_snapshot_over(struct disk *disk);
-/* When the library's handles are closed. */
-void disk_release(struct disk *disk);

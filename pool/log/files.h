@@ -10,8 +10,8 @@ struct segment_file {
     uint64_t first, last; /* closed */
     uint64_t counter;     /* open */
     /* Filled by the guard's scan. */
-    size_t size, valid;  /* bytes; the end of the last good batch */
-    bool tail_is_zero;   /* nothing but zeros after 'valid' */
+    size_t size, valid; /* bytes; the end of the last good batch */
+    bool tail_is_zero;  /* nothing but zeros after 'valid' */
     uint64_t n_entries;
     uint64_t first_seen; /* index of its first entry */
 };
@@ -34,7 +34,8 @@ struct dir_files {
 /* Lists a directory. */
 MUST_CHECK struct error *files_list(struct arena *arena, int dir, const char *dir_name,
                                     struct dir_files *out);
-/* Reads a whole file of at most 'limit' bytes; the caller frees *data.  An errno, EFBIG if it is larger. */
+/* Reads a whole file of at most 'limit' bytes; the caller frees *data.  An errno, EFBIG if it is
+ * larger. */
 int files_read(int dir, const char *name, size_t limit, uint8_t **data, size_t *size);
 
 /* The library's CRC-32 (most significant bit first, initial value 0). */

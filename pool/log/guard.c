@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * guard.c -- judges a log directory.  First everything is read and judged and nothing is changed; only then are the harmless
- * remains of a crash tidied away.
+ * guard.c -- judges a log directory.  First everything is read and judged and nothing is changed;
+ * only then are the harmless remains of a crash tidied away.
  */
 #include "pool/log/guard.h"
 
@@ -32,9 +32,10 @@ struct guard {
     struct dir_files files;
     struct crc_table crc;
     const struct snapshot_file *snapshot; /* the one the library will take, or NULL */
-    size_t first_closed;                  /* the first closed segment of the unbroken run at the end */
-    uint64_t next_index, last_term;       /* while scanning */
-    uint64_t mark_term;                   /* term of the entry at the mark's index, 0 if not seen */
+    size_t first_closed; /* the first closed segment of the unbroken run at the end */
+    uint64_t bytes;
+    uint64_t next_index, last_term; /* while scanning */
+    uint64_t mark_term;             /* term of the entry at the mark's index, 0 if not seen */
 };
 
 static uint64_t snapshot_index(const struct guard *g)
@@ -51,12 +52,13 @@ static struct error *PRINTF_LIKE(2, 3) refuse(const struct guard *g, const char 
     va_start(ap, fmt);
     what = arena_vprintf(g->arena, fmt, ap);
     va_end(ap);
-    return error_internal(
-        g->arena,
-        "The write log in %s was not opened: %s. Nothing in it was changed. Restore the directory together "
-        "with the database from a backup, or remove both and let this host join its pool again as a new "
-        "member.",
-        g->dir_name, what);
+    return error_internal(g->arena,
+                          "The write log in %s was not opened: %s. Nothing in it was changed. "
+                          "Restore the directory together "
+                          "with the database from a backup, or remove both and let this host join "
+                          "its pool again as a new "
+                          "member.",
+                          g->dir_name, what);
 }
 
 static struct error *unreadable(const struct guard *g, const char *name, int rc)
@@ -73,7 +75,8 @@ static bool meta_equal(const struct mark_meta *a, const struct mark_meta *b)
     return a->version == b->version && a->term == b->term && a->vote == b->vote;
 }
 
-/* The content of metadata file n (1 or 2); version 0 if there is none; false if it is no metadata file. */
+/* The content of metadata file n (1 or 2); version 0 if there is none; false if it is no metadata
+ * file. */
 static bool read_meta(const struct guard *g, unsigned n, struct mark_meta *out)
 {
     const char *name = n == 1 ? "metadata1" : "metadata2";
@@ -97,7 +100,8 @@ static bool read_meta(const struct guard *g, unsigned n, struct mark_meta *out)
 
 static struct error *meta_damaged(const struct guard *g, unsigned n)
 {
-    return refuse(g, "its file \"metadata%u\" (term and vote) is not what was last written to it", n);
+    return refuse(g, "its file \"metadata%u\" (term and vote) is not what was last written to it",
+                  n);
 }
 
 /* Odd versions are in the first file. */
@@ -106,13 +110,15 @@ static unsigned meta_file(uint64_t version)
     return version % 2 ? 1 : 2;
 }
 
-/* The write of 'now' was begun but perhaps not finished: what is there must be the content before, and a torn file goes. */
+/* The write of 'now' was begun but perhaps not finished: what is there must be the content before,
+ * and a torn file goes. */
 static void check_unfinished_meta(const struct guard *g, bool good, unsigned n,
-                                           const struct mark_meta *found, const char **remove)
+                                  const struct mark_meta *found, const char **remove)
 {
     const struct mark_metas *m = &g->mark->metas;
 
-    if (good && (meta_equal(found, &m->now) || found->version == 0 || found->version < m->before.version))
+    if (good &&
+        (meta_equal(found, &m->now) || found->version == 0 || found->version < m->before.version))
         return;
     *remove = n == 1 ? "metadata1" : "metadata2";
 }
@@ -202,28 +208,52 @@ static struct error *check_snapshot(struct guard *g)
 
 /* Segments. */
 
+/* An entry of ours says itself where it belongs: the library would not notice that one before it is
+ * gone. */
+static struct error *check_command(const struct guard *g, const struct segment_file *s, size_t at,
+                                   const struct entry_view *e, uint64_t index)
+{
+    uint64_t meant;
+
+    switch (batch_check(e->data, e->size, &meant)) {
+    case BATCH_GOOD:
+        break;
+    case BATCH_NEWER:
+        return refuse(g,
+                      "entry %" PRIu64 " in \"%s\" was written by a newer version of this program",
+                      index, s->name);
+    case BATCH_DAMAGED:
+        return refuse(g, "its file \"%s\" holds at byte %zu an entry that is not whole", s->name,
+                      at);
+    }
+    if (meant != index)
+        return refuse(g,
+                      "its file \"%s\" holds at byte %zu entry %" PRIu64 " where %" PRIu64
+                      " should be: others are lost",
+                      s->name, at, meant, index);
+    return OK;
+}
+
 /* An entry whose checksum is right; what is asked here is whether it belongs where it is. */
 static struct error *check_entry(struct guard *g, const struct segment_file *s, size_t at,
                                  const struct entry_view *e)
 {
-    uint64_t index = g->next_index++, meant;
+    uint64_t index = g->next_index++;
 
     if (e->type < RAFT_COMMAND || e->type > RAFT_CHANGE || e->size % 8)
-        return refuse(g, "its file \"%s\" holds an entry of an unknown kind at byte %zu", s->name, at);
+        return refuse(g, "its file \"%s\" holds an entry of an unknown kind at byte %zu", s->name,
+                      at);
     if (e->term < g->last_term || e->term == 0)
         return refuse(g, "the terms in its file \"%s\" go backwards at byte %zu", s->name, at);
     g->last_term = e->term;
-    if (e->type == RAFT_COMMAND && batch_check(e->data, e->size, &meant) == BATCH_GOOD &&
-        meant != index)
-        return refuse(g,
-                      "its file \"%s\" holds at byte %zu entry %" PRIu64 " where %" PRIu64
-                      " should be: entries between them are lost",
-                      s->name, at, meant, index);
+    if (e->type == RAFT_COMMAND)
+        TRY(check_command(g, s, at, e, index));
     if (index == g->mark->position.index)
         g->mark_term = e->term;
     if (g->snapshot && index == g->snapshot->index && e->term != g->snapshot->term)
-        return refuse(g, "entry %" PRIu64 " in \"%s\" and the snapshot \"%s\" are of different terms", index,
-                      s->name, g->snapshot->name);
+        return refuse(g,
+                      "entry %" PRIu64 " in \"%s\" and the snapshot \"%s\" are of different terms",
+                      index, s->name, g->snapshot->name);
     return OK;
 }
 
@@ -246,7 +276,8 @@ static bool all_zero(const uint8_t *data, size_t size)
     return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
 }
 
-/* Reads the batches of a segment up to the first that is not good.  *fault says why it stopped, NULL at the end. */
+/* Reads the batches of a segment up to the first that is not good.  *fault says why it stopped,
+ * NULL at the end. */
 static struct error *scan_batches(struct guard *g, struct segment_file *s, const uint8_t *data,
                                   const char **fault)
 {
@@ -269,6 +300,7 @@ static struct error *scan_batches(struct guard *g, struct segment_file *s, const
         s->valid += batch.size;
     }
     s->n_entries = g->next_index - first;
+    g->bytes += s->valid;
     s->tail_is_zero = all_zero(data + s->valid, s->size - s->valid);
     return OK;
 }
@@ -297,12 +329,13 @@ static struct error *scan_closed(struct guard *g, struct segment_file *s)
                       " are lost",
                       s->name, s->valid, fault, g->next_index, s->last);
     if (s->n_entries != s->last - s->first + 1)
-        return refuse(g, "its file \"%s\" holds %" PRIu64 " entries instead of %" PRIu64, s->name, s->n_entries,
-                      s->last - s->first + 1);
+        return refuse(g, "its file \"%s\" holds %" PRIu64 " entries instead of %" PRIu64, s->name,
+                      s->n_entries, s->last - s->first + 1);
     return OK;
 }
 
-/* Finds the unbroken run of closed segments at the end; older ones are remains of a cut and are not read. */
+/* Finds the unbroken run of closed segments at the end; older ones are remains of a cut and are not
+ * read. */
 static struct error *find_run(struct guard *g)
 {
     const struct segment_file *closed = g->files.closed;
@@ -332,9 +365,9 @@ static struct error *scan_open(struct guard *g)
 
         TRY(scan_segment(g, s, &fault));
         if (torn && s->n_entries)
-            return refuse(g,
-                          "its file \"%s\" is damaged at byte %zu, and later entries follow in \"%s\"",
-                          torn->name, torn->valid, s->name);
+            return refuse(
+                g, "its file \"%s\" is damaged at byte %zu, and later entries follow in \"%s\"",
+                torn->name, torn->valid, s->name);
         if (!s->tail_is_zero)
             torn = s;
     }
@@ -361,7 +394,8 @@ static const char *where_it_ends(const struct guard *g)
             s = &g->files.open[i];
     if (!s)
         return "it has no segment files";
-    return arena_printf(g->arena, "its file \"%s\" ends or is damaged at byte %zu", s->name, s->valid);
+    return arena_printf(g->arena, "its file \"%s\" ends or is damaged at byte %zu", s->name,
+                        s->valid);
 }
 
 /* What was acknowledged must be there. */
@@ -370,19 +404,23 @@ static struct error *check_mark(const struct guard *g, uint64_t last)
     const struct mark_position *p = &g->mark->position;
 
     if (last < p->index)
-        return refuse(g, "%s, after entry %" PRIu64 ", but entries up to %" PRIu64
-                         " were acknowledged: %" PRIu64 " of them are lost",
+        return refuse(g,
+                      "%s, after entry %" PRIu64 ", but entries up to %" PRIu64
+                      " were acknowledged: %" PRIu64 " of them are lost",
                       where_it_ends(g), last, p->index, p->index - last);
     if (g->mark_term && g->mark_term != p->term)
-        return refuse(g, "entry %" PRIu64 " is of term %" PRIu64 ", but the one that was acknowledged was of term %" PRIu64
-                         ": other entries were lost",
+        return refuse(g,
+                      "entry %" PRIu64 " is of term %" PRIu64
+                      ", but the one that was acknowledged was of term %" PRIu64
+                      ": other entries were lost",
                       p->index, g->mark_term, p->term);
     if (last < g->applied_index)
-        return refuse(g, "%s, after entry %" PRIu64 ", but the database already contains entry %" PRIu64,
-                      where_it_ends(g), last, g->applied_index);
+        return refuse(
+            g, "%s, after entry %" PRIu64 ", but the database already contains entry %" PRIu64,
+            where_it_ends(g), last, g->applied_index);
     if (g->last_term > metadata_term(g))
-        return refuse(g, "its entries reach term %" PRIu64 ", its metadata only term %" PRIu64, g->last_term,
-                      metadata_term(g));
+        return refuse(g, "its entries reach term %" PRIu64 ", its metadata only term %" PRIu64,
+                      g->last_term, metadata_term(g));
     return OK;
 }
 
@@ -394,11 +432,12 @@ static struct error *check_segments(struct guard *g, uint64_t *last)
         TRY(scan_closed(g, &g->files.closed[i]));
     TRY(scan_open(g));
     *last = g->next_index - 1;
-    /* Closed segments that all lie behind the snapshot are dropped by the library; open ones behind it cannot be. */
+    /* Closed segments that all lie behind the snapshot are dropped by the library; open ones behind
+     * it cannot be. */
     if (*last < snapshot_index(g)) {
         if (open_entries(g))
-            return refuse(g, "%s, after entry %" PRIu64 ", before its snapshot \"%s\"", where_it_ends(g), *last,
-                          g->snapshot->name);
+            return refuse(g, "%s, after entry %" PRIu64 ", before its snapshot \"%s\"",
+                          where_it_ends(g), *last, g->snapshot->name);
         *last = snapshot_index(g);
         g->last_term = g->snapshot->term;
     }
@@ -409,8 +448,8 @@ static struct error *check_segments(struct guard *g, uint64_t *last)
 
 static struct error *cannot_tidy(const struct guard *g, const char *name)
 {
-    return error_internal(g->arena, "%s/%s could not be tidied after a crash: %s", g->dir_name, name,
-                          strerror(errno));
+    return error_internal(g->arena, "%s/%s could not be tidied after a crash: %s", g->dir_name,
+                          name, strerror(errno));
 }
 
 static int cut_file(const struct guard *g, const struct segment_file *s)
@@ -429,8 +468,8 @@ static int cut_file(const struct guard *g, const struct segment_file *s)
 static struct error *tidy_open(const struct guard *g, const struct segment_file *s)
 {
     if (!s->tail_is_zero)
-        log_info("%s/%s: dropped an unfinished write after entry %" PRIu64 " (never acknowledged)", g->dir_name,
-                 s->name, s->first_seen + s->n_entries - 1);
+        log_info("%s/%s: dropped an unfinished write after entry %" PRIu64 " (never acknowledged)",
+                 g->dir_name, s->name, s->first_seen + s->n_entries - 1);
     if (s->n_entries == 0)
         return unlinkat(g->dir, s->name, 0) < 0 ? cannot_tidy(g, s->name) : OK;
     if (s->valid == s->size)
@@ -472,17 +511,25 @@ static struct error *start_over(const struct guard *g)
 static struct error *check_fresh(const struct guard *g, struct guard_found *found)
 {
     if (g->applied_index)
-        return refuse(g, "it is empty, but the database already contains entry %" PRIu64, g->applied_index);
+        return refuse(g, "it is empty, but the database already contains entry %" PRIu64,
+                      g->applied_index);
     if (g->files.n_snapshots || g->files.n_closed > 1 || g->mark->bad)
-        return refuse(g, "its file \"%s\" says that no entry was ever acknowledged, which cannot be right", MARK_FILE);
+        return refuse(
+            g, "its file \"%s\" says that no entry was ever acknowledged, which cannot be right",
+            MARK_FILE);
     found->fresh = true;
     return start_over(g);
 }
 
-struct error *guard_check(struct arena *arena, int dir, const char *dir_name, const struct mark *mark,
-                          uint64_t applied_index, struct guard_found *found)
+struct error *guard_check(struct arena *arena, int dir, const char *dir_name,
+                          const struct mark *mark, uint64_t applied_index,
+                          struct guard_found *found)
 {
-    struct guard g = {.arena = arena, .dir = dir, .dir_name = dir_name, .mark = mark, .applied_index = applied_index};
+    struct guard g = {.arena = arena,
+                      .dir = dir,
+                      .dir_name = dir_name,
+                      .mark = mark,
+                      .applied_index = applied_index};
     const char *torn_meta;
     uint64_t last;
 
@@ -499,6 +546,7 @@ struct error *guard_check(struct arena *arena, int dir, const char *dir_name, co
     TRY(tidy(&g, torn_meta));
     found->last_index = last;
     found->last_term = g.last_term;
+    found->bytes = g.bytes;
     found->snapshot_index = snapshot_index(&g);
     return OK;
 }
@@ -508,6 +556,7 @@ struct error *guard_in_use(struct arena *arena, int dir, const char *dir_name, b
     struct dir_files f;
 
     TRY(files_list(arena, dir, dir_name, &f));
-    *in_use = f.n_closed || f.n_open || f.n_snapshots || f.metadata[0] || f.metadata[1] || f.corrupt;
+    *in_use =
+        f.n_closed || f.n_open || f.n_snapshots || f.metadata[0] || f.metadata[1] || f.corrupt;
     return OK;
 }

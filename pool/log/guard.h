@@ -2,10 +2,12 @@
 /*
  * guard.h -- looks at a log directory before the library does.
  *
- * The library drops a damaged tail without a word, chooses older snapshots silently, shifts entries when one is lost between two
- * open segments, and frees memory twice on some odd sizes.  So every file it would read is read here first: anything that could
- * lose an acknowledged entry is refused and left untouched; what a kill or a power cut leaves behind in the ordinary way (a tail
- * that was never acknowledged, unused segments) is cut off here, so that the library only ever sees whole files.
+ * The library drops a damaged tail without a word, chooses older snapshots silently, shifts entries
+ * when one is lost between two open segments, and frees memory twice on some odd sizes.  So every
+ * file it would read is read here first: anything that could lose an acknowledged entry is refused
+ * and left untouched; what a kill or a power cut leaves behind in the ordinary way (a tail that was
+ * never acknowledged, unused segments) is cut off here, so that the library only ever sees whole
+ * files.
  */
 #pragma once
 
@@ -15,11 +17,12 @@ struct guard_found {
     bool fresh; /* nothing was written yet: bootstrap */
     uint64_t last_index, last_term;
     uint64_t snapshot_index;
+    uint64_t bytes; /* of entries */
 };
 
 /*
- * Checks and tidies the directory.  'mark' is what must be there, 'applied_index' what the database already contains.  Memory of
- * the error is the arena's; 'found' is valid only without one.
+ * Checks and tidies the directory.  'mark' is what must be there, 'applied_index' what the database
+ * already contains.  Memory of the error is the arena's; 'found' is valid only without one.
  */
 MUST_CHECK struct error *guard_check(struct arena *arena, int dir, const char *dir_name,
                                      const struct mark *mark, uint64_t applied_index,

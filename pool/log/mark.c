@@ -5,6 +5,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -64,7 +65,8 @@ static int slot_write(int fd, struct slot *slot)
     return n < 0 ? errno : EIO;
 }
 
-/* Reads the newer good one of the two slots of a kind.  False if there is none; *bad counts the others. */
+/* Reads the newer good one of the two slots of a kind.  False if there is none; *bad counts the
+ * others. */
 static bool slot_read(const char *file, enum slot_kind kind, struct slot *out, unsigned *bad)
 {
     bool found = false;
@@ -155,14 +157,16 @@ struct error *mark_open(struct arena *arena, int dir, const char *dir_name, stru
         mark_close(mark);
         return error_internal(
             arena,
-            "The write log in %s was not opened: its file \"%s\" is damaged, so nobody can say whether "
-            "all that was acknowledged is still there. Restore the directory together with the database "
+            "The write log in %s was not opened: its file \"%s\" is damaged, so nobody can say "
+            "whether "
+            "all that was acknowledged is still there. Restore the directory together with the "
+            "database "
             "from a backup, or remove both and let this host join its pool again as a new member.",
             dir_name, MARK_FILE);
     }
     if (bad)
-        log_warning("%s/%s: %u of %u slots are damaged, the others are used", dir_name, MARK_FILE, bad,
-                    N_SLOTS);
+        log_warning("%s/%s: %u of %u slots are damaged, the others are used", dir_name, MARK_FILE,
+                    bad, N_SLOTS);
     mark->bad = bad;
     mark->id = position.id;
     mark->position_sequence = position.sequence;

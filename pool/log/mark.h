@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * mark.h -- the file "mark" beside the library's: what this member must still have when it starts again.
+ * mark.h -- the file "mark" beside the library's: what this member must still have when it starts
+ * again.
  *
- * The library cannot tell a tail that was never finished from one that was acknowledged and then lost, and its metadata files
- * carry no checksum.  So we keep (a) the index and term of the last acknowledged entry, and (b) the last two contents of the
- * metadata files.  Each has two slots written in turns, each slot one sector with a checksum.  (a) is written before every
- * acknowledgement into the page cache only, which survives the process, and synced about once a second: after a power cut it is
- * at most that much too old, never too new.  (b) is synced, before and after the library's own write; elections are rare.
+ * The library cannot tell a tail that was never finished from one that was acknowledged and then
+ * lost, and its metadata files carry no checksum.  So we keep (a) the index and term of the last
+ * acknowledged entry, and (b) the last two contents of the metadata files.  Each has two slots
+ * written in turns, each slot one sector with a checksum.  (a) is written before every
+ * acknowledgement into the page cache only, which survives the process, and synced about once a
+ * second: after a power cut it is at most that much too old, never too new.  (b) is synced, before
+ * and after the library's own write; elections are rare.
  */
 #pragma once
 
@@ -38,13 +41,16 @@ struct mark {
 #define MARK_FILE "mark"
 
 /* Makes the file, durably, for a member with this raft id. */
-MUST_CHECK struct error *mark_create(struct arena *arena, int dir, const char *dir_name, uint64_t id);
+MUST_CHECK struct error *mark_create(struct arena *arena, int dir, const char *dir_name,
+                                     uint64_t id);
 /* Opens it; *found is false, without an error, if there is none. */
-MUST_CHECK struct error *mark_open(struct arena *arena, int dir, const char *dir_name, struct mark *mark, bool *found);
+MUST_CHECK struct error *mark_open(struct arena *arena, int dir, const char *dir_name,
+                                   struct mark *mark, bool *found);
 /* Records the position; 0 or an errno. */
 int mark_position(struct mark *mark, uint64_t index, uint64_t term);
 /* Records the metadata, durably; 0 or an errno. */
 int mark_metas(struct mark *mark, const struct mark_metas *metas);
-/* Makes the position durable; from any thread; 0 or an errno, after which the file must not be trusted. */
+/* Makes the position durable; from any thread; 0 or an errno, after which the file must not be
+ * trusted. */
 int mark_sync(const struct mark *mark);
 void mark_close(struct mark *mark);

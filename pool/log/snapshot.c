@@ -26,8 +26,8 @@ void snapshot_seal(uint8_t header[SNAPSHOT_HEADER], uint64_t index, const void *
     put64(header + 40, XXH3_64bits(header, 40));
 }
 
-const char *snapshot_check(const uint8_t *all, size_t all_size, uint64_t *index, const uint8_t **data,
-                           size_t *size)
+const char *snapshot_check(const uint8_t *all, size_t all_size, uint64_t *index,
+                           const uint8_t **data, size_t *size)
 {
     if (all_size < SNAPSHOT_HEADER || memcmp(all, snapshot_magic, sizeof snapshot_magic) != 0)
         return "it does not begin as a snapshot";

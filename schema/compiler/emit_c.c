@@ -80,7 +80,7 @@ static bool is_indexed(const struct class *c, const struct field *f)
 {
     bool in_database = (c->stored && !c->is_volatile) || c->kept;
 
-    return in_database && !field_is_derived(f) && !f->computed && !f->pseudo &&
+    return in_database && !field_is_derived(f) && !f->computed && !f->pseudo && (!f->untracked || f->inverse >= 0) &&
            (strcmp(f->name, "uuid") == 0 || strcmp(f->name, "name_label") == 0 || refers(f->type));
 }
 
@@ -126,7 +126,7 @@ static const char *type_kinds[] = {"VOID", "STRING", "INT", "BOOL", "FLOAT", "DA
 
 static void emit_types(struct schema *s, FILE *out)
 {
-    fprintf(out, "\nstatic const struct type types[] = {\n");
+    fprintf(out, "\nconst struct type api_types[] = {\n");
     for (size_t i = 0; i < s->types.n; i++) {
         const struct type_node *t = s->types.v[i];
         const char *c = c_type(s, t);
@@ -149,10 +149,10 @@ static void emit_types(struct schema *s, FILE *out)
         if (t->kind == K_MAP) {
             const char *entry = arena_printf(&s->arena, "struct { %sk; %sv; }", c_type(s, t->key), c_type(s, t->elem));
 
-            fprintf(out, ",\n     .key = &types[%d], .elem = &types[%d], .value_offset = offsetof(%s, v), .entry_size = sizeof(%s)",
+            fprintf(out, ",\n     .key = &api_types[%d], .elem = &api_types[%d], .value_offset = offsetof(%s, v), .entry_size = sizeof(%s)",
                     t->key->id, t->elem->id, entry, entry);
         } else if (t->elem) {
-            fprintf(out, ", .elem = &types[%d]", t->elem->id);
+            fprintf(out, ", .elem = &api_types[%d]", t->elem->id);
         }
         fprintf(out, "},\n");
     }
@@ -268,7 +268,7 @@ static void emit_field(struct schema *s, FILE *out, const struct class *c, const
     const char *name = arena_printf(&s->arena, "%s_%s", c->lower, c_lower(s, f->name));
     bool stored = !field_is_derived(f) && !f->computed;
 
-    fprintf(out, "    [FIELD_%s] = {.name = \"%s\", .db_name = \"%s\", .type = &types[%d],\n     .class_id = CLASS_%s, .id = FIELD_%s, .index = %zu,\n     .flags = FIELD_%s",
+    fprintf(out, "    [FIELD_%s] = {.name = \"%s\", .db_name = \"%s\", .type = &api_types[%d],\n     .class_id = CLASS_%s, .id = FIELD_%s, .index = %zu,\n     .flags = FIELD_%s",
             name, f->name, db_name(s, c, f->name), f->type->id, c->lower, name, index, c_upper(s, f->qualifier));
     fprintf(out, "%s%s%s%s%s%s%s%s", f->transient ? " | FIELD_TRANSIENT" : "", field_is_derived(f) ? " | FIELD_DERIVED" : "",
             f->computed ? " | FIELD_COMPUTED" : "", f->untracked ? " | FIELD_UNTRACKED" : "",
@@ -343,7 +343,7 @@ static void emit_message_parts(struct schema *s, FILE *out, const struct class *
         for (size_t i = 0; i < m->params.n; i++) {
             const struct param *p = &m->params.v[i];
 
-            fprintf(out, "    {.name = \"%s\", .type = &types[%d], .offset = offsetof(%s, %s)", p->name, p->type->id, args,
+            fprintf(out, "    {.name = \"%s\", .type = &api_types[%d], .offset = offsetof(%s, %s)", p->name, p->type->id, args,
                     c_lower(s, p->name));
             if (p->def.kind != LIT_NONE)
                 fprintf(out, ", .optional = true, .default_value = &default_%s__%s", name, c_lower(s, p->name));
@@ -387,7 +387,7 @@ static void emit_message(struct schema *s, FILE *out, const struct class *c, con
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on)
             fprintf(out, " | MESSAGE_%s", flags[i].flag);
-    fprintf(out, ",\n     .n_params = %zu, .n_required = %zu, .field = %d, .role = ROLE_%s, .result = &types[%d]", m->params.n,
+    fprintf(out, ",\n     .n_params = %zu, .n_required = %zu, .field = %d, .role = ROLE_%s, .result = &api_types[%d]", m->params.n,
             required, m->field, role_constant(s, m->role), m->result->id);
     if (m->params.n)
         fprintf(out, ", .params = params_%s, .args_size = sizeof(%s)", name, args_struct(s, c, m));
@@ -482,7 +482,7 @@ static void emit_class(struct schema *s, FILE *out, const struct class *c)
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on)
             fprintf(out, " | CLASS_%s", flags[i].flag);
-    fprintf(out, ",\n     .n_fields = %zu, .n_messages = %zu, .first_field = %d, .first_message = %d,\n     .uuid_field = %d, .name_label_field = %d, .record_type = &types[%d], .ref_type = &types[%d],\n     .doc = ",
+    fprintf(out, ",\n     .n_fields = %zu, .n_messages = %zu, .first_field = %d, .first_message = %d,\n     .uuid_field = %d, .name_label_field = %d, .record_type = &api_types[%d], .ref_type = &api_types[%d],\n     .doc = ",
             c->fields.n, c->messages.n, c->fields.n ? c->fields.v[0].id : 0, c->messages.n ? c->messages.v[0].id : 0,
             class_field((struct class *)c, "uuid") ? class_field((struct class *)c, "uuid")->id : -1,
             class_field((struct class *)c, "name_label") ? class_field((struct class *)c, "name_label")->id : -1, record_id, ref_id);

@@ -109,10 +109,8 @@ static void emit_intents(struct schema *s, FILE *out)
 
         fprintf(out, "\nstatic const struct intent_field fields_%s[] = {\n", t->name);
         for (size_t j = 0; j < t->fields.n; j++) {
-            const char *text = api_type_text(s, t->fields.v[j].type);
-
-            fprintf(out, "    {\"%s\", \"%s\", offsetof(struct %s_intent, %s)},\n", t->fields.v[j].name, text, t->name,
-                    c_lower(s, t->fields.v[j].name));
+            fprintf(out, "    {\"%s\", &api_types[%d], offsetof(struct %s_intent, %s)},\n", t->fields.v[j].name,
+                    t->fields.v[j].type->id, t->name, c_lower(s, t->fields.v[j].name));
         }
         fprintf(out, "    {NULL, NULL, 0},\n};\nstatic struct error *recover_%s(struct call *call, struct op *op, const void *intent)\n{\n    return %s_recover(call, op, intent);\n}\n",
                 t->name, t->name);

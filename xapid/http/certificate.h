@@ -6,8 +6,9 @@
 
 /*
  * Makes 'path' (key, then certificate, PEM, mode 0600, written to a temporary file and renamed)
- * unless it exists and reads well.  SAN: localhost, the host's names and all its addresses,
- * 127.0.0.1 and ::1 among them.  Valid for ten years.
+ * unless it exists and reads well; one that does not is kept beside it as "<path>.bad".  SAN:
+ * localhost, the host's names and all its addresses, 127.0.0.1 and ::1 among them.  Valid for ten
+ * years.  Asks no name server.
  */
 MUST_CHECK struct error *certificate_ensure(struct arena *arena, const char *path,
                                             const char *common_name);
@@ -17,5 +18,6 @@ struct certificate_info {
     const char *sha256, *sha1; /* upper-case hex pairs joined by ':' */
     const char *pem;           /* the certificate only */
 };
+/* Reads the first certificate in the file; the texts are in the arena. */
 MUST_CHECK struct error *certificate_read(struct arena *arena, const char *path,
                                           struct certificate_info *out);

@@ -10,13 +10,15 @@
  */
 #pragma once
 
+/* First: uv.h brings a MIN and MAX of its own where there is none yet. */
+#include "libxapi/base/seam.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 #include <uv.h>
 
-#include "libxapi/base/seam.h"
 #include "xapid/http/head.h"
 #include "xapid/http/http.h"
 #include "xapid/loop/loop.h"
@@ -101,6 +103,7 @@ struct http_conn {
     int64_t body_left;
 
     struct loop_timer timer; /* runs at or before 'deadline' */
+    usec_t timer_due;        /* 0: unarmed */
     usec_t deadline;         /* 0: none */
     usec_t idle_deadline, head_deadline, reply_deadline;
     void (*gone_fn)(struct http_request *request, void *arg);
@@ -195,6 +198,8 @@ enum http_io {
 };
 ssize_t http_io_read(int fd, SSL *ssl, void *out, size_t n);
 ssize_t http_io_write(int fd, SSL *ssl, const void *p, size_t n);
+/* Whether a read of the TLS connection would find something: 1, or as above. */
+ssize_t http_io_peek(SSL *ssl, char *byte);
 /* Goes on with the handshake: 1 when it is done, otherwise as above. */
 int http_io_handshake(SSL *ssl);
 /* Says "no more from us", in TLS and TCP; without waiting. */

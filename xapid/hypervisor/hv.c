@@ -10,7 +10,8 @@
 
 #define CHANGES_MAX 1024
 
-/* Callbacks run on a thread of their own: they may make calls, which the link's thread has to answer. */
+/* Callbacks run on a thread of their own: they may make calls, which the link's thread has to
+ * answer. */
 struct hv {
     struct hv_link *link;
     struct mutex lock;
@@ -138,7 +139,8 @@ static json_t *args_uuid(const char *uuid)
     return args;
 }
 
-static struct error *call_plain(struct hv *hv, const struct hv_request *rq, const char *call, json_t *args)
+static struct error *call_plain(struct hv *hv, const struct hv_request *rq, const char *call,
+                                json_t *args)
 {
     AUTO(answer) a = {0};
 
@@ -148,7 +150,8 @@ static struct error *call_plain(struct hv *hv, const struct hv_request *rq, cons
 /* What was asked for was done, but the answer cannot be read. */
 static struct error *unreadable(const struct hv_request *rq, const char *call, const char *key)
 {
-    return error_internal(rq->arena, FAILURE_UNKNOWN "%s: '%s' in the answer is missing or wrong", call, key);
+    return error_internal(rq->arena, FAILURE_UNKNOWN "%s: '%s' in the answer is missing or wrong",
+                          call, key);
 }
 
 struct error *hv_host(struct hv *hv, const struct hv_request *rq, struct hv_host_info *out)
@@ -162,8 +165,8 @@ struct error *hv_host(struct hv *hv, const struct hv_request *rq, struct hv_host
     return r.bad ? unreadable(rq, "host", r.bad) : OK;
 }
 
-static struct error *call_for_domid(struct hv *hv, const struct hv_request *rq, const char *call, json_t *args,
-                                    int *domid)
+static struct error *call_for_domid(struct hv *hv, const struct hv_request *rq, const char *call,
+                                    json_t *args, int *domid)
 {
     AUTO(answer) a = {0};
     struct reader r;
@@ -174,7 +177,8 @@ static struct error *call_for_domid(struct hv *hv, const struct hv_request *rq, 
     return r.bad ? unreadable(rq, call, r.bad) : OK;
 }
 
-struct error *hv_build(struct hv *hv, const struct hv_request *rq, const struct hv_domain_config *config, int *domid)
+struct error *hv_build(struct hv *hv, const struct hv_request *rq,
+                       const struct hv_domain_config *config, int *domid)
 {
     json_t *args = json_object();
 
@@ -182,8 +186,8 @@ struct error *hv_build(struct hv *hv, const struct hv_request *rq, const struct 
     return call_for_domid(hv, rq, "build", args, domid);
 }
 
-struct error *hv_restore(struct hv *hv, const struct hv_request *rq, const struct hv_domain_config *config,
-                         const char *path, int *domid)
+struct error *hv_restore(struct hv *hv, const struct hv_request *rq,
+                         const struct hv_domain_config *config, const char *path, int *domid)
 {
     json_t *args = json_object();
 
@@ -202,7 +206,8 @@ struct error *hv_pause(struct hv *hv, const struct hv_request *rq, const char *u
     return call_plain(hv, rq, "pause", args_uuid(uuid));
 }
 
-struct error *hv_shutdown_request(struct hv *hv, const struct hv_request *rq, const char *uuid, enum hv_reason what)
+struct error *hv_shutdown_request(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                  enum hv_reason what)
 {
     json_t *args = args_uuid(uuid);
 
@@ -210,7 +215,8 @@ struct error *hv_shutdown_request(struct hv *hv, const struct hv_request *rq, co
     return call_plain(hv, rq, "shutdown", args);
 }
 
-struct error *hv_wait_death(struct hv *hv, const struct hv_request *rq, const char *uuid, enum hv_reason *reason)
+struct error *hv_wait_death(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                            enum hv_reason *reason)
 {
     AUTO(answer) a = {0};
     struct reader r;
@@ -226,7 +232,8 @@ struct error *hv_destroy(struct hv *hv, const struct hv_request *rq, const char 
     return call_plain(hv, rq, "destroy", args_uuid(uuid));
 }
 
-struct error *hv_save(struct hv *hv, const struct hv_request *rq, const char *uuid, const char *path)
+struct error *hv_save(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                      const char *path)
 {
     json_t *args = args_uuid(uuid);
 
@@ -234,7 +241,8 @@ struct error *hv_save(struct hv *hv, const struct hv_request *rq, const char *uu
     return call_plain(hv, rq, "save", args);
 }
 
-struct error *hv_set_memory(struct hv *hv, const struct hv_request *rq, const char *uuid, int64_t target)
+struct error *hv_set_memory(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                            int64_t target)
 {
     json_t *args = args_uuid(uuid);
 
@@ -250,8 +258,8 @@ struct error *hv_set_vcpus(struct hv *hv, const struct hv_request *rq, const cha
     return call_plain(hv, rq, "set_vcpus", args);
 }
 
-static struct error *call_disk(struct hv *hv, const struct hv_request *rq, const char *call, const char *uuid,
-                               const struct hv_disk *disk)
+static struct error *call_disk(struct hv *hv, const struct hv_request *rq, const char *call,
+                               const char *uuid, const struct hv_disk *disk)
 {
     json_t *args = args_uuid(uuid);
 
@@ -259,18 +267,20 @@ static struct error *call_disk(struct hv *hv, const struct hv_request *rq, const
     return call_plain(hv, rq, call, args);
 }
 
-struct error *hv_disk_plug(struct hv *hv, const struct hv_request *rq, const char *uuid, const struct hv_disk *disk)
+struct error *hv_disk_plug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                           const struct hv_disk *disk)
 {
     return call_disk(hv, rq, "disk_plug", uuid, disk);
 }
 
-struct error *hv_disk_change(struct hv *hv, const struct hv_request *rq, const char *uuid, const struct hv_disk *disk)
+struct error *hv_disk_change(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                             const struct hv_disk *disk)
 {
     return call_disk(hv, rq, "disk_change", uuid, disk);
 }
 
-struct error *hv_disk_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid, const char *device,
-                             bool force)
+struct error *hv_disk_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                             const char *device, bool force)
 {
     json_t *args = args_uuid(uuid);
 
@@ -279,7 +289,8 @@ struct error *hv_disk_unplug(struct hv *hv, const struct hv_request *rq, const c
     return call_plain(hv, rq, "disk_unplug", args);
 }
 
-struct error *hv_nic_plug(struct hv *hv, const struct hv_request *rq, const char *uuid, const struct hv_nic *nic)
+struct error *hv_nic_plug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                          const struct hv_nic *nic)
 {
     json_t *args = args_uuid(uuid);
 
@@ -287,7 +298,8 @@ struct error *hv_nic_plug(struct hv *hv, const struct hv_request *rq, const char
     return call_plain(hv, rq, "nic_plug", args);
 }
 
-struct error *hv_nic_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid, int device, bool force)
+struct error *hv_nic_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                            int device, bool force)
 {
     json_t *args = args_uuid(uuid);
 
@@ -296,7 +308,8 @@ struct error *hv_nic_unplug(struct hv *hv, const struct hv_request *rq, const ch
     return call_plain(hv, rq, "nic_unplug", args);
 }
 
-struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n, const struct hv_domain **out)
+struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n,
+                      const struct hv_domain **out)
 {
     AUTO(answer) a = {0};
     const json_t *list;
@@ -321,7 +334,8 @@ struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n, con
     return OK;
 }
 
-struct error *hv_get(struct hv *hv, const struct hv_request *rq, const char *uuid, const struct hv_domain **out)
+struct error *hv_get(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                     const struct hv_domain **out)
 {
     AUTO(answer) a = {0};
     struct hv_domain *domain;
@@ -340,7 +354,8 @@ struct error *hv_get(struct hv *hv, const struct hv_request *rq, const char *uui
     return OK;
 }
 
-struct error *hv_outcome(struct hv *hv, const struct hv_request *rq, bool *known, struct error **outcome)
+struct error *hv_outcome(struct hv *hv, const struct hv_request *rq, bool *known,
+                         struct error **outcome)
 {
     struct hv_request plain = *rq;
     AUTO(answer) a = {0};

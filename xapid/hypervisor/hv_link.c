@@ -15,16 +15,19 @@
 #include "libxapi/base/seam.h"
 
 #define TIMEOUT_DEFAULT (60 * USEC_PER_SEC)
-#define TIMEOUT_LONGEST (30 * 24 * 3600 * USEC_PER_SEC)
+#define TIMEOUT_LONGEST (20 * 24 * 3600 * USEC_PER_SEC)
 #define HELLO_TIMEOUT (5 * USEC_PER_SEC)
 #define BACKOFF_SHORTEST (10 * USEC_PER_MSEC)
 #define BACKOFF_LONGEST (500 * USEC_PER_MSEC)
 #define CALLS_MAX 4096
-#define QUEUE_MAX ((size_t)64 * 1024 * 1024) /* of a process that reads nothing: requests given up stay in the queue */
+#define QUEUE_MAX                                                                                  \
+    ((size_t)64 * 1024 *                                                                           \
+     1024) /* of a process that reads nothing: requests given up stay in the queue */
 #define WATCH_SERIAL 0
 #define READ_SIZE ((size_t)64 * 1024)
 
-/* A call that waits for its answer.  Lives on its caller's stack; everything in it is protected by the link's mutex. */
+/* A call that waits for its answer.  Lives on its caller's stack; everything in it is protected by
+ * the link's mutex. */
 struct waiting {
     struct waiting *prev, *next;
     uint64_t serial;
@@ -32,7 +35,8 @@ struct waiting {
     const char *call;
     json_t *args;
     usec_t deadline;
-    char instance[UUID_TEXT_SIZE]; /* of the process it was first sent to; "" while it was not sent */
+    char instance[UUID_TEXT_SIZE]; /* of the process it was first sent to; "" while it was not sent
+                                    */
     bool asking;                   /* not sent again, but asked what became of it */
     bool done;
     bool unknown;        /* failed in a way that says nothing about what was done */
@@ -44,7 +48,8 @@ struct waiting {
 struct hv_link {
     char *path;
     struct mutex lock;
-    struct cond wanted; /* the thread sleeps here while there is nothing to connect for, or to retry later */
+    struct cond wanted; /* the thread sleeps here while there is nothing to connect for, or to retry
+                           later */
     struct thread thread;
     int wake_fd; /* an eventfd: there is something to write, or the end */
     bool stopping;
@@ -83,8 +88,8 @@ static void finish(struct waiting *w, json_t *reply, const char *failure, bool u
     cond_signal(&w->cond);
 }
 
-static bool queue_message(struct hv_link *link, uint64_t serial, const char *call, const char *id, uint64_t epoch,
-                          usec_t timeout, json_t *args)
+static bool queue_message(struct hv_link *link, uint64_t serial, const char *call, const char *id,
+                          uint64_t epoch, usec_t timeout, json_t *args)
 {
     json_t *m = json_object();
     bool fits;
@@ -100,7 +105,8 @@ static bool queue_message(struct hv_link *link, uint64_t serial, const char *cal
     return fits;
 }
 
-/* Puts a call into the connection's queue: the call itself, or what became of it if it went to a process that is gone. */
+/* Puts a call into the connection's queue: the call itself, or what became of it if it went to a
+ * process that is gone. */
 static void queue_call(struct hv_link *link, struct waiting *w)
 {
     usec_t left = w->deadline - clock_mono();
@@ -157,7 +163,8 @@ int hv_link_connect(const char *socket_path)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
-    /* A Unix socket connects at once or, with a full backlog, says EAGAIN: then it is tried again later. */
+    /* A Unix socket connects at once or, with a full backlog, says EAGAIN: then it is tried again
+     * later. */
     if (connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0)
         return fd;
     saved = errno;
@@ -186,7 +193,8 @@ static void answer_arrived(struct hv_link *link, json_t *message)
     else if (json_is_true(json_object_get(result, "known")))
         finish(w, result, NULL, false);
     else
-        finish(w, NULL, "the hypervisor's process was started anew in the middle of the call", true);
+        finish(w, NULL, "the hypervisor's process was started anew in the middle of the call",
+               true);
 }
 
 /* Takes the messages out of 'in'; false where the connection cannot go on. */
@@ -200,7 +208,8 @@ static bool handle_input(struct hv_link *link, struct buf *in, bool *fruitful)
         json_t *message;
         size_t used;
 
-        state = frame_take(in->data + done, in->len - done, PROTOCOL_REPLY_MAX, &used, &message, &link->trouble);
+        state = frame_take(in->data + done, in->len - done, PROTOCOL_REPLY_MAX, &used, &message,
+                           &link->trouble);
         if (state == FRAME_BAD)
             return false;
         if (state == FRAME_MORE)
@@ -210,7 +219,8 @@ static bool handle_input(struct hv_link *link, struct buf *in, bool *fruitful)
         changed = json_object_get(message, "changed");
         if (!changed)
             answer_arrived(link, message);
-        else if (link->changed && json_is_string(changed) && json_string_length(changed) < UUID_TEXT_SIZE)
+        else if (link->changed && json_is_string(changed) &&
+                 json_string_length(changed) < UUID_TEXT_SIZE)
             link->changed(link->changed_ctx, json_string_value(changed));
         json_decref(message);
     }
@@ -278,7 +288,8 @@ static const char *judge_hello(const json_t *hello, char instance[UUID_TEXT_SIZE
         return "what answers at the socket is no hypervisor process";
     if (json_object_get(hello, "refused"))
         return "the hypervisor's process refuses this version of the protocol";
-    if (version < PROTOCOL_OLDEST || version > PROTOCOL_NEWEST || !of || strlen(of) != UUID_TEXT_SIZE - 1)
+    if (version < PROTOCOL_OLDEST || version > PROTOCOL_NEWEST || !of ||
+        strlen(of) != UUID_TEXT_SIZE - 1)
         return "the hypervisor's process speaks another version of the protocol";
     memcpy(instance, of, UUID_TEXT_SIZE);
     return NULL;
@@ -309,7 +320,8 @@ static const char *greet(int fd, struct buf *in, char instance[UUID_TEXT_SIZE])
             continue;
         if (!fill_input(fd, in))
             return "the hypervisor's process closed the connection";
-        if (frame_take(in->data, in->len, PROTOCOL_HELLO_MAX, &used, &answer, &why) == FRAME_READY) {
+        if (frame_take(in->data, in->len, PROTOCOL_HELLO_MAX, &used, &answer, &why) ==
+            FRAME_READY) {
             memmove(in->data, in->data + used, in->len - used + 1);
             in->len -= used;
             why = judge_hello(answer, instance);
@@ -326,12 +338,14 @@ static bool converse(struct hv_link *link, int fd, struct buf *in)
     bool alive = true;
 
     while (alive) {
-        struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = link->wake_fd, .events = POLLIN}};
+        struct pollfd p[2] = {{.fd = fd, .events = POLLIN},
+                              {.fd = link->wake_fd, .events = POLLIN}};
         uint64_t drained;
 
         mutex_lock(&link->lock);
         /* What came with the hello is handled first; a full socket is waited for. */
-        alive = !link->stopping && handle_input(link, in, &fruitful) && flush_output(fd, &link->out);
+        alive =
+            !link->stopping && handle_input(link, in, &fruitful) && flush_output(fd, &link->out);
         if (link->out.len)
             p[0].events |= POLLOUT;
         mutex_unlock(&link->lock);
@@ -450,7 +464,8 @@ void hv_link_watch(struct hv_link *link, void (*changed)(void *ctx, const char *
 
     link->changed = changed;
     link->changed_ctx = ctx;
-    if (link->connected && !queue_message(link, WATCH_SERIAL, "watch", "", 0, TIMEOUT_DEFAULT, none))
+    if (link->connected &&
+        !queue_message(link, WATCH_SERIAL, "watch", "", 0, TIMEOUT_DEFAULT, none))
         abort(); /* it is a hundred bytes */
     json_decref(none);
     cond_signal(&link->wanted);
@@ -499,20 +514,23 @@ static bool call_and_wait(struct hv_link *link, struct waiting *w)
     while (!w->done && cond_wait_until(&w->cond, &link->lock, w->deadline))
         ;
     if (!w->done)
-        finish(w, NULL, link->connected ? "no answer in time" : link->trouble, *w->instance != '\0');
+        finish(w, NULL, link->connected ? "no answer in time" : link->trouble,
+               *w->instance != '\0');
     dequeue(link, w);
     return true;
 }
 
-static struct error *judge_answer(struct hv_link *link, const struct hv_request *rq, const struct waiting *w,
-                                  json_t **result)
+static struct error *judge_answer(struct hv_link *link, const struct hv_request *rq,
+                                  const struct waiting *w, json_t **result)
 {
     const json_t *error = json_object_get(w->reply, "error");
 
     if (w->failure && w->unknown)
-        return error_internal(rq->arena, FAILURE_UNKNOWN "%s: %s (%s)", w->call, w->failure, link->path);
+        return error_internal(rq->arena, FAILURE_UNKNOWN "%s: %s (%s)", w->call, w->failure,
+                              link->path);
     if (w->failure)
-        return error_internal(rq->arena, "hypervisor: %s: %s (%s)", w->call, w->failure, link->path);
+        return error_internal(rq->arena, "hypervisor: %s: %s (%s)", w->call, w->failure,
+                              link->path);
     if (error && w->unknown)
         return error_internal(rq->arena, FAILURE_UNKNOWN "%s: %s", w->call,
                               error_line(rq->arena, read_error(rq->arena, error)));
@@ -521,14 +539,15 @@ static struct error *judge_answer(struct hv_link *link, const struct hv_request 
     *result = json_object_get(w->reply, "result");
     if (!json_is_object(*result)) {
         *result = NULL;
-        return error_internal(rq->arena, FAILURE_UNKNOWN "%s: an answer that cannot be read", w->call);
+        return error_internal(rq->arena, FAILURE_UNKNOWN "%s: an answer that cannot be read",
+                              w->call);
     }
     json_incref(*result);
     return OK;
 }
 
-struct error *hv_link_call(struct hv_link *link, const struct hv_request *rq, const char *call, json_t *args,
-                           json_t **result)
+struct error *hv_link_call(struct hv_link *link, const struct hv_request *rq, const char *call,
+                           json_t *args, json_t **result)
 {
     usec_t timeout = rq->timeout > 0 ? MIN(rq->timeout, TIMEOUT_LONGEST) : TIMEOUT_DEFAULT;
     struct waiting w = {.rq = rq, .call = call, .args = args, .deadline = clock_mono() + timeout};

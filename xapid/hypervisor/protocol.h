@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * protocol.h -- what the daemon and the process behind it (executor or simulator) say to each other.
+ * protocol.h -- what the daemon and the process behind it (executor or simulator) say to each
+ * other.
  *
- * A Unix stream socket carries frames: four bytes of length, most significant first, then that many bytes of JSON, always one
- * object.  `socat` and eyes are enough to debug it.  Every message:
+ * A Unix stream socket carries frames: four bytes of length, most significant first, then that many
+ * bytes of JSON, always one object.  `socat` and eyes are enough to debug it.  Every message:
  *
  *   client  {"hello": "xapid-hypervisor", "oldest": 1, "newest": 1}                   first, once
- *   server  {"hello": "xapid-hypervisor", "version": 1, "instance": UUID, "hypervisor": "simulator"}
- *           or {"hello": ..., "refused": TEXT}, and the end of the connection
- *   client  {"serial": N, "call": NAME, "id": ID, "epoch": E, "timeout_ms": MS, "args": {...}}
- *   server  {"serial": N, "result": {...}} or {"serial": N, "error": {"code": CODE, "params": [...]}}, in any order
- *   server  {"changed": UUID}, to connections that made the call "watch"; "" means: anything may have changed
+ *   server  {"hello": "xapid-hypervisor", "version": 1, "instance": UUID, "hypervisor":
+ * "simulator"} or {"hello": ..., "refused": TEXT}, and the end of the connection client  {"serial":
+ * N, "call": NAME, "id": ID, "epoch": E, "timeout_ms": MS, "args": {...}} server  {"serial": N,
+ * "result": {...}} or {"serial": N, "error": {"code": CODE, "params": [...]}}, in any order server
+ * {"changed": UUID}, to connections that made the call "watch"; "" means: anything may have changed
  *
- * Calls with an id are done at most once.  Asked again with the id, the server answers what it answered the first time, waiting for
- * the end of what still runs.  "outcome" {"id"} answers {"known": bool} and the remembered "result" or "error"; an id it has never
- * seen is sealed by that: a request with it that comes late (from a connection that was lost) is refused.  So "never seen" stays true.
+ * Calls with an id are done at most once.  Asked again with the id, the server answers what it
+ * answered the first time, waiting for the end of what still runs.  "outcome" {"id"} answers
+ * {"known": bool} and the remembered "result" or "error"; an id it has never seen is sealed by
+ * that: a request with it that comes late (from a connection that was lost) is refused.  So "never
+ * seen" stays true.
  *
- * The instance names the memory of outcomes: where it differs after a reconnect, "never seen" means nothing about earlier requests.
+ * The instance names the memory of outcomes: where it differs after a reconnect, "never seen" means
+ * nothing about earlier requests.
  *
- * Guest agent keys (hv_domain.guest) are those below /local/domain/<domid> in xenstore, with the same names and values:
- * attr/PVAddons/{Major,Minor,Micro,Build}Version, attr/vif/<device>/{ipv4,ipv6}/<n>, attr/eth<device>/ip, data/os_name, data/os_uname,
- * data/os_distro, data/os_majorver, data/os_minorver, data/meminfo_total, data/meminfo_free (KiB), data/host_name, data/updated,
- * control/feature-*, and vm-data/... as the domain was built with.
+ * Guest agent keys (hv_domain.guest) are those below /local/domain/<domid> in xenstore, with the
+ * same names and values: attr/PVAddons/{Major,Minor,Micro,Build}Version,
+ * attr/vif/<device>/{ipv4,ipv6}/<n>, attr/eth<device>/ip, data/os_name, data/os_uname,
+ * data/os_distro, data/os_majorver, data/os_minorver, data/meminfo_total, data/meminfo_free (KiB),
+ * data/host_name, data/updated, control/feature-*, and vm-data/... as the domain was built with.
  */
 #pragma once
 
@@ -34,8 +39,8 @@
 #define PROTOCOL_OLDEST 1
 #define PROTOCOL_NEWEST 1
 #define PROTOCOL_HELLO_MAX ((size_t)4096)
-#define PROTOCOL_REQUEST_MAX ((size_t)1024 * 1024)      /* bytes of a frame's body, client to server */
-#define PROTOCOL_REPLY_MAX ((size_t)16 * 1024 * 1024)   /* server to client */
+#define PROTOCOL_REQUEST_MAX ((size_t)1024 * 1024) /* bytes of a frame's body, client to server */
+#define PROTOCOL_REPLY_MAX ((size_t)16 * 1024 * 1024) /* server to client */
 #define PROTOCOL_DISKS_MAX 256
 #define PROTOCOL_NICS_MAX 64
 #define PROTOCOL_PAIRS_MAX 4096
@@ -51,18 +56,20 @@
  */
 enum frame_state { FRAME_MORE, FRAME_READY, FRAME_BAD };
 
-/* Appends the message as a frame; false, with nothing appended, if its body would be larger than 'limit'. */
+/* Appends the message as a frame; false, with nothing appended, if its body would be larger than
+ * 'limit'. */
 MUST_CHECK bool frame_append(struct buf *out, const json_t *message, size_t limit);
 /*
- * Looks at 'len' bytes received.  FRAME_READY: *message is the first frame's object (the caller's to json_decref) and *used its
- * bytes.  FRAME_BAD: a length of zero or beyond the limit, or no JSON object; the connection cannot go on; *why says it (static).
+ * Looks at 'len' bytes received.  FRAME_READY: *message is the first frame's object (the caller's
+ * to json_decref) and *used its bytes.  FRAME_BAD: a length of zero or beyond the limit, or no JSON
+ * object; the connection cannot go on; *why says it (static).
  */
 MUST_CHECK enum frame_state frame_take(const char *data, size_t len, size_t limit, size_t *used,
                                        json_t **message, const char **why);
 
 /*
- * Reading.  A reader notes the first key that is missing or has the wrong type or size, and answers empty values from then on,
- * so that it is asked once, at the end.  Strings point into the arena.
+ * Reading.  A reader notes the first key that is missing or has the wrong type or size, and answers
+ * empty values from then on, so that it is asked once, at the end.  Strings point into the arena.
  */
 struct reader {
     struct arena *arena;
@@ -87,7 +94,8 @@ int read_enum(struct reader *r, const char *key, const char *const *names);
 json_t *json_text(const char *s);
 
 /*
- * Records.  Writers return a new reference; readers copy into the reader's arena and mark the reader where something is wrong.
+ * Records.  Writers return a new reference; readers copy into the reader's arena and mark the
+ * reader where something is wrong.
  */
 extern const char *const hv_state_names[];  /* by enum hv_state, ends with NULL */
 extern const char *const hv_reason_names[]; /* by enum hv_reason, ends with NULL */

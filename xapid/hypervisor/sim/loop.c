@@ -3,8 +3,8 @@
 #include "xapid/hypervisor/sim/loop.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -13,11 +13,11 @@
 #include "libxapi/base/seam.h"
 
 #define BATCH 64
-#define SLEEP_LONGEST USEC_PER_SEC /* so that a stop that falls between test and sleep is seen */
+#define SLEEP_LONGEST (60 * USEC_PER_SEC)
 
 struct loop {
     int epoll_fd;
-    volatile sig_atomic_t stopping;
+    bool stopping;
     usec_t advanced;
     struct timer *timers;
     struct epoll_event batch[BATCH];
@@ -46,7 +46,7 @@ void loop_free(struct loop *loop)
 
 void loop_stop(struct loop *loop)
 {
-    loop->stopping = 1;
+    loop->stopping = true;
 }
 
 usec_t loop_now(const struct loop *loop)

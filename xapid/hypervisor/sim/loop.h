@@ -2,8 +2,8 @@
 /*
  * loop.h -- the simulator's single thread: descriptors that become ready, timers that become due.
  *
- * Everything in the simulator happens in a callback of this loop, so nothing in it needs a lock.  Time can be moved forward by a test
- * (loop_advance): timers live in loop_now, not in the clock.
+ * Everything in the simulator happens in a callback of this loop, so nothing in it needs a lock.
+ * Time can be moved forward by a test (loop_advance): timers live in loop_now, not in the clock.
  */
 #pragma once
 
@@ -11,11 +11,13 @@
 
 struct loop;
 
-/* Embedded in its owner.  After source_remove the owner may be freed at once, even from a callback. */
+/* Embedded in its owner.  After source_remove the owner may be freed at once, even from a callback.
+ */
 struct source {
     int fd; /* -1: not in the loop */
     uint32_t events;
-    void (*ready)(struct source *source, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR */
+    void (*ready)(struct source *source,
+                  uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR */
     struct loop *loop;
 };
 
@@ -31,18 +33,19 @@ struct loop *loop_new(void);
 void loop_free(struct loop *loop);
 /* Runs until loop_stop. */
 void loop_run(struct loop *loop);
-/* May be called from a signal handler. */
 void loop_stop(struct loop *loop);
 /* Monotonic, plus what tests added. */
 usec_t loop_now(const struct loop *loop);
 void loop_advance(struct loop *loop, usec_t by);
 
-/* Starts watching source->fd, which stays its owner's.  False with errno where the kernel refuses. */
+/* Starts watching source->fd, which stays its owner's.  False with errno where the kernel refuses.
+ */
 MUST_CHECK bool source_add(struct loop *loop, struct source *source, int fd, uint32_t events,
                            void (*ready)(struct source *source, uint32_t events));
 void source_want(struct source *source, uint32_t events);
 void source_remove(struct source *source);
 
 /* Arms it, again if it is armed. */
-void timer_set(struct loop *loop, struct timer *timer, usec_t at, void (*fire)(struct timer *timer));
+void timer_set(struct loop *loop, struct timer *timer, usec_t at,
+               void (*fire)(struct timer *timer));
 void timer_cancel(struct timer *timer);

@@ -102,7 +102,8 @@ static void evict(struct outcomes *all)
     }
 }
 
-struct outcome *outcome_begin(struct outcomes *all, const char *id, enum outcome_state state, uint64_t what)
+struct outcome *outcome_begin(struct outcomes *all, const char *id, enum outcome_state state,
+                              uint64_t what)
 {
     struct outcome **bucket = &all->buckets[hash_text(id) % BUCKETS];
     struct outcome *o;

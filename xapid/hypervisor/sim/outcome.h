@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* outcome.h -- what became of each request that had an id: a bounded memory, the oldest finished ones are forgotten first. */
+/* outcome.h -- what became of each request that had an id: a bounded memory, the oldest finished
+ * ones are forgotten first. */
 #pragma once
 
 #include <jansson.h>
@@ -26,7 +27,8 @@ struct outcomes *outcomes_new(void);
 void outcomes_free(struct outcomes *all);
 struct outcome *outcome_find(struct outcomes *all, const char *id);
 /* A new one; there must be none of that id. */
-struct outcome *outcome_begin(struct outcomes *all, const char *id, enum outcome_state state, uint64_t what);
+struct outcome *outcome_begin(struct outcomes *all, const char *id, enum outcome_state state,
+                              uint64_t what);
 /* Takes references of its own. */
 void outcome_end(struct outcome *outcome, json_t *error, json_t *result);
 /* The request was never begun after all. */

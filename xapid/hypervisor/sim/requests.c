@@ -2,8 +2,8 @@
 /*
  * requests.c -- from a message to a handler and back: ids, epochs, outcomes, faults, waiting.
  *
- * A request with an id is done once: its outcome is noted before anything happens, and the same id again gets that outcome.  It
- * goes on when its connection is lost.
+ * A request with an id is done once: its outcome is noted before anything happens, and the same id
+ * again gets that outcome.  It goes on when its connection is lost.
  */
 #include "xapid/hypervisor/sim/sim.h"
 
@@ -83,9 +83,7 @@ static struct error *run_restore(struct request *rq, json_t **result)
     d->booted = image.booted;
     for (size_t i = 0; i < image.guest.n; i++)
         keys_set(&d->guest, image.guest.v[i].key, image.guest.v[i].value);
-    if (image.booted)
-        guest_refresh(d);
-    else
+    if (!image.booted)
         guest_will_boot(d);
     *result = json_pack("{s:i}", "domid", d->domid);
     return OK;
@@ -181,7 +179,8 @@ static struct error *run_save(struct request *rq, json_t **result)
     (void)result;
     TRY(domain_of(rq, &d));
     if (d->state == HV_SHUTDOWN && d->reason != HV_SUSPEND)
-        return error_internal(&rq->arena, "the domain has ended (%s): nothing to save", hv_reason_names[d->reason]);
+        return error_internal(&rq->arena, "the domain has ended (%s): nothing to save",
+                              hv_reason_names[d->reason]);
     if (d->state != HV_SHUTDOWN && d->booted && !guest_answers(d))
         return ack_failed(rq, HV_SUSPEND, d->uuid);
     TRY(image_save(rq, d, path));
@@ -198,8 +197,9 @@ static struct error *run_set_memory(struct request *rq, json_t **result)
     (void)result;
     TRY(domain_alive(rq, &d));
     if (target < (4 << 20) || target > d->config.memory_static_max)
-        return error_internal(&rq->arena, "a memory target of %lld bytes is not between 4 MiB and static-max %lld",
-                              (long long)target, (long long)d->config.memory_static_max);
+        return error_internal(
+            &rq->arena, "a memory target of %lld bytes is not between 4 MiB and static-max %lld",
+            (long long)target, (long long)d->config.memory_static_max);
     TRY(memory_reserve(rq, MAX(d->memory, target) - domain_memory(d)));
     rq->sim->memory_used -= domain_memory(d);
     d->memory_target = target;
@@ -211,12 +211,12 @@ static struct error *run_set_memory(struct request *rq, json_t **result)
 
 static struct error *run_set_vcpus(struct request *rq, json_t **result)
 {
-    int vcpus = (int)read_int(&rq->args, "vcpus", 1, SIM_VCPUS_MAX);
+    int vcpus = (int)read_int(&rq->args, "vcpus", INT32_MIN, INT32_MAX);
     struct domain *d;
 
     (void)result;
     TRY(domain_alive(rq, &d));
-    if (rq->args.bad || vcpus > d->config.vcpus_max)
+    if (vcpus < 1 || vcpus > d->config.vcpus_max)
         return error_internal(&rq->arena, "the domain has 1 to %d vCPUs", d->config.vcpus_max);
     d->cpu_time = domain_cpu_time(d);
     d->running_since = loop_now(rq->sim->loop);
@@ -362,7 +362,7 @@ void request_finish(struct request *rq, struct error *e, json_t *result)
         finish_followers(sim, o);
 }
 
-/* The first waiting request of the kind, after 'after' where that is still alive: handlers only ever add or finish their own. */
+/* From the beginning each time: finishing one may have freed any other. */
 static struct request *next_waiting(struct sim *sim, enum wait_kind wait, const struct domain *d)
 {
     struct request *rq = sim->requests;
@@ -372,8 +372,8 @@ static struct request *next_waiting(struct sim *sim, enum wait_kind wait, const 
     return rq;
 }
 
-void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d, const struct error *e,
-                   json_t *result)
+void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d,
+                   const struct error *e, json_t *result)
 {
     struct request *rq;
 
@@ -403,7 +403,8 @@ static void request_timer(struct timer *timer)
         break;
     }
     default:
-        request_finish(rq, error_internal(&rq->arena, FAILURE_UNKNOWN "%s: not yet", rq->handler->call), NULL);
+        request_finish(
+            rq, error_internal(&rq->arena, FAILURE_UNKNOWN "%s: not yet", rq->handler->call), NULL);
     }
 }
 
@@ -419,15 +420,16 @@ static struct error *injected(struct request *rq, struct call_fault *f)
 
     if (!f->fail_text)
         return OK;
-    e = *f->fail_code ? error_new(&rq->arena, arena_strdup(&rq->arena, f->fail_code), 1, f->fail_text)
-                      : error_new(&rq->arena, "INTERNAL_ERROR", 1, f->fail_text);
+    e = *f->fail_code
+            ? error_new(&rq->arena, arena_strdup(&rq->arena, f->fail_code), 1, f->fail_text)
+            : error_new(&rq->arena, "INTERNAL_ERROR", 1, f->fail_text);
     free(f->fail_code);
     free(f->fail_text);
     f->fail_code = f->fail_text = NULL;
     return e;
 }
 
-/* A handler that waits may have been finished, and the request freed, before it returns: 'alive' tells. */
+/* A handler that waits may have been woken, and the request freed, before it returns. */
 static bool still_there(struct sim *sim, const struct request *rq)
 {
     struct request *r = sim->requests;
@@ -450,7 +452,8 @@ static void run(struct request *rq)
     if (!e && rq->args.bad) {
         json_decref(result);
         result = NULL;
-        e = error_internal(&rq->arena, "%s: the argument '%s' is missing or wrong", rq->handler->call, rq->args.bad);
+        e = error_internal(&rq->arena, "%s: the argument '%s' is missing or wrong",
+                           rq->handler->call, rq->args.bad);
     }
     request_finish(rq, e, result);
 }
@@ -468,12 +471,14 @@ static struct error *admit(struct request *rq, const char *id, uint64_t epoch, b
     if (*again)
         return OK;
     if (o && o->state == OUTCOME_SEALED)
-        return error_internal(&rq->arena, "hypervisor: %s: this request was given up", rq->handler->call);
+        return error_internal(&rq->arena, "hypervisor: %s: this request was given up",
+                              rq->handler->call);
     if (o)
-        return error_internal(&rq->arena, "hypervisor: %s: the id was used for another request", rq->handler->call);
+        return error_internal(&rq->arena, "hypervisor: %s: the id was used for another request",
+                              rq->handler->call);
     if (rq->handler->changes && epoch < sim->epoch)
-        return error_internal(&rq->arena, FAILURE_STALE "%llu, already seen: %llu", (unsigned long long)epoch,
-                              (unsigned long long)sim->epoch);
+        return error_internal(&rq->arena, FAILURE_STALE "%llu, already seen: %llu",
+                              (unsigned long long)epoch, (unsigned long long)sim->epoch);
     sim->epoch = MAX(sim->epoch, epoch);
     if (*id)
         rq->outcome = outcome_begin(sim->outcomes, id, OUTCOME_RUNNING, what);
@@ -486,7 +491,8 @@ static void begin(struct request *rq, const char *id, uint64_t epoch)
     struct error *e;
     bool again;
 
-    e = admit(rq, id, epoch, &again);
+    /* Reads may be done twice: what they answered is not worth remembering. */
+    e = admit(rq, rq->handler->changes ? id : "", epoch, &again);
     if (e) {
         request_finish(rq, e, NULL);
     } else if (again && rq->waited->state == OUTCOME_DONE) {
@@ -501,8 +507,8 @@ static void begin(struct request *rq, const char *id, uint64_t epoch)
     }
 }
 
-static struct request *request_new(struct sim *sim, uint64_t connection, const struct handler *handler,
-                                   const json_t *message)
+static struct request *request_new(struct sim *sim, uint64_t connection,
+                                   const struct handler *handler, const json_t *message)
 {
     struct request *rq = xcalloc(1, sizeof *rq);
 
@@ -544,7 +550,8 @@ bool request_arrived(struct sim *sim, uint64_t connection, const json_t *message
         return false;
     if (!handler || sim->n_requests >= SIM_REQUESTS_MAX) {
         refuse(sim, connection, serial,
-               error_internal(&arena, "hypervisor: %s: %s", call, handler ? "too many requests" : "no such call"));
+               error_internal(&arena, "hypervisor: %s: %s", call,
+                              handler ? "too many requests" : "no such call"));
         return true;
     }
     rq = request_new(sim, connection, handler, message);

@@ -2,8 +2,8 @@
 /*
  * server.c -- the socket and its connections: hello, frames in, frames out.
  *
- * A connection that does not read is slowed (nothing more is read from it) and in the end closed; changes it could not be told are
- * summed up as "anything may have changed".
+ * A connection that does not read is slowed (nothing more is read from it) and in the end closed;
+ * changes it could not be told are summed up as "anything may have changed".
  */
 #include "xapid/hypervisor/sim/sim.h"
 
@@ -19,7 +19,7 @@
 #include "libxapi/base/memory.h"
 
 #define READ_SIZE ((size_t)64 * 1024)
-#define OUT_SLOW ((size_t)1024 * 1024)      /* beyond it no requests are read and no changes pushed */
+#define OUT_SLOW ((size_t)1024 * 1024) /* beyond it no requests are read and no changes pushed */
 #define OUT_MAX ((size_t)128 * 1024 * 1024) /* beyond it the connection is closed */
 
 struct connection {
@@ -116,7 +116,8 @@ static void settle(struct connection *c)
                     (c->out.len < OUT_SLOW ? EPOLLIN : 0u) | (c->out.len ? EPOLLOUT : 0u));
 }
 
-void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, json_t *error, json_t *result)
+void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, json_t *error,
+                   json_t *result)
 {
     struct connection *c = find(sim, connection);
     json_t *m;
@@ -307,13 +308,15 @@ bool server_start(struct sim *sim)
         return false;
     }
     memcpy(addr.sun_path, path, strlen(path));
-    /* The caller holds the lock of the directory: a socket found there is of a process that is gone. */
+    /* The caller holds the lock of the directory: a socket found there is of a process that is
+     * gone. */
     unlink(path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     mask = umask(0177);
     rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&addr, sizeof addr);
     umask(mask);
-    if (rc < 0 || listen(fd, 128) < 0 || !source_add(sim->loop, &sim->listener, fd, EPOLLIN, listener_ready)) {
+    if (rc < 0 || listen(fd, 128) < 0 ||
+        !source_add(sim->loop, &sim->listener, fd, EPOLLIN, listener_ready)) {
         log_error("%s: %s", path, strerrordesc_np(errno));
         if (fd >= 0)
             close(fd);

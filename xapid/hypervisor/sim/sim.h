@@ -2,9 +2,9 @@
 /*
  * sim.h -- the simulated hypervisor: one process, one thread, all state in memory.
  *
- * Its files: loop (descriptors, timers), server (connections), requests (ids, outcomes, dispatch), domain (what a hypervisor does),
- * guest (what runs inside), devices (disks and NICs), image (suspend images), console, rfb and picture (screens), control (tests).
- * Private to this folder.
+ * Its files: loop (descriptors, timers), server (connections), requests (ids, outcomes, dispatch),
+ * domain (what a hypervisor does), guest (what runs inside), devices (disks and NICs), image
+ * (suspend images), console, rfb and picture (screens), control (tests). Private to this folder.
  */
 #pragma once
 
@@ -21,7 +21,8 @@
 #define SIM_REQUESTS_MAX 8192
 #define SIM_CONNECTIONS_MAX 256
 #define SIM_CONSOLE_CLIENTS_MAX 64
-#define SIM_ACK_SHARE(timeout) ((timeout) / 4 * 3) /* of a request's timeout: how long a guest has to answer */
+#define SIM_ACK_SHARE(timeout)                                                                     \
+    ((timeout) / 4 * 3) /* of a request's timeout: how long a guest has to answer */
 
 struct sim_options {
     const char *socket_path, *dir;
@@ -36,7 +37,8 @@ struct keys {
     struct strpair v[SIM_GUEST_KEYS_MAX]; /* owned strings */
 };
 
-/* hv_disk with strings of its own, and the medium held open.  path "" and fd -1: an empty CD drive. */
+/* hv_disk with strings of its own, and the medium held open.  path "" and fd -1: an empty CD drive.
+ */
 struct sim_disk {
     struct hv_disk d;
     int fd;
@@ -69,8 +71,8 @@ struct domain {
     struct sim_disk disks[PROTOCOL_DISKS_MAX];
     struct sim_nic nics[PROTOCOL_NICS_MAX];
     size_t n_disks, n_nics;
-    bool booted;       /* the guest agent has spoken */
-    bool unresponsive; /* the guest answers nothing more */
+    bool booted;          /* the guest agent has spoken */
+    bool unresponsive;    /* the guest answers nothing more */
     enum hv_reason asked; /* control/shutdown: what the toolstack wants of the guest */
     enum guest_plan plan;
     enum hv_reason plan_reason;
@@ -90,13 +92,15 @@ struct sim {
     char instance[UUID_TEXT_SIZE];
     usec_t start_wall;
     uint64_t epoch;           /* the highest seen */
-    uint64_t last_connection; /* connections are named by rising numbers, so that a request never holds a stale pointer */
+    uint64_t last_connection; /* connections are named by rising numbers, so that a request never
+                                 holds a stale pointer */
     int last_domid;
     size_t n_domains;
     struct domain *domains;
     int64_t memory_used;
     usec_t boot_time, end_time; /* how long guests take; tests change them */
 
+    struct source signals; /* a signalfd */
     struct source listener;
     struct connection *connections;
     size_t n_connections;
@@ -113,7 +117,8 @@ struct sim {
 /*
  * sim.c
  */
-/* NULL with a line in the log if the socket cannot be made. */
+/* NULL with a line in the log if the socket cannot be made.  SIGTERM and SIGINT, which the caller
+ * has blocked, end its loop. */
 struct sim *sim_new(const struct sim_options *options);
 void sim_free(struct sim *sim);
 
@@ -123,9 +128,10 @@ void sim_free(struct sim *sim);
 /* False, with a line in the log, if the socket cannot be made. */
 bool server_start(struct sim *sim);
 void server_stop(struct sim *sim);
-/* Sends an answer to a connection, or drops it when the connection is gone.  'error' as write_error makes it, or NULL; a NULL result
-   is {}.  Takes neither reference. */
-void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, json_t *error, json_t *result);
+/* Sends an answer to a connection, or drops it when the connection is gone.  'error' as write_error
+   makes it, or NULL; a NULL result is {}.  Takes neither reference. */
+void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, json_t *error,
+                   json_t *result);
 /* Tells every watching connection. */
 void server_push(struct sim *sim, const char *uuid);
 void server_watch(struct sim *sim, uint64_t connection);
@@ -141,7 +147,8 @@ enum wait_kind { WAIT_NOTHING, WAIT_DELAY, WAIT_ACK, WAIT_DEATH, WAIT_OUTCOME };
 struct handler {
     const char *call;
     bool changes; /* refused with a stale epoch */
-    /* Either fills *result (may stay NULL: {}) or sets rq->wait, and is finished later by request_finish. */
+    /* Either fills *result (may stay NULL: {}) or sets rq->wait, and is finished later by
+     * request_finish. */
     struct error *(*run)(struct request *rq, json_t **result);
 };
 
@@ -156,8 +163,8 @@ struct request {
     json_t *args_json;
     struct outcome *outcome; /* NULL without an id */
     enum wait_kind wait;
-    struct domain *domain;        /* of WAIT_ACK and WAIT_DEATH */
-    struct outcome *waited;       /* of WAIT_OUTCOME */
+    struct domain *domain;  /* of WAIT_ACK and WAIT_DEATH */
+    struct outcome *waited; /* of WAIT_OUTCOME */
     struct timer timer;
 };
 
@@ -169,9 +176,10 @@ bool request_arrived(struct sim *sim, uint64_t connection, const json_t *message
 void requests_orphan(struct sim *sim, uint64_t connection);
 /* Ends a request: remembers the outcome, answers, frees.  'result' is taken. */
 void request_finish(struct request *rq, struct error *e, json_t *result);
-/* Ends all that wait so for the domain.  Each gets an error (copied) or a result (a reference of its own); both may be NULL. */
-void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d, const struct error *e,
-                   json_t *result);
+/* Ends all that wait so for the domain.  Each gets an error (copied) or a result (a reference of
+ * its own); both may be NULL. */
+void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d,
+                   const struct error *e, json_t *result);
 /* What tests want to go wrong with a call. */
 struct call_fault {
     char *fail_code, *fail_text; /* the next one fails */
@@ -190,7 +198,8 @@ MUST_CHECK struct error *domain_of(struct request *rq, struct domain **out);
 /* The same, and it has not ended. */
 MUST_CHECK struct error *domain_alive(struct request *rq, struct domain **out);
 /* Makes a paused domain, all or nothing. */
-MUST_CHECK struct error *domain_build(struct request *rq, const struct hv_domain_config *config, struct domain **out);
+MUST_CHECK struct error *domain_build(struct request *rq, const struct hv_domain_config *config,
+                                      struct domain **out);
 /* It stops where it is, for that reason. */
 void domain_end(struct domain *d, enum hv_reason reason);
 void domain_destroy(struct domain *d);
@@ -227,7 +236,8 @@ void guest_freeze(struct domain *d);
 void guest_will_boot(struct domain *d);
 /* Ends by itself after a short time. */
 void guest_will_end(struct domain *d, enum hv_reason reason);
-/* The toolstack asks; the guest acknowledges by ending the requests that wait for it, now or when it has booted. */
+/* The toolstack asks; the guest acknowledges by ending the requests that wait for it, now or when
+ * it has booted. */
 void guest_ask(struct domain *d, enum hv_reason what);
 bool guest_answers(const struct domain *d);
 /* NICs or memory have changed: writes the keys anew, where there is an agent. */

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* drivers.c -- the one table of storage drivers. */
+#include <string.h>
+
+#include "storage-repos/dir/dir.h"
+#include "storage-repos/dir/iso.h"
+#include "storage-repos/sr.h"
+
+const struct sr_driver *const sr_drivers[] = {&sr_ext, &sr_file, &sr_iso, NULL};
+
+const struct sr_driver *sr_driver_by_type(const char *type)
+{
+    for (size_t i = 0; sr_drivers[i]; i++)
+        if (strcmp(sr_drivers[i]->type, type) == 0)
+            return sr_drivers[i];
+    return NULL;
+}

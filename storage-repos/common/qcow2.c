@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "storage-repos/common/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libxapi/base/arena.h"
+#include "libxapi/base/call.h"
+#include "libxapi/base/child.h"
+
+#define QUICK_TIMEOUT (120 * USEC_PER_SEC)
+#define COPY_TIMEOUT (3600 * USEC_PER_SEC) /* and a second for each MiB */
+#define BACKING_MAX 1023                   /* the format's own limit */
+
+/* ---- the header; numbers are big-endian ---- */
+
+enum { HEAD_SIZE = 104, HEAD_V2_SIZE = 72 };
+enum { DIRTY = 1 << 0, CORRUPT = 1 << 1, COMPRESSION = 1 << 3, EXTENDED_L2 = 1 << 4 };
+
+static uint64_t be(const uint8_t *p, size_t n)
+{
+    uint64_t v = 0;
+
+    while (n--)
+        v = v << 8 | *p++;
+    return v;
+}
+
+static ssize_t read_at(int fd, void *buf, size_t n, off_t offset)
+{
+    size_t done = 0;
+
+    while (done < n) {
+        ssize_t got = pread(fd, (char *)buf + done, n - done, offset + (off_t)done);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+/* What is wrong with the fixed part, or NULL. */
+static const char *judge_head(const uint8_t *h, size_t n)
+{
+    uint64_t version = be(h + 4, 4), features = 0, cluster_bits = be(h + 20, 4);
+
+    if (n < HEAD_V2_SIZE || (version == 3 && n < HEAD_SIZE))
+        return "the header is cut short";
+    if (version != 2 && version != 3)
+        return "its version of the format is unknown";
+    if (version == 3)
+        features = be(h + 72, 8);
+    if (features & CORRUPT)
+        return "it is marked as damaged";
+    if (features & ~(uint64_t)(DIRTY | COMPRESSION | EXTENDED_L2))
+        return "it uses features that are not accepted (such as an external data file)";
+    if (be(h + 32, 4))
+        return "it is encrypted";
+    if (cluster_bits < 9 || cluster_bits > 21)
+        return "its cluster size is impossible";
+    if (be(h + 24, 8) > (uint64_t)INT64_MAX)
+        return "its size is impossible";
+    if (be(h + 16, 4) > BACKING_MAX || be(h + 8, 8) > (uint64_t)1 << cluster_bits)
+        return "the name of its parent is impossible";
+    return NULL;
+}
+
+enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *out,
+                                 const char **why)
+{
+    uint8_t h[HEAD_SIZE] = {0};
+    ssize_t n = read_at(fd, h, sizeof h, 0);
+    char backing[BACKING_MAX + 1];
+    size_t name_size;
+
+    if (n < 0) {
+        *why = strerrordesc_np(errno);
+        return QCOW2_BROKEN;
+    }
+    *why = "it is no qcow2 image";
+    if (memcmp(h, "QFI\xfb", 4) != 0)
+        return QCOW2_FOREIGN;
+    *why = judge_head(h, (size_t)n);
+    if (*why)
+        return QCOW2_BROKEN;
+    name_size = be(h + 8, 8) ? be(h + 16, 4) : 0;
+    if (name_size && (read_at(fd, backing, name_size, (off_t)be(h + 8, 8)) != (ssize_t)name_size ||
+                      memchr(backing, '\0', name_size))) {
+        *why = "the name of its parent cannot be read";
+        return QCOW2_BROKEN;
+    }
+    out->virtual_size = (int64_t)be(h + 24, 8);
+    out->backing = arena_strndup(call->arena, backing, name_size);
+    return QCOW2_GOOD;
+}
+
+/*
+ * qemu marks what it does with an image by locks on single bytes: whoever writes holds a shared
+ * lock on byte 100 + 1 (the permission "write").  Asking whether we could lock it alone tells.
+ */
+bool qcow2_has_writer(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
+
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* ---- qemu-img ---- */
+
+static bool says_full(const char *text)
+{
+    return strstr(text, "No space left on device") || strstr(text, "Disk quota exceeded");
+}
+
+static struct error *judge(struct call *call, enum sr_failure which, const struct child_result *r,
+                           int64_t size, const char *path)
+{
+    char *folder, *slash;
+
+    if (r->timed_out)
+        return sr_failed(call, which, "qemu-img took too long and was stopped");
+    if (r->status == 0)
+        return OK;
+    if (!says_full(r->errors))
+        return sr_failed(call, which, "%s",
+                         r->errors[0]
+                             ? r->errors
+                             : arena_printf(call->arena, "qemu-img ended with %d", r->status));
+    folder = arena_strdup(call->arena, path);
+    slash = strrchr(folder, '/');
+    if (slash)
+        slash[1] = '\0';
+    return sr_full(call, size, folder);
+}
+
+static struct error *quick(struct call *call, enum sr_failure which, const char *const *argv,
+                           int64_t size, const char *path)
+{
+    struct child_spec spec = {.argv = argv, .timeout = QUICK_TIMEOUT};
+    struct child_result r;
+
+    TRY(child_run(call->arena, &spec, &r));
+    return judge(call, which, &r, size, path);
+}
+
+static const char *decimal(struct call *call, int64_t n)
+{
+    return arena_printf(call->arena, "%lld", (long long)n);
+}
+
+struct error *qcow2_create(struct call *call, const char *path, int64_t size, const char *backing)
+{
+    const char *bytes = decimal(call, size);
+    const char *const alone[] = {
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off,preallocation=off",
+        path,       bytes,    NULL};
+    const char *const on_top[] = {
+        "qemu-img", "create", "-q",    "-f", "qcow2", "-o", "lazy_refcounts=off,preallocation=off",
+        "-u",       "-b",     backing, "-F", "qcow2", path, bytes,
+        NULL};
+
+    return quick(call, SR_FAIL_VDI_CREATE, backing ? on_top : alone, size, path);
+}
+
+struct error *qcow2_resize(struct call *call, const char *path, int64_t size)
+{
+    const char *const argv[] = {"qemu-img",          "resize", "-q", "-f", "qcow2", path,
+                                decimal(call, size), NULL};
+
+    return quick(call, SR_FAIL_VDI_RESIZE, argv, size, path);
+}
+
+struct error *qcow2_rebase(struct call *call, const char *path, const char *backing)
+{
+    const char *const argv[] = {"qemu-img", "rebase", "-q", "-u",    "-f", "qcow2",
+                                "-b",       backing,  "-F", "qcow2", path, NULL};
+
+    return quick(call, SR_FAIL_VDI_CLONE, argv, 0, path);
+}
+
+struct convert {
+    bool (*progress)(void *ctx, double done);
+    void *ctx;
+    double done;   /* 0 to 1 */
+    char text[16]; /* the unfinished number: qemu-img writes "    (12.34/100%)\r" */
+    size_t text_len;
+};
+
+static bool convert_watch(void *arg, const char *text, size_t n)
+{
+    struct convert *c = arg;
+
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '(') {
+            c->text_len = 0;
+        } else if (text[i] == '/' && c->text_len) {
+            c->text[c->text_len] = '\0';
+            c->done = MAX(c->done, MIN(strtod(c->text, NULL) / 100, 1.0));
+            c->text_len = 0;
+        } else if ((text[i] == '.' || (text[i] >= '0' && text[i] <= '9')) &&
+                   c->text_len < sizeof c->text - 1) {
+            c->text[c->text_len++] = text[i];
+        }
+    }
+    return !c->progress || c->progress(c->ctx, c->done);
+}
+
+struct error *qcow2_convert(struct call *call, const char *from, const char *to, int64_t size,
+                            bool (*progress)(void *ctx, double done), void *ctx)
+{
+    const char *const argv[] = {"qemu-img", "convert", "-p",
+                                "-f",       "qcow2",   "-O",
+                                "qcow2",    "-o",      "lazy_refcounts=off,preallocation=off",
+                                from,       to,        NULL};
+    struct convert c = {.progress = progress, .ctx = ctx};
+    struct child_spec spec = {.argv = argv,
+                              .timeout = COPY_TIMEOUT + size / (1024 * 1024) * USEC_PER_SEC,
+                              .watch = convert_watch,
+                              .ctx = &c};
+    struct child_result r;
+
+    TRY(child_run(call->arena, &spec, &r));
+    if (r.cancelled)
+        return error_new(call->arena, "TASK_CANCELLED", 1, "");
+    return judge(call, SR_FAIL_VDI_CREATE, &r, size, to);
+}

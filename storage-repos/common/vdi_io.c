@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vdi_io.c -- reading and writing the content of a disk: raw files directly, qcow2 through a
+ * qemu-nbd of our own.
+ *
+ * The server gets a listening Unix socket on which our connection already waits, and no name that
+ * anyone else could reach: it serves us alone and ends when our end of the connection closes.  It
+ * is also killed with the daemon.  Requests are small enough that memory stays bounded, and each
+ * has a deadline.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libnbd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "libxapi/base/call.h"
+#include "libxapi/base/child.h"
+#include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
+#include "storage-repos/common/sr_error.h"
+#include "storage-repos/sr.h"
+
+#define OPEN_TIMEOUT (60 * USEC_PER_SEC)
+#define IO_TIMEOUT (300 * USEC_PER_SEC)
+#define CLOSE_TIMEOUT (60 * USEC_PER_SEC)
+#define CHUNK ((size_t)4 * 1024 * 1024)
+#define ZERO_CHUNK ((int64_t)1024 * 1024 * 1024)
+
+struct vdi_io {
+    int64_t size;
+    bool writable;
+    int fd; /* raw: the file; 0 otherwise */
+    struct nbd_handle *nbd;
+    struct child *server;
+    bool dead; /* a request was not answered: the connection's state is unknown */
+};
+
+static struct error *io_error(struct call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static struct error *io_error(struct call *call, const char *fmt, ...)
+{
+    const char *text;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = arena_vprintf(call->arena, fmt, ap);
+    va_end(ap);
+    return error_new(call->arena, "VDI_IO_ERROR", 1, text);
+}
+
+static struct error *io_errno(struct call *call, const char *what, int err, int64_t n)
+{
+    if (err == ENOSPC || err == EDQUOT)
+        return error_new(call->arena, "SR_FULL", 2, arena_printf(call->arena, "%lld", (long long)n),
+                         "0");
+    return io_error(call, "%s: %s", what, err ? strerrordesc_np(err) : "the connection was lost");
+}
+
+/* ---- opening ---- */
+
+static struct error *open_raw(struct call *call, const char *path, struct vdi_io *io)
+{
+    int fd = open(path, (io->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0)
+        return io_errno(call, path, errno, 0);
+    io->fd = fd;
+    if (fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+        return io_error(call, "%s: neither a file nor a block device", path);
+    io->size = lseek(fd, 0, SEEK_END);
+    return io->size < 0 ? io_errno(call, path, errno, 0) : OK;
+}
+
+/* A guard for a descriptor; zero is none. */
+struct socket_fd {
+    int fd;
+};
+
+static void socket_fd_release(struct socket_fd *s)
+{
+    if (s->fd)
+        close(s->fd);
+}
+
+static bool make_socket(struct socket_fd *s)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    s->fd = fd;
+    return true;
+}
+
+/*
+ * A listening socket with our connection in its queue.  Its name exists only within this function,
+ * in a folder that is ours alone, so that nobody can come first.
+ */
+static struct error *make_pair(struct call *call, struct socket_fd *listening,
+                               struct socket_fd *connected)
+{
+    char folder[] = "/tmp/xapid-nbd-XXXXXX";
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    bool fine;
+    int err;
+
+    if (!make_socket(listening) || !make_socket(connected) || !mkdtemp(folder))
+        return io_errno(call, "no socket", errno, 0);
+    strcpy(name.sun_path, folder);
+    strcat(name.sun_path, "/nbd");
+    fine = bind(listening->fd, (struct sockaddr *)&name, sizeof name) == 0 &&
+           listen(listening->fd, 1) == 0 &&
+           connect(connected->fd, (struct sockaddr *)&name, sizeof name) == 0;
+    err = errno;
+    unlink(name.sun_path);
+    rmdir(folder);
+    return fine ? OK : io_errno(call, "no socket", err, 0);
+}
+
+/* Turns the connection's wheel once; false when the deadline has passed or the connection is lost.
+ */
+static bool nbd_turn(struct vdi_io *io, usec_t deadline)
+{
+    usec_t left = deadline - clock_mono();
+
+    return left > 0 && nbd_poll(io->nbd, (int)MIN(left / 1000 + 1, (usec_t)60000)) >= 0;
+}
+
+static bool nbd_connect(struct vdi_io *io, int fd)
+{
+    usec_t deadline = clock_mono() + OPEN_TIMEOUT;
+
+    if (nbd_aio_connect_socket(io->nbd, fd) < 0)
+        return false;
+    while (!nbd_aio_is_ready(io->nbd))
+        if (nbd_aio_is_dead(io->nbd) || nbd_aio_is_closed(io->nbd) || !nbd_turn(io, deadline))
+            return false;
+    io->size = nbd_get_size(io->nbd);
+    return io->size >= 0;
+}
+
+/* What the server said about its failure is worth more than that the connection broke. */
+static struct error *open_failed(struct call *call, struct vdi_io *io, const char *path)
+{
+    const struct child_result *r;
+
+    if (child_wait(io->server, USEC_PER_SEC, &r) && r && r->errors[0])
+        return io_error(call, "%s", r->errors);
+    return io_error(call, "%s: qemu-nbd does not serve the image", path);
+}
+
+static struct error *open_nbd(struct call *call, const struct vdi_path *path, struct vdi_io *io)
+{
+    const char *const argv[] = {"qemu-nbd",
+                                "-f",
+                                path->format,
+                                "--discard=unmap",
+                                "--cache=writeback",
+                                "--shared=1",
+                                io->writable ? path->path : "--read-only",
+                                io->writable ? NULL : path->path,
+                                NULL};
+    AUTO(socket_fd) listening = {0};
+    AUTO(socket_fd) connected = {0};
+    struct child_spec spec = {.argv = argv};
+    int fd;
+
+    TRY(make_pair(call, &listening, &connected));
+    spec.listen_fd = listening.fd;
+    TRY(child_start(call->arena, &spec, &io->server));
+    close(listening.fd);
+    listening.fd = 0;
+    io->nbd = nbd_create();
+    if (!io->nbd)
+        return io_error(call, "no NBD handle: %s", nbd_get_error());
+    fd = connected.fd;
+    connected.fd = 0; /* libnbd's from here, even where it fails */
+    if (!nbd_connect(io, fd))
+        return open_failed(call, io, path->path);
+    return OK;
+}
+
+struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool writable,
+                          struct vdi_io **out)
+{
+    struct vdi_io *io = xcalloc(1, sizeof *io);
+    struct error *e;
+
+    io->writable = writable;
+    if (strcmp(path->format, "raw") == 0)
+        e = open_raw(call, path->path, io);
+    else if (strcmp(path->format, "qcow2") == 0)
+        e = open_nbd(call, path, io);
+    else
+        e = io_error(call, "unknown format %s", path->format);
+    if (e) {
+        io->dead = true;
+        vdi_io_close(io);
+        return e;
+    }
+    *out = io;
+    return OK;
+}
+
+int64_t vdi_io_size(const struct vdi_io *io)
+{
+    return io->size;
+}
+
+void vdi_io_close(struct vdi_io *io)
+{
+    const struct child_result *r;
+
+    if (!io)
+        return;
+    if (io->fd)
+        close(io->fd);
+    if (io->nbd)
+        nbd_close(io->nbd);
+    if (io->server && !io->dead)
+        child_wait(io->server, CLOSE_TIMEOUT, &r);
+    child_free(io->server);
+    free(io);
+}
+
+/* ---- requests ---- */
+
+static struct error *check(struct call *call, const struct vdi_io *io, int64_t offset, int64_t n,
+                           bool write)
+{
+    if (io->dead)
+        return io_error(call, "the disk's server no longer answers");
+    if (write && !io->writable)
+        return io_error(call, "the disk was opened for reading only");
+    if (offset < 0 || n < 0 || offset > io->size || n > io->size - offset)
+        return io_error(call, "%lld bytes at %lld: beyond the end of the disk", (long long)n,
+                        (long long)offset);
+    return OK;
+}
+
+/* Waits for one request's answer. */
+static struct error *nbd_finish(struct call *call, struct vdi_io *io, int64_t cookie,
+                                const char *what, int64_t n)
+{
+    usec_t deadline = clock_mono() + IO_TIMEOUT;
+    int done = cookie < 0 ? -1 : 0;
+    int err;
+
+    while (done == 0) {
+        done = nbd_aio_command_completed(io->nbd, (uint64_t)cookie);
+        if (done == 0 && !nbd_turn(io, deadline)) {
+            /* The buffer of an unanswered request may not be touched again. */
+            io->dead = true;
+            nbd_close(io->nbd);
+            io->nbd = NULL;
+            return io_error(call, "%s: no answer from qemu-nbd", what);
+        }
+    }
+    if (done > 0)
+        return OK;
+    err = nbd_get_errno();
+    if (!nbd_aio_is_ready(io->nbd))
+        io->dead = true;
+    return io_errno(call, what, err, n);
+}
+
+static struct error *raw_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf,
+                              size_t n)
+{
+    while (n) {
+        ssize_t got = pread(io->fd, buf, n, offset);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return io_errno(call, "read", errno, (int64_t)n);
+        if (got == 0)
+            return io_error(call, "read: the file has become shorter");
+        offset += got;
+        buf = (char *)buf + got;
+        n -= (size_t)got;
+    }
+    return OK;
+}
+
+static struct error *raw_write(struct call *call, struct vdi_io *io, int64_t offset,
+                               const void *buf, size_t n)
+{
+    while (n) {
+        ssize_t put = pwrite(io->fd, buf, n, offset);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return io_errno(call, "write", errno, (int64_t)n);
+        offset += put;
+        buf = (const char *)buf + put;
+        n -= (size_t)put;
+    }
+    return OK;
+}
+
+static struct error *raw_zero(struct call *call, struct vdi_io *io, int64_t offset, int64_t n)
+{
+    static const char zeroes[65536];
+
+    if (fallocate(io->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, n) == 0)
+        return OK;
+    for (; n; n -= MIN(n, (int64_t)sizeof zeroes)) {
+        TRY(raw_write(call, io, offset, zeroes, (size_t)MIN(n, (int64_t)sizeof zeroes)));
+        offset += (int64_t)sizeof zeroes;
+    }
+    return OK;
+}
+
+struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf, size_t n)
+{
+    TRY(check(call, io, offset, (int64_t)MIN(n, (size_t)INT64_MAX), false));
+    while (n) {
+        size_t part = MIN(n, CHUNK);
+
+        if (io->fd)
+            TRY(raw_read(call, io, offset, buf, part));
+        else
+            TRY(nbd_finish(
+                call, io,
+                nbd_aio_pread(io->nbd, buf, part, (uint64_t)offset, NBD_NULL_COMPLETION, 0), "read",
+                (int64_t)part));
+        offset += (int64_t)part;
+        buf = (char *)buf + part;
+        n -= part;
+    }
+    return OK;
+}
+
+struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset, const void *buf,
+                           size_t n)
+{
+    TRY(check(call, io, offset, (int64_t)MIN(n, (size_t)INT64_MAX), true));
+    while (n) {
+        size_t part = MIN(n, CHUNK);
+
+        if (io->fd)
+            TRY(raw_write(call, io, offset, buf, part));
+        else
+            TRY(nbd_finish(
+                call, io,
+                nbd_aio_pwrite(io->nbd, buf, part, (uint64_t)offset, NBD_NULL_COMPLETION, 0),
+                "write", (int64_t)part));
+        offset += (int64_t)part;
+        buf = (const char *)buf + part;
+        n -= part;
+    }
+    return OK;
+}
+
+struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, int64_t n)
+{
+    TRY(check(call, io, offset, n, true));
+    while (n) {
+        int64_t part = MIN(n, ZERO_CHUNK);
+
+        if (io->fd)
+            TRY(raw_zero(call, io, offset, part));
+        else
+            TRY(nbd_finish(
+                call, io,
+                nbd_aio_zero(io->nbd, (uint64_t)part, (uint64_t)offset, NBD_NULL_COMPLETION, 0),
+                "write zeroes", part));
+        offset += part;
+        n -= part;
+    }
+    return OK;
+}
+
+struct error *vdi_io_flush(struct call *call, struct vdi_io *io)
+{
+    TRY(check(call, io, 0, 0, false));
+    if (!io->writable)
+        return OK;
+    if (io->fd)
+        return fdatasync(io->fd) < 0 ? io_errno(call, "flush", errno, 0) : OK;
+    return nbd_finish(call, io, nbd_aio_flush(io->nbd, NBD_NULL_COMPLETION, 0), "flush", 0);
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* image.c -- which images there are, how they depend on each other, and which are needed no more.
+ */
+#include "storage-repos/dir/image.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libxapi/base/call.h"
+#include "libxapi/base/log.h"
+#include "libxapi/value/value.h"
+
+#define ENDING ".qcow2"
+#define IMAGES_MAX 100000
+
+/* "U" for "U.qcow2", in the arena; NULL if the name does not end so. */
+static const char *without_ending(struct call *call, const char *name, const char *ending)
+{
+    size_t n = strlen(name), end = strlen(ending);
+
+    if (n <= end || strcmp(name + n - end, ending) != 0)
+        return NULL;
+    return arena_strndup(call->arena, name, n - end);
+}
+
+/* ---- one file ---- */
+
+/* Fills the image; NULL, or what is wrong with it. */
+static const char *examine(struct call *call, int fd, struct dir_image *image, bool *unsure)
+{
+    struct qcow2_head head;
+    const char *why = NULL, *parent;
+    struct stat s;
+
+    if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode))
+        return "it is no file";
+    switch (qcow2_read_head(call, fd, &head, &why)) {
+    case QCOW2_FOREIGN:
+        return why;
+    case QCOW2_BROKEN:
+        *unsure = true;
+        return why;
+    case QCOW2_GOOD:
+        break;
+    }
+    parent = head.backing[0] ? without_ending(call, head.backing, ENDING) : "";
+    if (!parent || (parent[0] && !dir_location_ok(parent)))
+        return "its parent is no image of this repository";
+    image->parent = parent;
+    if (!dir_location_ok(image->location))
+        return "its name is no uuid";
+    image->inode = s.st_ino;
+    image->links = s.st_nlink;
+    image->virtual_size = head.virtual_size;
+    image->physical = (int64_t)s.st_blocks * 512;
+    image->good = true;
+    return NULL;
+}
+
+static void add_file(struct call *call, const struct dir_state *st, const char *name, bool loud,
+                     struct dir_list *list)
+{
+    struct dir_image *image = &list->v[list->n];
+    const char *why;
+    int fd;
+
+    *image = (struct dir_image){.location = without_ending(call, name, ENDING), .parent = ""};
+    if (!image->location || name[0] == '.')
+        return;
+    fd = openat(st->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT)
+        return;
+    if (fd < 0) {
+        why = strerrordesc_np(errno);
+        list->unsure = true;
+    } else {
+        why = examine(call, fd, image, &list->unsure);
+        close(fd);
+    }
+    if (why && loud)
+        log_error("%s/%s is left out: %s", st->path, name, why);
+    list->n++;
+}
+
+/* ---- all of them ---- */
+
+static int by_location(const void *a, const void *b)
+{
+    return strcmp(((const struct dir_image *)a)->location, ((const struct dir_image *)b)->location);
+}
+
+static struct dir_image *find_any(const struct dir_list *list, const char *location)
+{
+    struct dir_image key = {.location = location};
+
+    return list->n ? bsearch(&key, list->v, list->n, sizeof *list->v, by_location) : NULL;
+}
+
+struct dir_image *dir_find(const struct dir_list *list, const char *location)
+{
+    struct dir_image *image = find_any(list, location);
+
+    return image && image->good ? image : NULL;
+}
+
+static void count_children(struct dir_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        struct dir_image *parent = list->v[i].parent[0] ? find_any(list, list->v[i].parent) : NULL;
+
+        if (parent)
+            parent->children++;
+    }
+}
+
+static void make_room(struct call *call, struct dir_list *list, size_t *size)
+{
+    struct dir_image *v;
+
+    if (list->n < *size)
+        return;
+    *size = *size ? *size * 2 : 64;
+    v = arena_array(call->arena, struct dir_image, *size);
+    if (list->n)
+        memcpy(v, list->v, list->n * sizeof *v);
+    list->v = v;
+}
+
+static struct error *open_listing(struct call *call, const struct dir_state *st, DIR **out)
+{
+    int fd = openat(st->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    int err = errno;
+
+    if (!d && fd >= 0)
+        close(fd);
+    *out = d;
+    return d ? OK : sr_failed_errno(call, SR_FAIL_SCAN, err, st->path);
+}
+
+static struct error *read_entries(struct call *call, const struct dir_state *st, DIR *d, bool loud,
+                                  struct dir_list *list)
+{
+    struct dirent *entry;
+    size_t size = 0;
+
+    errno = 0;
+    while ((entry = readdir(d)) != NULL) {
+        if (list->n == IMAGES_MAX)
+            return sr_failed(call, SR_FAIL_SCAN, "%s: more than %d images", st->path, IMAGES_MAX);
+        make_room(call, list, &size);
+        add_file(call, st, entry->d_name, loud, list);
+        errno = 0;
+    }
+    return errno ? sr_failed_errno(call, SR_FAIL_SCAN, errno, st->path) : OK;
+}
+
+struct error *dir_list(struct call *call, const struct dir_state *st, bool loud,
+                       struct dir_list *out)
+{
+    struct error *e;
+    DIR *d;
+
+    *out = (struct dir_list){0};
+    TRY(open_listing(call, st, &d));
+    e = read_entries(call, st, d, loud, out);
+    closedir(d);
+    TRY(e);
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, by_location);
+    count_children(out);
+    return OK;
+}
+
+size_t dir_chain_length(const struct dir_list *list, const struct dir_image *image)
+{
+    size_t n = 1;
+
+    while (image->parent[0]) {
+        image = dir_find(list, image->parent);
+        if (!image || ++n > 10 * DIR_CHAIN_MAX)
+            return 0;
+    }
+    return n;
+}
+
+struct error *dir_get(struct call *call, const struct sr_handle *sr, const struct dir_list *list,
+                      const char *location, struct dir_image **out)
+{
+    struct dir_image *image = dir_location_ok(location) ? find_any(list, location) : NULL;
+
+    if (!image)
+        return vdi_missing(call, sr->uuid, location);
+    if (!image->good)
+        return sr_failed(call, SR_FAIL_VDI, "%s: the image is broken", location);
+    *out = image;
+    return OK;
+}
+
+struct error *dir_check_unwritten(struct call *call, const struct dir_state *st,
+                                  const char *location, const char *operation)
+{
+    char name[DIR_NAME_SIZE];
+    bool writer;
+    int fd;
+
+    dir_image_name(location, name);
+    fd = openat(st->fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ENOENT ? OK : sr_failed_errno(call, SR_FAIL_VDI, errno, name);
+    writer = qcow2_has_writer(fd);
+    close(fd);
+    return writer ? vdi_in_use(call, location, operation) : OK;
+}
+
+void dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
+              struct vdi_info *out)
+{
+    struct dir_meta meta;
+
+    dir_meta_read(call, st, image->location, &meta);
+    *out = (struct vdi_info){.location = image->location,
+                             .uuid = image->location,
+                             .virtual_size = image->virtual_size,
+                             .physical_utilisation = image->physical,
+                             .name_label = meta.name_label,
+                             .name_description = meta.name_description,
+                             .parent = image->parent,
+                             .hidden = meta.hidden || image->children,
+                             .sm_config = meta.sm_config};
+    out->read_only = out->hidden;
+    out->sm_config = strmap_with(call->arena, out->sm_config, "image-format", "qcow2");
+    out->sm_config = image->parent[0]
+                         ? strmap_with(call->arena, out->sm_config, "vhd-parent", image->parent)
+                         : strmap_without(call->arena, out->sm_config, "vhd-parent");
+}
+
+/* ---- what is needed no more ---- */
+
+static struct error *remove_image(struct call *call, const struct dir_state *st,
+                                  const char *location)
+{
+    char name[DIR_NAME_SIZE];
+
+    dir_image_name(location, name);
+    TRY(dir_unlink(call, st, name));
+    dir_step(st, "unneeded parent gone");
+    /* Were its mark to go first, a power cut would show it to users. */
+    TRY(dir_sync(call, st));
+    dir_meta_name(location, name);
+    return dir_unlink(call, st, name);
+}
+
+/* With two names for one file, a fork is under way that will refer to it (see fork.c). */
+static bool unneeded(struct call *call, const struct dir_state *st, const struct dir_image *image)
+{
+    struct dir_meta meta;
+
+    if (!image->good || image->children || image->links != 1)
+        return false;
+    dir_meta_read(call, st, image->location, &meta);
+    return meta.hidden;
+}
+
+/*
+ * The sidecar of a hidden image that is gone or never came.  Only of hidden ones: those are written
+ * under the lock, that of a new disk may be waiting for its image.
+ */
+static void remove_orphan(struct call *call, const struct dir_state *st,
+                          const struct dir_list *list, const char *name)
+{
+    const char *location = without_ending(call, name, ".json");
+    struct dir_meta meta;
+
+    if (!location || !dir_location_ok(location) || find_any(list, location))
+        return;
+    dir_meta_read(call, st, location, &meta);
+    if (meta.hidden && unlinkat(st->fd, name, 0) < 0 && errno != ENOENT)
+        log_warning("%s/%s stays behind: %s", st->path, name, strerrordesc_np(errno));
+}
+
+static struct error *remove_orphans(struct call *call, const struct dir_state *st,
+                                    const struct dir_list *list)
+{
+    struct dirent *entry;
+    DIR *d;
+
+    TRY(open_listing(call, st, &d));
+    while ((entry = readdir(d)) != NULL)
+        remove_orphan(call, st, list, entry->d_name);
+    closedir(d);
+    return OK;
+}
+
+struct error *dir_collect(struct call *call, const struct dir_state *st)
+{
+    struct dir_list list;
+
+    TRY(dir_list(call, st, false, &list));
+    if (list.unsure) {
+        log_warning("%s: images that cannot be read keep hidden ones from being removed", st->path);
+        return OK;
+    }
+    for (size_t i = 0; i < list.n; i++) {
+        struct dir_image *image = &list.v[i];
+
+        /* Up the chain: a parent may have lost its last child just now. */
+        while (image && unneeded(call, st, image)) {
+            TRY(remove_image(call, st, image->location));
+            image->good = false;
+            image = dir_find(&list, image->parent);
+            if (image)
+                image->children--;
+        }
+    }
+    TRY(remove_orphans(call, st, &list));
+    return dir_sync(call, st);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* image.h -- within storage-repos/dir: files, sidecars, and the relations between images. */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "storage-repos/common/qcow2.h"
+#include "storage-repos/dir/dir.h"
+
+#define DIR_NAME_SIZE 64 /* fits every name made of a uuid */
+
+/* True for a uuid in lower case: the only locations there are, so that none can lead out of the
+ * directory. */
+bool dir_location_ok(const char *location);
+/* The file names that belong to a location, which must be a good one. */
+void dir_image_name(const char *location, char out[DIR_NAME_SIZE]);
+void dir_meta_name(const char *location, char out[DIR_NAME_SIZE]);
+/* 'what': "new", "leaf" or "json". */
+void dir_temp_name(const char *location, const char *what, char out[DIR_NAME_SIZE]);
+/* The same with the directory before it, in the arena: for qemu. */
+const char *dir_path(struct call *call, const struct dir_state *st, const char *name);
+/* VDI_MISSING unless the location is a good one. */
+MUST_CHECK struct error *dir_check_location(struct call *call, const struct sr_handle *sr,
+                                            const char *location);
+
+void dir_step(const struct dir_state *st, const char *name);
+/* Makes the directory's entries durable. */
+MUST_CHECK struct error *dir_sync(struct call *call, const struct dir_state *st);
+/* Makes a file's content durable. */
+MUST_CHECK struct error *dir_sync_file(struct call *call, const struct dir_state *st,
+                                       const char *name);
+/* Syncs the file, then gives it its name, replacing what had it, then syncs the directory. */
+MUST_CHECK struct error *dir_publish(struct call *call, const struct dir_state *st,
+                                     const char *temp, const char *name);
+/* Removes a name; one that is gone is fine. */
+MUST_CHECK struct error *dir_unlink(struct call *call, const struct dir_state *st,
+                                    const char *name);
+/* Removes what interrupted work on a location left.  Failures are logged: a file left over does no
+ * harm. */
+void dir_remove_temps(const struct dir_state *st, const char *location);
+
+/* The lock on relations; zeroed holds nothing. */
+struct dir_lock {
+    int fd;
+};
+MUST_CHECK struct error *dir_lock(struct call *call, const struct dir_state *st,
+                                  struct dir_lock *out);
+void dir_lock_release(struct dir_lock *lock);
+
+/* What a sidecar keeps. */
+struct dir_meta {
+    const char *name_label, *name_description;
+    struct strmap sm_config;
+    bool hidden;
+};
+/* Empty where there is none; a damaged one is logged and empty. */
+void dir_meta_read(struct call *call, const struct dir_state *st, const char *location,
+                   struct dir_meta *out);
+/* Durable when it returns. */
+MUST_CHECK struct error *dir_meta_write(struct call *call, const struct dir_state *st,
+                                        const char *location, const struct dir_meta *meta);
+
+/* One *.qcow2 file. */
+struct dir_image {
+    const char *location; /* the file name without its ending */
+    bool good;            /* of ours and readable: else only 'location' and 'parent' are set */
+    ino_t inode;
+    nlink_t links;
+    int64_t virtual_size, physical; /* bytes */
+    const char *parent;             /* location, "" if none */
+    size_t children;                /* files that have it as parent */
+};
+
+/* All of them, ordered by location. */
+struct dir_list {
+    struct dir_image *v;
+    size_t n;
+    bool unsure; /* some file could not be read, so its parent is unknown: nothing may be called
+                    unneeded */
+};
+/* 'loud': says in the log what is wrong with files that are not good. */
+MUST_CHECK struct error *dir_list(struct call *call, const struct dir_state *st, bool loud,
+                                  struct dir_list *out);
+/* A good image by location, or NULL. */
+struct dir_image *dir_find(const struct dir_list *list, const char *location);
+/* Number of images in the chain that ends in 'image'; 0 if a part is missing or broken, or the
+ * chain has no end. */
+size_t dir_chain_length(const struct dir_list *list, const struct dir_image *image);
+/* As dir_find, but what it does not find is an error: VDI_MISSING, or that the VDI is not
+ * available. */
+MUST_CHECK struct error *dir_get(struct call *call, const struct sr_handle *sr,
+                                 const struct dir_list *list, const char *location,
+                                 struct dir_image **out);
+/* VDI_IN_USE if a process writes to it. */
+MUST_CHECK struct error *dir_check_unwritten(struct call *call, const struct dir_state *st,
+                                             const char *location, const char *operation);
+/* Fills an answer from an image and its sidecar. */
+void dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
+              struct vdi_info *out);
+/* Removes hidden images that nothing refers to.  The caller holds the lock. */
+MUST_CHECK struct error *dir_collect(struct call *call, const struct dir_state *st);
+
+/* The slots of the driver that are not in dir.c. */
+MUST_CHECK struct error *dir_vdi_create(struct call *call, struct sr_handle *sr,
+                                        const struct vdi_spec *spec, struct vdi_info *info);
+MUST_CHECK struct error *dir_vdi_delete(struct call *call, struct sr_handle *sr,
+                                        const char *location);
+MUST_CHECK struct error *dir_vdi_stat(struct call *call, struct sr_handle *sr, const char *location,
+                                      struct vdi_info *info);
+MUST_CHECK struct error *dir_vdi_resize(struct call *call, struct sr_handle *sr,
+                                        const char *location, int64_t size, struct vdi_info *info);
+MUST_CHECK struct error *dir_vdi_copy(struct call *call, struct sr_handle *sr, const char *location,
+                                      const struct vdi_spec *spec, struct vdi_info *info,
+                                      bool (*progress)(void *ctx, double done), void *ctx);
+MUST_CHECK struct error *dir_vdi_describe(struct call *call, struct sr_handle *sr,
+                                          const char *location, const char *name_label,
+                                          const char *name_description);
+MUST_CHECK struct error *dir_vdi_attach(struct call *call, struct sr_handle *sr,
+                                        const char *location, bool writable, struct vdi_path *out);
+void dir_vdi_detach(struct call *call, struct sr_handle *sr, const char *location);
+MUST_CHECK struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *location,
+                                      const char *base, const struct vdi_spec *spec,
+                                      struct vdi_info *info);

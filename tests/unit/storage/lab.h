@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* lab.h -- a repository in a folder of its own, and ways to look at it, for the tests of storage.
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "libxapi/base/call.h"
+#include "storage-repos/dir/dir.h"
+
+#define MIB ((int64_t)1024 * 1024)
+
+struct lab {
+    struct arena arena;
+    struct call call;
+    struct sr_handle sr;
+    char *folder; /* where the images are */
+    bool attached;
+};
+
+/* Makes the folder and the repository, and attaches it.  Fails the test where that fails. */
+void lab_open(struct lab *lab, const struct sr_driver *driver);
+/* Detaches and removes everything. */
+void lab_close(struct lab *lab);
+/* Detaches and attaches, as a restart of the daemon does. */
+void lab_restart(struct lab *lab);
+
+/* Fails the test with the error's text. */
+void lab_must(struct lab *lab, struct error *e);
+/* Fails the test unless the error has this code. */
+void lab_fails(struct lab *lab, struct error *e, const char *code);
+const char *lab_uuid(struct lab *lab);
+/* A new disk of that size; returns its location. */
+const char *lab_disk(struct lab *lab, const char *name, int64_t size);
+struct vdi_info lab_stat(struct lab *lab, const char *location);
+/* A snapshot or clone of a disk; returns its location, and that of the base if wanted. */
+const char *lab_fork(struct lab *lab, const char *location, const char **base);
+
+/* Fills 64 KiB at 'offset' with a byte, durably. */
+void lab_write(struct lab *lab, const char *location, int64_t offset, int byte);
+/* Fails unless the 64 KiB at 'offset' are all that byte. */
+void lab_expect(struct lab *lab, const char *location, int64_t offset, int byte);
+/* Runs qemu-img check on every image and fails unless all are clean. */
+void lab_check_images(struct lab *lab);
+/* Number of files in the folder whose name ends so. */
+size_t lab_count_files(struct lab *lab, const char *ending);
+/* The scan's entry for a location, or NULL. */
+const struct vdi_info *lab_scan(struct lab *lab, const char *location, size_t *n);
+char *lab_path(struct lab *lab, const char *name);
+/* Writes a file into the folder. */
+void lab_put(struct lab *lab, const char *name, const char *text);
+
+/* The tests that every driver with disks of its own must pass; returns the number of failures. */
+int conformance_run(const char *group, const struct sr_driver *driver);

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/auth/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
+#include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
+
+#define BUCKETS 1024
+#define IDLE_LIMIT (24 * 3600 * USEC_PER_SEC)
+#define PER_ORIGINATOR 500
+#define PER_USER 500
+#define ANONYMOUS 400
+
+/* What a session is beside its public, immutable part. */
+struct entry {
+    struct auth_session public; /* first: a session is its entry */
+    struct sessions *owner;
+    struct entry *next; /* of the same hash */
+    uint32_t count;     /* holders; atomic */
+    usec_t created, last_active; /* wall; under lock */
+    struct arena arena; /* its strings */
+    struct arena config_arena;
+    struct strmap other_config; /* under lock */
+};
+
+struct end_hook {
+    void (*fn)(void *ctx, ref_t ref);
+    void *ctx;
+};
+
+struct sessions {
+    struct xapid *xapid;
+    struct mutex lock;
+    struct entry *buckets[BUCKETS];
+    size_t count;
+    struct end_hook hooks[4];
+    size_t n_hooks;
+};
+
+struct sessions *sessions_new(struct xapid *xapid)
+{
+    struct sessions *s = xcalloc(1, sizeof *s);
+
+    mutex_init(&s->lock);
+    s->xapid = xapid;
+    return s;
+}
+
+static struct entry **place_of(struct sessions *s, ref_t ref)
+{
+    struct entry **p = &s->buckets[ref.lo % BUCKETS];
+
+    while (*p && !ref_equal((*p)->public.ref, ref))
+        p = &(*p)->next;
+    return p;
+}
+
+void session_unref(const struct auth_session *session)
+{
+    struct entry *e = (struct entry *)session;
+
+    if (!e || __atomic_sub_fetch(&e->count, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    arena_release(&e->config_arena);
+    arena_release(&e->arena);
+    free(e);
+}
+
+static struct entry *take_out(struct sessions *s, struct entry **p)
+{
+    struct entry *e = *p;
+
+    *p = e->next;
+    s->count--;
+    return e;
+}
+
+static void run_hooks(struct sessions *s, ref_t ref)
+{
+    for (size_t i = 0; i < s->n_hooks; i++)
+        s->hooks[i].fn(s->hooks[i].ctx, ref);
+}
+
+void sessions_free(struct sessions *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < BUCKETS; i++)
+        while (s->buckets[i])
+            session_unref(&take_out(s, &s->buckets[i])->public);
+    mutex_release(&s->lock);
+    free(s);
+}
+
+void sessions_on_end(struct sessions *s, void (*fn)(void *ctx, ref_t ref), void *ctx)
+{
+    if (s->n_hooks < ARRAY_SIZE(s->hooks))
+        s->hooks[s->n_hooks++] = (struct end_hook){fn, ctx};
+}
+
+static bool same_group(const struct entry *e, const struct session_request *r, const char *by)
+{
+    if (by == r->originator)
+        return strcmp(e->public.originator, by) == 0;
+    return strcmp(e->public.user, by) == 0;
+}
+
+/* The entry unused for longest among those of the same originator or user, if they are as many as allowed. */
+static struct entry *excess(struct sessions *s, const struct session_request *r, const char *by, size_t limit)
+{
+    struct entry *oldest = NULL;
+    size_t n = 0;
+
+    for (int i = 0; i < BUCKETS; i++) {
+        for (struct entry *e = s->buckets[i]; e; e = e->next) {
+            if (!same_group(e, r, by))
+                continue;
+            n++;
+            if (!oldest || e->last_active < oldest->last_active)
+                oldest = e;
+        }
+    }
+    return n >= limit ? oldest : NULL;
+}
+
+static struct entry *entry_new(struct sessions *s, const struct session_request *r)
+{
+    struct entry *e = xcalloc(1, sizeof *e);
+
+    e->owner = s;
+    e->count = 1;
+    e->created = e->last_active = clock_wall();
+    e->public = (struct auth_session){
+        .ref = ref_new(),
+        .role = r->role,
+        .is_local_superuser = r->is_local_superuser,
+        .pool = r->pool,
+        .user = arena_strdup(&e->arena, r->user ? r->user : ""),
+        .originator = arena_strdup(&e->arena, r->originator ? r->originator : ""),
+        .client = arena_strdup(&e->arena, r->client ? r->client : ""),
+        .subject = r->subject,
+    };
+    uuid_new(e->public.uuid);
+    return e;
+}
+
+ref_t session_create(struct sessions *s, const struct session_request *request)
+{
+    struct session_request r = *request;
+    struct entry *e, *old[2] = {NULL, NULL};
+    ref_t ref;
+
+    r.originator = r.originator ? r.originator : "";
+    r.user = r.user ? r.user : "";
+    mutex_lock(&s->lock);
+    for (int i = 0; i < 2; i++) {
+        const char *by = i ? r.user : r.originator;
+
+        old[i] = excess(s, &r, by, !*by ? ANONYMOUS : i ? PER_USER : PER_ORIGINATOR);
+        if (old[i])
+            take_out(s, place_of(s, old[i]->public.ref));
+    }
+    e = entry_new(s, &r);
+    ref = e->public.ref;
+    e->next = s->buckets[ref.lo % BUCKETS];
+    s->buckets[ref.lo % BUCKETS] = e;
+    s->count++;
+    mutex_unlock(&s->lock);
+    for (int i = 0; i < 2; i++) {
+        if (!old[i])
+            continue;
+        run_hooks(s, old[i]->public.ref);
+        session_unref(&old[i]->public);
+    }
+    return ref;
+}
+
+const struct auth_session *session_find(struct sessions *s, ref_t ref)
+{
+    struct entry *e;
+
+    MUTEX_GUARD(&s->lock);
+    e = *place_of(s, ref);
+    if (!e)
+        return NULL;
+    e->last_active = clock_wall();
+    __atomic_add_fetch(&e->count, 1, __ATOMIC_RELAXED);
+    return &e->public;
+}
+
+bool session_destroy(struct sessions *s, ref_t ref)
+{
+    struct entry **p, *e = NULL;
+
+    mutex_lock(&s->lock);
+    p = place_of(s, ref);
+    if (*p)
+        e = take_out(s, p);
+    mutex_unlock(&s->lock);
+    if (!e)
+        return false;
+    run_hooks(s, ref);
+    session_unref(&e->public);
+    return true;
+}
+
+void sessions_collect(struct sessions *s)
+{
+    usec_t limit = clock_wall() - IDLE_LIMIT;
+    struct entry *gone = NULL;
+
+    mutex_lock(&s->lock);
+    for (int i = 0; i < BUCKETS; i++) {
+        struct entry **p = &s->buckets[i];
+
+        while (*p) {
+            struct entry *e = *p;
+
+            if (e->last_active < limit && __atomic_load_n(&e->count, __ATOMIC_ACQUIRE) == 1) {
+                take_out(s, p);
+                e->next = gone;
+                gone = e;
+            } else {
+                p = &e->next;
+            }
+        }
+    }
+    mutex_unlock(&s->lock);
+    while (gone) {
+        struct entry *next = gone->next;
+
+        run_hooks(s, gone->public.ref);
+        session_unref(&gone->public);
+        gone = next;
+    }
+}
+
+const struct session *session_record(struct sessions *s, struct arena *arena, ref_t ref)
+{
+    struct session *row;
+    struct entry *e;
+
+    MUTEX_GUARD(&s->lock);
+    e = *place_of(s, ref);
+    if (!e)
+        return NULL;
+    row = arena_new(arena, struct session);
+    row->ref = ref;
+    row->row_class = CLASS_session;
+    row->uuid = arena_strdup(arena, e->public.uuid);
+    row->this_host = s->xapid->host;
+    row->last_active = e->last_active;
+    row->pool = e->public.pool;
+    value_copy(arena, api_fields[FIELD_session_other_config].type, &e->other_config, &row->other_config);
+    row->is_local_superuser = e->public.is_local_superuser;
+    row->subject = e->public.subject;
+    row->validation_time = e->created;
+    row->auth_user_sid = arena_strdup(arena, e->public.is_local_superuser ? "" : e->public.user);
+    row->auth_user_name = arena_strdup(arena, e->public.user);
+    row->originator = arena_strdup(arena, e->public.originator);
+    row->client_certificate = e->public.role == ROLE_CLIENT_CERT;
+    return row;
+}
+
+bool session_set_other_config(struct sessions *s, ref_t ref, const struct strmap *value)
+{
+    struct arena arena = {0};
+    struct strmap copy;
+    struct entry *e;
+
+    value_copy(&arena, api_fields[FIELD_session_other_config].type, value, &copy);
+    mutex_lock(&s->lock);
+    e = *place_of(s, ref);
+    if (e) {
+        struct arena old = e->config_arena;
+
+        e->config_arena = arena;
+        e->other_config = copy;
+        arena = old;
+    }
+    mutex_unlock(&s->lock);
+    arena_release(&arena);
+    return e != NULL;
+}
+
+struct refs session_refs(struct sessions *s, struct arena *arena, const char *user)
+{
+    struct refs refs = {0};
+    ref_t *v;
+
+    MUTEX_GUARD(&s->lock);
+    v = arena_array(arena, ref_t, s->count + 1);
+    for (int i = 0; i < BUCKETS; i++)
+        for (struct entry *e = s->buckets[i]; e; e = e->next)
+            if (!user || strcmp(e->public.user, user) == 0)
+                v[refs.n++] = e->public.ref;
+    refs.v = v;
+    return refs;
+}
+
+size_t session_count(struct sessions *s)
+{
+    MUTEX_GUARD(&s->lock);
+    return s->count;
+}

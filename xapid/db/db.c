@@ -1,0 +1,691 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * db.c -- the database of one daemon: the present root, the threads around it, transactions.
+ *
+ *   callers --(write-sets)--> log thread: apply on a private root, publish --> snapshots, feed
+ *                                          \--> checkpoint thread: SQLite, about once a second
+ */
+#include "xapid/db/db.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
+#include "xapid/db/apply.h"
+#include "xapid/db/write.h"
+#include "xapid/main/xapid.h"
+
+/* How long db_update goes on while the outcome is unknown or the log accepts nothing. */
+#define UPDATE_DEADLINE (60 * USEC_PER_SEC)
+#define FLUSH_PERIOD USEC_PER_SEC
+
+struct db_subscription {
+    struct db_subscription *next;
+    void (*changed)(void *ctx, uint64_t revision);
+    void *ctx;
+};
+
+struct lazy {
+    struct lazy *next;
+    int field_id;
+    ref_t ref;
+    struct arena arena;
+    void *value;
+};
+
+struct db {
+    struct mutex lock;
+    struct cond published; /* a new root, or closing */
+    struct db_root *root;  /* under lock; itself immutable */
+    struct db_root *work;  /* the log thread's private copy while it applies a batch */
+    struct log *log;
+    struct log_fsm fsm;
+    struct checkpoint *checkpoint;
+    struct thread flusher;
+    bool closing;
+    char *failure; /* why nothing can be written any more */
+    uint64_t origin, number; /* of request ids; number under lock */
+
+    struct mutex feed_lock; /* held while subscribers run */
+    struct db_subscription *subscriptions;
+
+    struct mutex lazy_lock;
+    struct lazy *lazy;
+};
+
+/*** what the log calls ***/
+
+static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size, struct log_result *result)
+{
+    struct db *db = ctx;
+
+    if (!db->work)
+        db->work = root_copy(db->root);
+    db->work->log_index = index;
+    apply_write_set(db->work, arena, data, size, result);
+}
+
+static void fsm_publish(void *ctx, uint64_t index)
+{
+    struct db *db = ctx;
+    struct db_root *old;
+    uint64_t before;
+
+    if (!db->work)
+        return;
+    db->work->log_index = MAX(index, db->work->log_index);
+    mutex_lock(&db->lock);
+    old = db->root;
+    before = old->revision;
+    db->root = db->work;
+    cond_broadcast(&db->published);
+    mutex_unlock(&db->lock);
+    db->work = NULL;
+    if (db->root->revision != before) {
+        MUTEX_GUARD(&db->feed_lock);
+
+        for (struct db_subscription *s = db->subscriptions; s; s = s->next)
+            s->changed(s->ctx, db->root->revision);
+    }
+    root_unref(old);
+}
+
+static void *fsm_hold(void *ctx, uint64_t *index)
+{
+    struct db *db = ctx;
+
+    *index = db->root->log_index;
+    return root_ref(db->root);
+}
+
+static void fsm_serialise(void *ctx, void *held, struct buf *out)
+{
+    (void)ctx;
+    image_write(out, held);
+}
+
+static void fsm_unhold(void *ctx, void *held)
+{
+    (void)ctx;
+    root_unref(held);
+}
+
+static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size, const char **why)
+{
+    struct db *db = ctx;
+    struct db_root *root;
+
+    if (db->root->log_index >= index)
+        return true;
+    if (!image_read(arena, data, size, &root, why))
+        return false;
+    root->log_index = index;
+    root_unref(db->work);
+    db->work = root;
+    fsm_publish(db, index);
+    return true;
+}
+
+static void fsm_failed(void *ctx, const char *why)
+{
+    struct db *db = ctx;
+
+    MUTEX_GUARD(&db->lock);
+    if (db->failure)
+        return;
+    db->failure = xstrdup(why);
+    log_error("the database accepts no more changes: %s", why);
+}
+
+/*** the checkpoint ***/
+
+static void flush(struct db *db)
+{
+    struct arena arena = {0};
+    struct db_root *root = (struct db_root *)db_snapshot(db);
+    struct error *e = checkpoint_flush(&arena, db->checkpoint, root);
+
+    if (e)
+        fsm_failed(db, error_line(&arena, e));
+    root_unref(root);
+    arena_release(&arena);
+}
+
+static void *flusher_run(void *arg)
+{
+    struct db *db = arg;
+    uint64_t flushed = UINT64_MAX;
+    bool closing = false;
+
+    while (!closing) {
+        usec_t next = clock_mono() + FLUSH_PERIOD;
+        uint64_t revision;
+        bool failed;
+
+        db_flush_lazy(db);
+        mutex_lock(&db->lock);
+        while (!db->closing && cond_wait_until(&db->published, &db->lock, next))
+            ;
+        closing = db->closing;
+        revision = db->root->revision;
+        failed = db->failure != NULL;
+        mutex_unlock(&db->lock);
+        if (revision != flushed && !failed)
+            flush(db);
+        flushed = revision;
+    }
+    return NULL;
+}
+
+/*** opening and closing ***/
+
+static struct error *open_raft(void *ctx, struct arena *arena, const char *dir, const struct log_fsm *fsm, struct log **out)
+{
+    (void)ctx;
+    return log_raft_open(arena, dir, fsm, out);
+}
+
+static struct error *open_parts(struct arena *arena, struct db *db, const struct db_options *options)
+{
+    const char *raft = arena_printf(arena, "%s/raft", options->dir);
+
+    if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
+        return error_internal(arena, "cannot make directory %s: %s", options->dir, strerror(errno));
+    TRY(checkpoint_open(arena, arena_printf(arena, "%s/xapid.db", options->dir), &db->checkpoint, &db->root));
+    db->fsm.applied_index = db->root->log_index;
+    TRY((options->open_log ? options->open_log : open_raft)(options->ctx, arena, raft, &db->fsm, &db->log));
+    if (db_check((struct db_snap *)db->root) > 0)
+        return error_internal(arena, "the database in %s breaks its own rules (see the log); it was not opened", options->dir);
+    return OK;
+}
+
+struct error *db_open(struct arena *arena, const struct db_options *options, struct db **out)
+{
+    struct db *db = xcalloc(1, sizeof *db);
+    struct error *e;
+
+    mutex_init(&db->lock);
+    mutex_init(&db->feed_lock);
+    mutex_init(&db->lazy_lock);
+    cond_init(&db->published);
+    db->origin = random_u64() | 1;
+    db->fsm = (struct log_fsm){
+        .ctx = db,
+        .apply = fsm_apply,
+        .publish = fsm_publish,
+        .hold = fsm_hold,
+        .serialise = fsm_serialise,
+        .unhold = fsm_unhold,
+        .restore = fsm_restore,
+        .failed = fsm_failed,
+    };
+    e = open_parts(arena, db, options);
+    if (e) {
+        db_close(db);
+        return e;
+    }
+    thread_start(&db->flusher, "checkpoint", flusher_run, db);
+    *out = db;
+    return OK;
+}
+
+void db_close(struct db *db)
+{
+    if (!db)
+        return;
+    if (db->log)
+        db_flush_lazy(db);
+    mutex_lock(&db->lock);
+    db->closing = true;
+    cond_broadcast(&db->published);
+    mutex_unlock(&db->lock);
+    thread_join(&db->flusher);
+    log_close(db->log);
+    if (db->log && !db->failure)
+        flush(db);
+    checkpoint_close(db->checkpoint);
+    while (db->lazy) {
+        struct lazy *next = db->lazy->next;
+
+        arena_release(&db->lazy->arena);
+        free(db->lazy);
+        db->lazy = next;
+    }
+    root_unref(db->work);
+    root_unref(db->root);
+    free(db->failure);
+    cond_release(&db->published);
+    mutex_release(&db->lock);
+    mutex_release(&db->feed_lock);
+    mutex_release(&db->lazy_lock);
+    free(db);
+}
+
+void db_status(struct db *db, struct log_status *out)
+{
+    db->log->engine->status(db->log, out);
+}
+
+/*** reading ***/
+
+struct db_snap *db_snapshot(struct db *db)
+{
+    MUTEX_GUARD(&db->lock);
+    return (struct db_snap *)root_ref(db->root);
+}
+
+struct db_snap *db_snap_ref(struct db_snap *snap)
+{
+    return (struct db_snap *)root_ref((struct db_root *)snap);
+}
+
+void db_snap_unref(struct db_snap *snap)
+{
+    root_unref((struct db_root *)snap);
+}
+
+void call_refresh(struct call *call)
+{
+    struct db_snap *old = call->snap;
+
+    call->snap = db_snapshot(call->xapid->db);
+    db_snap_unref(old);
+}
+
+const char *call_ref(const struct call *call, ref_t ref)
+{
+    return ref_text(call->arena, ref);
+}
+
+const void *db_find(const struct call *call, int class_id, ref_t ref)
+{
+    return root_get(snap_root(call->snap), class_id, ref);
+}
+
+struct error *db_get(struct call *call, int class_id, ref_t ref, const void **row)
+{
+    *row = db_find(call, class_id, ref);
+    return *row ? OK : err_handle_invalid(call, api_classes[class_id].name, call_ref(call, ref));
+}
+
+struct error *db_by_uuid(struct call *call, int class_id, const char *uuid, ref_t *ref)
+{
+    const struct field_desc *f = &api_fields[api_classes[class_id].uuid_field];
+    struct index_walk walk;
+
+    index_walk(snap_root(call->snap), f, index_key_string(uuid), &walk);
+    return index_next(&walk, ref) ? OK : err_uuid_invalid(call, api_classes[class_id].name, uuid);
+}
+
+void db_walk(const struct db_snap *snap, int class_id, struct db_walk *walk)
+{
+    tree_seek(&snap_root(snap)->tables[class_id], NULL, &walk->cursor);
+}
+
+const void *db_walk_next(struct db_walk *walk)
+{
+    const struct tree_entry *e = tree_next(&walk->cursor);
+
+    return e ? (const void *)e->k[2] : NULL;
+}
+
+static struct refs collect(struct arena *arena, const struct db_root *root, const struct field_desc *f, ref_t key)
+{
+    struct index_walk walk;
+    size_t n = 0, room = 8;
+    ref_t *v = arena_array(arena, ref_t, room), ref;
+
+    index_walk(root, f, key, &walk);
+    while (index_next(&walk, &ref)) {
+        if (n == room) {
+            ref_t *more = arena_array(arena, ref_t, room * 2);
+
+            memcpy(more, v, n * sizeof *v);
+            v = more;
+            room *= 2;
+        }
+        v[n++] = ref;
+    }
+    return (struct refs){n, v};
+}
+
+struct refs db_referrers(const struct call *call, int field_id, ref_t key)
+{
+    return collect(call->arena, snap_root(call->snap), &api_fields[field_id], key);
+}
+
+/* Oldest first; rows of one write-set by reference. */
+static int by_age(const void *a, const void *b, void *arg)
+{
+    const struct tree *table = arg;
+    const ref_t *x = a, *y = b;
+    const struct row *r = (const struct row *)tree_get(table, (uint64_t[]){x->hi, x->lo})->k[2];
+    const struct row *s = (const struct row *)tree_get(table, (uint64_t[]){y->hi, y->lo})->k[2];
+
+    if (r->row_created != s->row_created)
+        return r->row_created < s->row_created ? -1 : 1;
+    return x->hi != y->hi ? (x->hi < y->hi ? -1 : 1) : x->lo < y->lo ? -1 : x->lo > y->lo;
+}
+
+struct refs db_derived(struct arena *arena, const struct db_snap *snap, const struct field_desc *f, ref_t self)
+{
+    const struct field_desc *stored = &api_fields[f->relation];
+    struct refs refs = {0};
+
+    if (stored->index_slot < 0)
+        return refs;
+    refs = collect(arena, snap_root(snap), stored, self);
+    if (refs.n > 1)
+        qsort_r((void *)refs.v, refs.n, sizeof *refs.v, by_age, (void *)&snap_root(snap)->tables[stored->class_id]);
+    return refs;
+}
+
+/*** transactions ***/
+
+struct txn {
+    struct call *call;
+    struct arena arena;
+    struct db_root *root;
+    struct write_set set;
+};
+
+static void txn_release(struct txn *txn)
+{
+    write_release(&txn->set);
+    root_unref(txn->root);
+    arena_release(&txn->arena);
+}
+
+struct call *txn_call(struct txn *txn)
+{
+    return txn->call;
+}
+
+struct arena *txn_arena(struct txn *txn)
+{
+    return &txn->arena;
+}
+
+const struct db_snap *txn_snap(struct txn *txn)
+{
+    return (const struct db_snap *)txn->root;
+}
+
+const void *txn_find(struct txn *txn, int class_id, ref_t ref)
+{
+    const struct row *row = root_get(txn->root, class_id, ref);
+
+    write_read_row(&txn->set, &api_classes[class_id], ref, row ? row->row_version : 0);
+    return row;
+}
+
+struct error *txn_get(struct txn *txn, int class_id, ref_t ref, const void **row)
+{
+    *row = txn_find(txn, class_id, ref);
+    return *row ? OK : err_handle_invalid(txn->call, api_classes[class_id].name, call_ref(txn->call, ref));
+}
+
+struct refs txn_referrers(struct txn *txn, int field_id, ref_t key)
+{
+    const struct field_desc *f = &api_fields[field_id];
+
+    write_read_index(&txn->set, f, key, index_digest(txn->root, f, key));
+    return collect(&txn->arena, txn->root, f, key);
+}
+
+void txn_create(struct txn *txn, int class_id, const void *source)
+{
+    write_create(&txn->set, &api_classes[class_id], ((const struct row *)source)->ref, source);
+}
+
+void txn_set_value(struct txn *txn, int field_id, ref_t ref, const void *value)
+{
+    write_set_field(&txn->set, &api_fields[field_id], ref, value, 0);
+}
+
+void txn_map_add(struct txn *txn, int field_id, ref_t ref, const void *key, const void *value)
+{
+    write_member(&txn->set, OP_MAP_ADD, &api_fields[field_id], ref, key, value, 0);
+}
+
+void txn_map_put(struct txn *txn, int field_id, ref_t ref, const void *key, const void *value)
+{
+    write_member(&txn->set, OP_MAP_PUT, &api_fields[field_id], ref, key, value, 0);
+}
+
+void txn_map_remove(struct txn *txn, int field_id, ref_t ref, const void *key)
+{
+    write_member(&txn->set, OP_MAP_REMOVE, &api_fields[field_id], ref, key, NULL, 0);
+}
+
+void txn_set_add(struct txn *txn, int field_id, ref_t ref, const void *element)
+{
+    write_member(&txn->set, OP_SET_ADD, &api_fields[field_id], ref, element, NULL, 0);
+}
+
+void txn_set_remove(struct txn *txn, int field_id, ref_t ref, const void *element)
+{
+    write_member(&txn->set, OP_SET_REMOVE, &api_fields[field_id], ref, element, NULL, 0);
+}
+
+void txn_strmap_put(struct txn *txn, int field_id, ref_t ref, const char *key, const char *value)
+{
+    txn_map_put(txn, field_id, ref, &key, &value);
+}
+
+void txn_strmap_remove(struct txn *txn, int field_id, ref_t ref, const char *key)
+{
+    txn_map_remove(txn, field_id, ref, &key);
+}
+
+void txn_destroy(struct txn *txn, int class_id, ref_t ref)
+{
+    write_destroy(&txn->set, &api_classes[class_id], ref);
+}
+
+void txn_touch(struct txn *txn, int class_id, ref_t ref)
+{
+    write_touch(&txn->set, &api_classes[class_id], ref);
+}
+
+/*** proposing ***/
+
+struct waiting {
+    struct log_proposal proposal;
+    struct mutex lock;
+    struct cond cond;
+    bool done;
+    struct arena *arena; /* for the error */
+    struct log_result result;
+};
+
+static void proposal_done(struct log_proposal *proposal, const struct log_result *result)
+{
+    struct waiting *w = (struct waiting *)proposal;
+
+    MUTEX_GUARD(&w->lock);
+    w->result = *result;
+    w->result.error = error_copy(w->arena, result->error);
+    w->done = true;
+    cond_signal(&w->cond);
+}
+
+/* Proposes bytes and waits for the outcome. */
+static struct log_result propose(struct db *db, struct arena *arena, const char *data, size_t size)
+{
+    struct waiting w = {.proposal = {.data = data, .size = size, .done = proposal_done}, .arena = arena};
+
+    mutex_init(&w.lock);
+    cond_init(&w.cond);
+    log_propose(db->log, &w.proposal);
+    mutex_lock(&w.lock);
+    while (!w.done)
+        cond_wait(&w.cond, &w.lock);
+    mutex_unlock(&w.lock);
+    cond_release(&w.cond);
+    mutex_release(&w.lock);
+    return w.result;
+}
+
+static uint64_t next_number(struct db *db)
+{
+    MUTEX_GUARD(&db->lock);
+    return ++db->number;
+}
+
+static struct error *not_writable(struct db *db, struct arena *arena)
+{
+    MUTEX_GUARD(&db->lock);
+    return db->failure ? error_internal(arena, "the database accepts no changes: %s", db->failure) : OK;
+}
+
+/* One write-set to its end: the same bytes again, under the same id, while the outcome is unknown. */
+static struct log_result propose_until_known(struct db *db, struct arena *arena, struct write_set *set, usec_t deadline)
+{
+    struct log_result result;
+    char *data;
+    size_t size;
+
+    set->origin = db->origin;
+    set->number = next_number(db);
+    set->time = clock_wall();
+    data = write_finish(set, &size);
+    if (size > LOG_MAX_WRITE_SET) {
+        free(data);
+        return (struct log_result){.outcome = LOG_FAILED,
+                                   .error = error_internal(arena, "a change of %zu bytes is larger than the limit of %d", size,
+                                                           LOG_MAX_WRITE_SET)};
+    }
+    for (;;) {
+        result = propose(db, arena, data, size);
+        if (result.outcome != LOG_UNKNOWN || clock_mono() > deadline)
+            break;
+        clock_sleep(20 * USEC_PER_MSEC);
+    }
+    free(data);
+    return result;
+}
+
+static const char outcome_unknown[] = "the outcome of the change is not known yet: it may still take effect";
+
+bool db_outcome_is_unknown(const struct error *e)
+{
+    return error_is(e, "INTERNAL_ERROR") && e->n_params == 1 && strcmp(e->params[0], outcome_unknown) == 0;
+}
+
+struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
+{
+    struct db *db = call->xapid->db;
+    usec_t deadline = clock_mono() + UPDATE_DEADLINE;
+
+    for (;;) {
+        AUTO(txn) txn = {.call = call, .root = (struct db_root *)db_snapshot(db)};
+        struct log_result result;
+
+        TRY(not_writable(db, call->arena));
+        TRY(fn(&txn, arg));
+        if (!txn.set.n_ops) {
+            call_refresh(call);
+            return OK;
+        }
+        result = propose_until_known(db, call->arena, &txn.set, deadline);
+        call_refresh(call);
+        if (result.outcome == LOG_APPLIED)
+            return OK;
+        if (result.outcome == LOG_UNKNOWN)
+            return error_internal(call->arena, "%s", outcome_unknown);
+        if (result.outcome != LOG_CONFLICT)
+            return result.error;
+        if (clock_mono() > deadline)
+            return error_internal(call->arena, "the change met others again and again and was given up");
+    }
+}
+
+/*** lazy writes ***/
+
+void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
+{
+    struct lazy *l;
+
+    MUTEX_GUARD(&db->lazy_lock);
+    for (l = db->lazy; l && (l->field_id != field_id || !ref_equal(l->ref, ref)); l = l->next)
+        ;
+    if (!l) {
+        l = xcalloc(1, sizeof *l);
+        l->field_id = field_id;
+        l->ref = ref;
+        l->next = db->lazy;
+        db->lazy = l;
+    }
+    arena_release(&l->arena);
+    l->value = arena_alloc(&l->arena, api_fields[field_id].type->size);
+    value_copy(&l->arena, api_fields[field_id].type, value, l->value);
+}
+
+void db_flush_lazy(struct db *db)
+{
+    struct arena arena = {0};
+    struct write_set set = {0};
+    struct lazy *list;
+
+    mutex_lock(&db->lazy_lock);
+    list = db->lazy;
+    db->lazy = NULL;
+    mutex_unlock(&db->lazy_lock);
+    while (list) {
+        struct lazy *next = list->next;
+
+        write_set_field(&set, &api_fields[list->field_id], list->ref, list->value, OP_IF_EXISTS);
+        arena_release(&list->arena);
+        free(list);
+        list = next;
+        if (set.ops.len > LOG_MAX_WRITE_SET / 2 || !list) {
+            /* A metric that is lost is measured again. */
+            propose_until_known(db, &arena, &set, clock_mono());
+            write_release(&set);
+        }
+    }
+    arena_release(&arena);
+}
+
+/*** the feed ***/
+
+struct db_subscription *db_subscribe(struct db *db, void (*changed)(void *ctx, uint64_t revision), void *ctx)
+{
+    struct db_subscription *s = xcalloc(1, sizeof *s);
+
+    s->changed = changed;
+    s->ctx = ctx;
+    MUTEX_GUARD(&db->feed_lock);
+    s->next = db->subscriptions;
+    db->subscriptions = s;
+    return s;
+}
+
+void db_unsubscribe(struct db *db, struct db_subscription *subscription)
+{
+    struct db_subscription **p;
+
+    mutex_lock(&db->feed_lock);
+    for (p = &db->subscriptions; *p; p = &(*p)->next) {
+        if (*p == subscription) {
+            *p = subscription->next;
+            break;
+        }
+    }
+    mutex_unlock(&db->feed_lock);
+    free(subscription);
+}
+
+bool db_wait(struct db *db, uint64_t revision, usec_t deadline)
+{
+    MUTEX_GUARD(&db->lock);
+    while (db->root->revision <= revision)
+        if (!cond_wait_until(&db->published, &db->lock, deadline))
+            return false;
+    return true;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* host.c -- a believable host: what the simulator says of the machine it pretends to be. */
+#include "xapid/hypervisor/sim/sim.h"
+
+#define CPU_FLAGS                                                                                  \
+    "fpu de tsc msr pae mce cx8 apic sep mca cmov pat clflush acpi mmx fxsr sse sse2 ss ht "       \
+    "syscall nx rdtscp lm constant_tsc rep_good nopl nonstop_tsc cpuid pni pclmulqdq monitor "     \
+    "est ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt aes xsave avx f16c rdrand hypervisor "          \
+    "lahf_lm abm 3dnowprefetch ibrs ibpb stibp fsgsbase bmi1 avx2 bmi2 erms rdseed adx "           \
+    "clflushopt xsaveopt xsavec xgetbv1 md_clear arch_capabilities"
+
+void host_info(const struct sim *sim, struct hv_host_info *out)
+{
+    int cpus = sim->options.cpus;
+
+    *out = (struct hv_host_info){
+        .hypervisor = "simulator",
+        .version = "4.17.5",
+        .memory_total = sim->options.memory,
+        .memory_free = sim->options.memory - sim->memory_used,
+        .cpu_count = cpus,
+        .socket_count = cpus % 2 == 0 && cpus > 8 ? 2 : 1,
+        .threads_per_core = cpus % 2 == 0 ? 2 : 1,
+        .nr_nodes = 1,
+        .cpu_vendor = "GenuineIntel",
+        .cpu_model = "Simulated x86-64 Processor @ 2.60GHz",
+        .cpu_flags = CPU_FLAGS,
+        .capabilities = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64",
+        .features_pv = "17c9cbf5-f6f83203-2191cbf5-00000123-00000001-000c0b39-00000000-00000000-"
+                       "00001000-8c000000-00000000-00000000-00000000-00000000-00000000-00000000-"
+                       "00000000-00000000",
+        .features_hvm = "17cbfbff-f7fa3223-2d93fbff-00000123-00000001-001c0fbb-00000000-00000000-"
+                        "00001000-9c000400-00000000-00000000-00000000-00000000-00000000-00000000-"
+                        "00000000-00000000",
+        .cpu_mhz = 2600,
+        .boot_time = sim->start_wall,
+    };
+}

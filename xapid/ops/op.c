@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/faults.h"
+#include "xapid/ops/intent.h"
+#include "xapid/task/task.h"
+
+/* Between two looks at a busy object where nothing wakes the waiter. */
+#define WAIT_SLICE (5 * USEC_PER_SEC)
+
+/*** waiting in line ***/
+
+struct waiter {
+    struct waiter *next;
+    int class_id;
+    ref_t ref;
+};
+
+struct op_queue {
+    struct mutex lock;
+    struct waiter *first, **last; /* all waiters, in the order they came */
+};
+
+struct op_queue *op_queue_new(void)
+{
+    struct op_queue *q = xcalloc(1, sizeof *q);
+
+    mutex_init(&q->lock);
+    q->last = &q->first;
+    return q;
+}
+
+void op_queue_free(struct op_queue *q)
+{
+    if (!q)
+        return;
+    mutex_release(&q->lock);
+    free(q);
+}
+
+static void queue_join(struct op_queue *q, struct waiter *w)
+{
+    MUTEX_GUARD(&q->lock);
+    *q->last = w;
+    q->last = &w->next;
+}
+
+static void queue_leave(struct op_queue *q, struct waiter *w)
+{
+    struct waiter **p;
+
+    MUTEX_GUARD(&q->lock);
+    for (p = &q->first; *p != w; p = &(*p)->next)
+        ;
+    *p = w->next;
+    if (q->last == &w->next)
+        q->last = p;
+}
+
+/* True if nobody came before for the same object. */
+static bool queue_is_first(struct op_queue *q, const struct waiter *w)
+{
+    const struct waiter *other;
+
+    MUTEX_GUARD(&q->lock);
+    for (other = q->first; other != w; other = other->next)
+        if (other->class_id == w->class_id && ref_equal(other->ref, w->ref))
+            return false;
+    return true;
+}
+
+static bool queue_has(struct op_queue *q, const struct op_hold *hold)
+{
+    MUTEX_GUARD(&q->lock);
+    for (const struct waiter *w = q->first; w; w = w->next)
+        if (w->class_id == hold->class_id && ref_equal(w->ref, hold->ref))
+            return true;
+    return false;
+}
+
+/*** begin ***/
+
+static int current_operations_field(int class_id)
+{
+    const struct field_desc *f = api_field_by_name(&api_classes[class_id], "current_operations");
+
+    return f->id;
+}
+
+struct begin {
+    const struct op_spec *spec;
+    struct op *op;
+};
+
+static struct error *begin_txn(struct txn *txn, void *arg)
+{
+    const struct begin *b = arg;
+    const struct op_spec *spec = b->spec;
+    struct call *call = txn_call(txn);
+    struct intent row;
+
+    for (size_t i = 0; i < spec->n_holds; i++) {
+        const void *held;
+
+        TRY(txn_get(txn, spec->holds[i].class_id, spec->holds[i].ref, &held));
+    }
+    if (spec->check)
+        TRY(spec->check(txn, spec->arg));
+    for (size_t i = 0; i < spec->n_holds; i++)
+        txn_map_put(txn, current_operations_field(spec->holds[i].class_id), spec->holds[i].ref, &b->op->task_key,
+                    &spec->holds[i].operation);
+    row_defaults(&api_classes[CLASS_intent], &row);
+    row.ref = b->op->intent;
+    row.kind = api_intents[spec->kind].name;
+    row.task = call->task ? call->task->ref : REF_NULL;
+    row.host = call->xapid->host;
+    row.epoch = (int64_t)call->xapid->epoch;
+    row.data = intent_to_text(txn_arena(txn), spec->kind, spec->intent);
+    row.holds = intent_holds(txn_arena(txn), b->op->task_key, spec->n_holds, spec->holds);
+    row.created = clock_wall();
+    txn_create(txn, CLASS_intent, &row);
+    return OK;
+}
+
+/* One try: does not overtake those who wait for the same object. */
+static struct error *try_begin(struct call *call, struct begin *b, const struct waiter *w)
+{
+    struct op_queue *q = call->xapid->queue;
+    const struct op_spec *spec = b->spec;
+
+    if (spec->n_holds && (w ? !queue_is_first(q, w) : queue_has(q, &spec->holds[0])))
+        return err_other_operation_in_progress(call, api_classes[spec->holds[0].class_id].name,
+                                               call_ref(call, spec->holds[0].ref), "", "");
+    return db_update(call, begin_txn, b);
+}
+
+static struct error *wait_and_begin(struct call *call, struct begin *b, struct error *busy)
+{
+    struct waiter w = {.class_id = b->spec->holds[0].class_id, .ref = b->spec->holds[0].ref};
+    struct xapid *xapid = call->xapid;
+    usec_t deadline = clock_mono() + xapid->options.op_wait;
+    struct error *e = busy;
+
+    if (call->task && call->task->deadline)
+        deadline = MIN(deadline, call->task->deadline);
+    queue_join(xapid->queue, &w);
+    task_waiting_for(call, error_line(call->arena, busy));
+    while (error_is(e, "OTHER_OPERATION_IN_PROGRESS") && clock_mono() < deadline) {
+        uint64_t seen = snap_root(call->snap)->revision;
+
+        e = task_check(call);
+        if (e)
+            break;
+        e = try_begin(call, b, &w);
+        if (error_is(e, "OTHER_OPERATION_IN_PROGRESS")) {
+            db_wait(xapid->db, MAX(seen, snap_root(call->snap)->revision), MIN(deadline, clock_mono() + WAIT_SLICE));
+            call_refresh(call);
+        }
+    }
+    queue_leave(xapid->queue, &w);
+    task_waiting_for(call, NULL);
+    return e;
+}
+
+struct error *op_begin(struct call *call, const struct op_spec *spec, struct op *op)
+{
+    struct begin b = {spec, op};
+    struct error *e;
+
+    *op = (struct op){.call = call, .kind = spec->kind, .intent = ref_new(), .epoch = call->xapid->epoch};
+    op->task_key = call->task ? call->task->key
+                              : arena_printf(call->arena, "DummyRef:|%s|%s", uuid_new(op->id), api_intents[spec->kind].name);
+    memcpy(op->id, call_ref(call, op->intent) + strlen("OpaqueRef:"), UUID_TEXT_SIZE);
+    op->n_holds = spec->n_holds;
+    if (spec->n_holds)
+        memcpy(op->holds, spec->holds, spec->n_holds * sizeof *spec->holds);
+    e = try_begin(call, &b, NULL);
+    if (error_is(e, "OTHER_OPERATION_IN_PROGRESS") && spec->n_holds)
+        e = wait_and_begin(call, &b, e);
+    if (e)
+        op->intent = REF_NULL;
+    return e;
+}
+
+/*** step, commit, abort ***/
+
+struct error *op_step(struct op *op, const char *name, double done)
+{
+    struct error *e = faults_step(op->call, api_intents[op->kind].name, name);
+
+    if (e)
+        return e;
+    task_progress(op->call, done);
+    return task_check(op->call);
+}
+
+void txn_unhold(struct txn *txn, const struct op *op)
+{
+    for (size_t i = 0; i < op->n_holds; i++)
+        if (txn_find(txn, op->holds[i].class_id, op->holds[i].ref))
+            txn_map_remove(txn, current_operations_field(op->holds[i].class_id), op->holds[i].ref, &op->task_key);
+}
+
+struct commit {
+    struct op *op;
+    db_txn_fn *fn;
+    void *arg;
+};
+
+static struct error *commit_txn(struct txn *txn, void *arg)
+{
+    const struct commit *c = arg;
+
+    if (!txn_find(txn, CLASS_intent, c->op->intent))
+        return error_internal(txn_call(txn)->arena, "the operation's intent is gone");
+    /* First the lock, so that fn may destroy what it held. */
+    txn_unhold(txn, c->op);
+    txn_destroy(txn, CLASS_intent, c->op->intent);
+    return c->fn ? c->fn(txn, c->arg) : OK;
+}
+
+struct error *op_commit(struct op *op, db_txn_fn *fn, void *arg)
+{
+    struct commit c = {op, fn, arg};
+    struct error *e = faults_step(op->call, api_intents[op->kind].name, "commit");
+
+    if (!e)
+        e = db_update(op->call, commit_txn, &c);
+    if (!e) {
+        op->intent = REF_NULL;
+        faults_step_ignored(op->call, api_intents[op->kind].name, "committed");
+    } else if (db_outcome_is_unknown(e)) {
+        op->unknown = true;
+    }
+    return e;
+}
+
+void op_abort(struct op *op)
+{
+    struct commit c = {op, NULL, NULL};
+    struct error *e;
+
+    if (ref_is_null(op->intent) || op->unknown)
+        return;
+    e = db_update(op->call, commit_txn, &c);
+    if (e)
+        log_error("operation %s stays locked until the next start: %s", api_intents[op->kind].name,
+                  error_line(op->call->arena, e));
+    op->intent = REF_NULL;
+}
+
+bool op_may_undo(const struct op *op)
+{
+    return !op->unknown;
+}
+
+void op_release(struct op *op)
+{
+    if (op->call)
+        op_abort(op);
+}
+
+/*** recovery ***/
+
+static void recover_one(struct call *call, const struct intent *row)
+{
+    struct op op = {.call = call, .intent = row->ref, .epoch = (uint64_t)row->epoch};
+    const struct intent_desc *desc;
+    const void *intent;
+    struct error *e;
+
+    memcpy(op.id, call_ref(call, row->ref) + strlen("OpaqueRef:"), UUID_TEXT_SIZE);
+    if (!intent_kind_by_name(row->kind, &op.kind) || !intent_of_text(call->arena, op.kind, row->data, &intent) ||
+        !intent_read_holds(call->arena, row, &op)) {
+        log_error("intent %s of kind '%s' cannot be read; it is left alone", op.id, row->kind);
+        return;
+    }
+    desc = &api_intents[op.kind];
+    log_info("recovering %s %s", desc->name, op.id);
+    e = desc->recover(call, &op, intent);
+    if (e)
+        log_error("recovery of %s %s failed and is tried again at the next start: %s", desc->name, op.id, error_line(call->arena, e));
+    else
+        op_abort(&op); /* nothing, where the recover function committed */
+}
+
+int ops_recover(struct call *call)
+{
+    struct refs all = {0};
+    struct db_walk walk;
+    const struct intent *row;
+    ref_t *v;
+
+    call_refresh(call);
+    v = arena_array(call->arena, ref_t, snap_root(call->snap)->tables[CLASS_intent].count + 1);
+    db_walk(call->snap, CLASS_intent, &walk);
+    while ((row = db_walk_next(&walk)))
+        if (ref_equal(row->host, call->xapid->host))
+            v[all.n++] = row->ref;
+    for (size_t i = 0; i < all.n; i++) {
+        row = db_find(call, CLASS_intent, v[i]);
+        if (row)
+            recover_one(call, row);
+        call_refresh(call);
+    }
+    return (int)all.n;
+}

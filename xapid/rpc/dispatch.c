@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dispatch.c -- finds the message, its session and arguments, and has it run. */
+#include <string.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/seam.h"
+#include "xapid/auth/audit.h"
+#include "xapid/auth/auth.h"
+#include "xapid/auth/rbac.h"
+#include "xapid/auth/session.h"
+#include "xapid/event/event.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/registry.h"
+#include "xapid/rpc/rpc.h"
+#include "xapid/task/task.h"
+#include "xapid/worker/workers.h"
+
+/*** answering ***/
+
+static void send_reply(struct rpc_call *rpc, const struct buf *body)
+{
+    static const struct http_pair headers[] = {
+        {"cache-control", "no-cache, no-store"},
+        {"Access-Control-Allow-Origin", "*"},
+        {"Access-Control-Allow-Headers", "X-Requested-With"},
+    };
+    struct http_response response = {
+        .status = 200,
+        .content_type = rpc->request.protocol == RPC_XML ? "text/xml" : "application/json",
+        .n_headers = ARRAY_SIZE(headers),
+        .headers = headers,
+        .data = body->data,
+        .size = body->len,
+    };
+
+    http_reply(rpc->http, &response);
+}
+
+/* The end of every call that is not an Async one's first answer: log, audit, let go. */
+static void finish(struct rpc_call *rpc, const struct error *e)
+{
+    struct call *call = &rpc->call;
+
+    if (e && rpc->message && !(rpc->message->flags & MESSAGE_PURE))
+        log_info("%s by %s: %s", rpc->name, call->session ? call->session->user : "nobody",
+                 rpc->message->flags & MESSAGE_SECRET ? e->code : error_line(call->arena, e));
+    if (rpc->message && !(rpc->message->flags & MESSAGE_PURE))
+        audit_call(call, rpc->message, rpc->args, e);
+    call_release(call);
+}
+
+static void answer_error(struct rpc_call *rpc, struct error *e)
+{
+    struct buf body = {0};
+
+    rpc_failure(&body, &rpc->request, e);
+    send_reply(rpc, &body);
+    buf_release(&body);
+}
+
+void rpc_answer_value(struct rpc_call *rpc, struct buf *value)
+{
+    struct buf body = {0};
+
+    rpc_success_begin(&body, &rpc->request);
+    buf_add(&body, value->data, value->len);
+    rpc_success_end(&body, &rpc->request);
+    buf_release(value);
+    finish(rpc, OK);
+    send_reply(rpc, &body);
+    buf_release(&body);
+}
+
+/* An Async call has been answered with its task; the rest is the task's. The request is gone, so the call lives in an arena of its own. */
+static void end_async(struct rpc_call *rpc, struct error *e, const void *result)
+{
+    struct arena *arena = rpc->call.arena;
+    struct codec_env env;
+    struct buf value = {0};
+
+    rpc_env(&env, arena, rpc->call.xapid, rpc->call.snap);
+    if (!e)
+        codec_xmlrpc.value(&value, &env, rpc->message->result, result);
+    task_end(&rpc->call, e, value.data);
+    buf_release(&value);
+    finish(rpc, e);
+    arena_free_self(arena);
+}
+
+void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result)
+{
+    struct codec_env env;
+    struct buf body = {0};
+
+    if (rpc->answered) {
+        end_async(rpc, e, result);
+        return;
+    }
+    if (rpc->call.task)
+        task_end(&rpc->call, e, NULL);
+    if (e) {
+        rpc_failure(&body, &rpc->request, e);
+    } else {
+        rpc_env(&env, rpc->call.arena, rpc->call.xapid, rpc->call.snap);
+        rpc_success_begin(&body, &rpc->request);
+        codec_of(rpc->request.protocol)->value(&body, &env, rpc->message->result, result);
+        rpc_success_end(&body, &rpc->request);
+    }
+    finish(rpc, e);
+    send_reply(rpc, &body);
+    buf_release(&body);
+}
+
+/*** system messages ***/
+
+static void list_methods(struct rpc_call *rpc)
+{
+    const struct codec *codec = codec_of(rpc->request.protocol);
+    struct buf body = {0};
+    bool first = true;
+
+    rpc_bare_begin(&body, &rpc->request);
+    codec->array_begin(&body);
+    for (size_t i = 0; i < api_n_messages; i++) {
+        const struct message_desc *m = &api_messages[i];
+
+        if (api_classes[m->class_id].flags & CLASS_INTERNAL)
+            continue;
+        if (!first)
+            codec->array_next(&body);
+        first = false;
+        codec->string(&body, m->full_name);
+    }
+    codec->array_end(&body);
+    rpc_bare_end(&body, &rpc->request);
+    send_reply(rpc, &body);
+    buf_release(&body);
+}
+
+static bool system_message(struct rpc_call *rpc)
+{
+    static const char alive[] = "system.isAlive:";
+    struct buf value = {0};
+
+    if (strcmp(rpc->request.method, "system.listMethods") == 0) {
+        list_methods(rpc);
+        return true;
+    }
+    if (strncmp(rpc->request.method, alive, sizeof alive - 1) != 0)
+        return false;
+    codec_of(rpc->request.protocol)
+        ->string(&value, rpc->request.n_params && rpc->request.params[0].text ? rpc->request.params[0].text
+                                                                               : rpc->request.method + sizeof alive - 1);
+    rpc_answer_value(rpc, &value);
+    return true;
+}
+
+/*** finding out what is asked ***/
+
+static struct error *find_message(struct rpc_call *rpc)
+{
+    const char *name = rpc->request.method;
+
+    rpc->name = name;
+    if (strncmp(name, "Async.", 6) == 0) {
+        rpc->async = true;
+        name += 6;
+    }
+    rpc->message = api_message_by_name(name);
+    if (!rpc->message || (api_classes[rpc->message->class_id].flags & CLASS_INTERNAL)) {
+        rpc->message = NULL;
+        return err_message_method_unknown(&rpc->call, rpc->request.method);
+    }
+    if (rpc->async && !(rpc->message->flags & MESSAGE_ASYNC))
+        return error_new(rpc->call.arena, "Fault", 1,
+                         arena_printf(rpc->call.arena, "No async mode for this operation (rpc: %s)", name));
+    return OK;
+}
+
+static struct error *check_count(struct rpc_call *rpc)
+{
+    const struct message_desc *m = rpc->message;
+    size_t session = m->flags & MESSAGE_NO_SESSION ? 0 : 1;
+    size_t given = rpc->request.n_params;
+
+    /* Too many are ignored where some are optional, as the reference does. */
+    if (given >= session + m->n_required && (given <= session + m->n_params || m->n_required < m->n_params))
+        return OK;
+    return err_message_parameter_count_mismatch(
+        &rpc->call, rpc->message->full_name, arena_printf(rpc->call.arena, "%d", m->n_required),
+        arena_printf(rpc->call.arena, "%zd", MAX((ssize_t)given - (ssize_t)session, (ssize_t)0)));
+}
+
+static struct error *find_session(struct rpc_call *rpc)
+{
+    const char *text;
+    ref_t ref;
+
+    if (rpc->message->flags & MESSAGE_NO_SESSION)
+        return OK;
+    text = rpc->request.params[0].text ? rpc->request.params[0].text : "";
+    if (ref_from_text(text, &ref) && !ref_is_null(ref))
+        rpc->call.session = session_find(rpc->call.xapid->sessions, ref);
+    if (!rpc->call.session)
+        return err_session_invalid(&rpc->call, text);
+    rpc->call.originator = rpc->call.session->originator;
+    return OK;
+}
+
+static struct error *decode_args(struct rpc_call *rpc)
+{
+    const struct message_desc *m = rpc->message;
+    size_t first = m->flags & MESSAGE_NO_SESSION ? 0 : 1;
+
+    rpc->args = arena_zalloc(rpc->call.arena, MAX(m->args_size, (uint16_t)1));
+    for (size_t i = 0; i < m->n_params; i++) {
+        const struct param_desc *p = &m->params[i];
+        char *place = (char *)rpc->args + p->offset;
+
+        if (first + i < rpc->request.n_params)
+            TRY(wire_to_value(rpc->call.arena, p->type, &rpc->request.params[first + i], p->name, place));
+        else if (p->default_value)
+            memcpy(place, p->default_value, p->type->size);
+        else
+            value_empty(p->type, place);
+    }
+    return OK;
+}
+
+static struct error *check_call(struct rpc_call *rpc)
+{
+    if (rpc->request.bad_utf8)
+        return err_invalid_value(&rpc->call, "Invalid UTF-8 string in parameter", "");
+    TRY(find_message(rpc));
+    TRY(check_count(rpc));
+    TRY(find_session(rpc));
+    TRY(decode_args(rpc));
+    TRY(rbac_check(&rpc->call, rpc->message, rpc->args));
+    if (rpc->message->flags & MESSAGE_PENDING)
+        return err_not_implemented(&rpc->call, rpc->message->full_name);
+    return OK;
+}
+
+/*** running ***/
+
+/* A result buffer of the right size for any message. */
+static void *result_of(struct rpc_call *rpc)
+{
+    const struct type *t = rpc->message->result;
+    void *result = arena_zalloc(rpc->call.arena, MAX(t->size, (uint16_t)8));
+
+    if (t->kind != TYPE_VOID && t->kind != TYPE_RECORD)
+        value_empty(t, result);
+    return result;
+}
+
+static void run_on_worker(void *arg)
+{
+    struct rpc_call *rpc = arg;
+    const message_fn *fn = api_implementations[rpc->message->id];
+    void *result = result_of(rpc);
+    struct error *e;
+
+    call_refresh(&rpc->call);
+    if (fn)
+        e = fn(&rpc->call, rpc->args, result);
+    else
+        e = implicit_write(rpc);
+    /* What the operation wrote is in what is encoded now. */
+    call_refresh(&rpc->call);
+    rpc_answer(rpc, e, result);
+}
+
+static void to_worker(struct rpc_call *rpc)
+{
+    if (!workers_run(rpc->call.xapid->workers, run_on_worker, rpc))
+        rpc_answer(rpc, error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"), NULL);
+}
+
+/* The client's own task: header task-id. */
+static ref_t task_of_client(const struct rpc_call *rpc)
+{
+    const char *text = http_header(rpc->http, "task-id");
+    ref_t ref = REF_NULL;
+
+    if (text && !ref_from_text(text, &ref))
+        ref = REF_NULL;
+    return ref;
+}
+
+/* Moves the call out of the request's arena: the request ends with the answer, the call goes on. */
+static struct rpc_call *detach(struct rpc_call *rpc)
+{
+    struct arena *arena = arena_new_self();
+    struct rpc_call *copy = arena_memdup(arena, rpc, sizeof *rpc);
+    const struct message_desc *m = rpc->message;
+
+    copy->call.arena = arena;
+    copy->http = NULL;
+    copy->name = arena_strdup(arena, rpc->name);
+    copy->args = arena_zalloc(arena, MAX(m->args_size, (uint16_t)1));
+    copy->call.originator = copy->call.session ? copy->call.session->originator : NULL;
+    for (size_t i = 0; i < m->n_params; i++)
+        value_copy(arena, m->params[i].type, (char *)rpc->args + m->params[i].offset, (char *)copy->args + m->params[i].offset);
+    db_snap_ref(copy->call.snap);
+    if (copy->call.session)
+        copy->call.session = session_find(copy->call.xapid->sessions, copy->call.session->ref);
+    return copy;
+}
+
+static void start_async(void *arg)
+{
+    struct rpc_call *rpc = arg;
+    struct rpc_call *own = detach(rpc);
+    struct buf value = {0};
+    struct error *e = task_begin(&own->call, own->name, true, task_of_client(rpc));
+
+    if (e) {
+        struct arena *arena = own->call.arena;
+
+        e = error_copy(rpc->call.arena, e);
+        call_release(&own->call);
+        arena_free_self(arena);
+        rpc_answer(rpc, e, NULL);
+        return;
+    }
+    own->answered = true;
+    codec_of(rpc->request.protocol)->ref(&value, own->call.task->ref);
+    /* The audit line is the task's matter. */
+    rpc->message = NULL;
+    rpc_answer_value(rpc, &value);
+    run_on_worker(own);
+}
+
+static void start_sync(void *arg)
+{
+    struct rpc_call *rpc = arg;
+    ref_t existing = task_of_client(rpc);
+    struct error *e = task_begin(&rpc->call, rpc->message->full_name, false, existing);
+
+    if (e)
+        rpc_answer(rpc, e, NULL);
+    else
+        run_on_worker(rpc);
+}
+
+static void run(struct rpc_call *rpc)
+{
+    bool own_task = rpc->message->kind == MESSAGE_EXPLICIT || rpc->message->kind == MESSAGE_CREATE ||
+                    rpc->message->kind == MESSAGE_DESTROY;
+
+    if (rpc->message->flags & MESSAGE_CUSTOM_REPLY) {
+        if (rpc->message->class_id == CLASS_event)
+            events_call(rpc);
+        else
+            auth_call(rpc);
+        return;
+    }
+    if (implicit_read(rpc))
+        return;
+    if (!own_task)
+        to_worker(rpc);
+    else if (!workers_run(rpc->call.xapid->workers, rpc->async ? start_async : start_sync, rpc))
+        rpc_answer(rpc, error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"), NULL);
+}
+
+/*** the handlers ***/
+
+static void post(struct http_request *http, struct xapid *xapid, bool json)
+{
+    struct rpc_call *rpc = arena_new(http->arena, struct rpc_call);
+    const char *why = "";
+    struct error *e;
+    bool ok;
+
+    rpc->http = http;
+    rpc->call.arena = http->arena;
+    rpc->call.xapid = xapid;
+    rpc->started = clock_mono();
+    ok = json ? jsonrpc_read_request(http->arena, http->body, http->body_size, &rpc->request, &why)
+              : xmlrpc_read_request(http->arena, http->body, http->body_size, &rpc->request, &why);
+    if (!ok) {
+        http_error(http, 500, why);
+        return;
+    }
+    rpc->name = rpc->request.method;
+    rpc->call.snap = db_snapshot(xapid->db);
+    if (system_message(rpc))
+        return;
+    e = check_call(rpc);
+    if (e) {
+        finish(rpc, e);
+        answer_error(rpc, e);
+        return;
+    }
+    run(rpc);
+}
+
+void rpc_post_xml(struct http_request *request, void *ctx)
+{
+    post(request, ctx, false);
+}
+
+void rpc_post_json(struct http_request *request, void *ctx)
+{
+    post(request, ctx, true);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * rpc.h -- one call of the XenAPI, from the body of a POST to its answer.
+ *
+ * Order: decode -> session -> role -> task -> operation -> encode -> log once.  What only reads is answered on the loop thread from a snapshot; everything
+ * else goes to a worker.  Exactly one answer is given, by rpc_answer or rpc_answer_value.
+ */
+#pragma once
+
+#include "libxapi/codec/codec.h"
+#include "xapid/db/db.h"
+#include "xapid/http/http.h"
+
+struct rpc_call {
+    struct call call; /* first; its arena is the request's */
+    struct http_request *http;
+    struct rpc_request request;
+    const struct message_desc *message;
+    bool async;       /* Async. was asked for */
+    bool answered;    /* an async call has given its task already */
+    void *args;       /* as message->params lay out */
+    usec_t started;   /* monotonic */
+    const char *name; /* as the client spelled it */
+};
+
+/* The handlers of POST /, /RPC2, any other path, and /jsonrpc; 'ctx' is the struct xapid. */
+void rpc_post_xml(struct http_request *request, void *ctx);
+void rpc_post_json(struct http_request *request, void *ctx);
+
+/* Answers with an error, or with a result of message->result's type (NULL for void). From any thread; the call is gone afterwards. */
+void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result);
+/* Answers with a value that was written with codec_of(rpc->request.protocol) already; takes the buffer's bytes. */
+void rpc_answer_value(struct rpc_call *rpc, struct buf *value);
+
+/* Fills 'env' so that records written with it show derived and computed fields as of 'snap'. */
+void rpc_env(struct codec_env *env, struct arena *arena, struct xapid *xapid, struct db_snap *snap);
+
+/* Implicit messages.  True if it was one that only reads and is answered now. */
+bool implicit_read(struct rpc_call *rpc);
+/* Implicit setters; on a worker thread. */
+MUST_CHECK struct error *implicit_write(struct rpc_call *rpc);
