@@ -67,6 +67,10 @@ static const struct spelling {
     {"domain_type", "pv_in_pvh", "pv-in-pvh"},
     {"tristate_type", "yes", "true"},
     {"tristate_type", "no", "false"},
+    {"livepatch_status", "ok", "Ok."},
+    {"livepatch_status", "ok_livepatch_complete", "Ok: Patch can be applied without reboot."},
+    {"livepatch_status", "ok_livepatch_incomplete",
+     "Ok: Patch can be applied, but a reboot will be required."},
     {"pvs_proxy_status", "incompatible_write_cache_mode", "incompatible-write-cache-mode"},
     {"pvs_proxy_status", "incompatible_protocol_version", "incompatible-protocol-version"},
 };

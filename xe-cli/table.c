@@ -3,6 +3,7 @@
 #include "xe-cli/table.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
@@ -39,7 +40,7 @@ static bool any_param(const struct xe_class *class, bool (*has)(const struct xe_
 /* param-set also serves maps, with name:key=value. */
 static bool settable_or_map(const struct xe_param *p)
 {
-    return params_settable(p);
+    return params_settable(p) || params_addable(p) || (p->flags & (XE_SET_IN | XE_SET_MAP));
 }
 
 size_t class_commands(const struct xe_class *class, struct class_command out[7])
@@ -49,7 +50,7 @@ size_t class_commands(const struct xe_class *class, struct class_command out[7])
     out[n++] = (struct class_command){class, "list", list_run, ""};
     out[n++] = (struct class_command){class, "param-list", params_list, "uuid"};
     out[n++] = (struct class_command){class, "param-get", params_get, "uuid param-name"};
-    if (any_param(class, settable_or_map) || any_param(class, params_addable))
+    if (any_param(class, settable_or_map))
         out[n++] = (struct class_command){class, "param-set", params_set, "uuid"};
     if (any_param(class, params_addable)) {
         out[n++] = (struct class_command){class, "param-add", params_add, "uuid param-name"};
@@ -175,25 +176,72 @@ static void add_empty(struct xe *xe, const struct type *type, struct buf *out)
     codec_xmlrpc.value(out, NULL, type, value);
 }
 
+/* "key:file=path" (in "args:") and "key-filename=path" (in "device-config:") give a file's text. */
+static struct error *map_converted(struct xe *xe, const char *conversion, struct xe_params *map)
+{
+    const char *suffix = !strcmp(conversion, "files")       ? ":file"
+                         : !strcmp(conversion, "filenames") ? "-filename"
+                                                            : NULL;
+    struct xe_pair *v = arena_array(&xe->arena, struct xe_pair, map->n + 1);
+
+    for (size_t i = 0; i < map->n; i++) {
+        size_t len = strlen(map->v[i].key), end = suffix ? strlen(suffix) : 0;
+
+        v[i] = map->v[i];
+        if (!suffix || len <= end || strcmp(v[i].key + len - end, suffix) != 0)
+            continue;
+        v[i].key = arena_strndup(&xe->arena, v[i].key, len - end);
+        TRY(xe_read_file(xe, arena_printf(&xe->arena, "file %s", v[i].value), v[i].value,
+                         &v[i].value));
+    }
+    map->v = v;
+    return OK;
+}
+
+static struct error *add_map(struct xe *xe, const struct source *s, const struct type *type,
+                             struct buf *out)
+{
+    struct xe_params map =
+        args_map(&xe->arena, &xe->params,
+                 arena_strndup(&xe->arena, s->text, strlen(s->text) - 1));
+    const char **keys = arena_array(&xe->arena, const char *, map.n + 1);
+
+    TRY(map_converted(xe, s->conversion, &map));
+    if (type->kind != TYPE_SET) {
+        xe_value_map(out, &map);
+        return OK;
+    }
+    for (size_t i = 0; i < map.n; i++)
+        keys[i] = map.v[i].key;
+    xe_value_set(out, &(struct strings){map.n, keys});
+    return OK;
+}
+
+static const char *given(struct xe *xe, const struct source *s)
+{
+    const char *text = args_get(&xe->params, s->text);
+
+    for (size_t i = 0; !text && !strcmp(s->conversion, "nocase") && i < xe->params.n; i++)
+        if (!strcasecmp(xe->params.v[i].key, s->text))
+            text = xe->params.v[i].value;
+    return text;
+}
+
 static struct error *add_source(struct xe *xe, const struct source *s, const struct type *type,
                                 const char *selected, struct buf *out)
 {
     const char *text = s->text, *ref = NULL;
     size_t len = strlen(text);
-    struct xe_params map;
 
     if (!s->literal && text[0] == '@') {
         TRY(special_ref(xe, text + 1, selected, type, &ref));
         codec_xmlrpc.string(out, ref);
         return OK;
     }
-    if (!s->literal && len && text[len - 1] == ':') {
-        map = args_map(&xe->arena, &xe->params, arena_strndup(&xe->arena, text, len - 1));
-        xe_value_map(out, &map);
-        return OK;
-    }
+    if (!s->literal && len && text[len - 1] == ':')
+        return add_map(xe, s, type, out);
     if (!s->literal)
-        text = args_get(&xe->params, s->text);
+        text = given(xe, s);
     if (!text)
         text = s->otherwise;
     if (!text) {
@@ -378,7 +426,7 @@ unsigned command_select_flags(const struct xe_command *c)
            (c->flags & XE_SINGLE ? SELECT_SINGLE : 0u);
 }
 
-static struct error *run_message(struct xe *xe, const struct xe_command *c, const char *selected)
+struct error *command_message(struct xe *xe, const struct xe_command *c, const char *selected)
 {
     const struct message_desc *m = api_message_by_name(c->message);
     const struct wire *value = NULL;
@@ -391,7 +439,7 @@ static struct error *run_message(struct xe *xe, const struct xe_command *c, cons
 
 static struct error *run_selected(struct xe *xe, const struct xe_object *object, void *ctx)
 {
-    return run_message(xe, ctx, object->ref);
+    return command_message(xe, ctx, object->ref);
 }
 
 static struct error *run_row(struct xe *xe, const struct xe_command *c)
@@ -410,7 +458,7 @@ static struct error *run_row(struct xe *xe, const struct xe_command *c)
     if (c->run)
         return c->run(xe, c);
     if (!class)
-        return run_message(xe, c, NULL);
+        return command_message(xe, c, NULL);
     return select_each(xe, class, command_select_flags(c), command_words(xe, c), run_selected,
                        (void *)c);
 }

@@ -10,7 +10,9 @@
  *   size=disk-size%bytes  with KiB, MiB, GiB, TiB      name=filename%base  a path's last part
  *   cert=filename%file    the text of a file           MAC=mac%mac         "random" makes one up
  *   force=force?true      with a default
- *   config=config:        a map of all "config:key=value"
+ *   config=config:        a map of all "config:key=value"; with %files "config:key:file=path" and
+ *                         with %filenames "config:key-filename=path" stand for the file's text
+ *   IP=IP%nocase          in any case
  *   force='true'          this text
  *   vm=@                  the object that was selected (XE_VM, XE_HOST, XE_SR)
  *   self=@pool            the pool, the coordinator's host (@master), the host connected to (@this);
@@ -93,6 +95,10 @@ MUST_CHECK struct error *command_args(struct xe *xe, const struct message_desc *
 /* Shows an answer as 'show' says. */
 MUST_CHECK struct error *command_show(struct xe *xe, const struct type *type, enum command_show show,
                                       const struct wire *value);
+
+/* Sends a row's message for an object (NULL where none is selected) and shows the answer. */
+MUST_CHECK struct error *command_message(struct xe *xe, const struct xe_command *c,
+                                         const char *selected);
 
 /* The words of a command's own parameters, which select nothing. */
 const char *command_words(struct xe *xe, const struct xe_command *c);

@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <uuid/uuid.h>
 
 #include "libxapi/base/arena.h"
-#include "libxapi/base/seam.h"
 
 #define REF_PREFIX "OpaqueRef:"
 
@@ -31,34 +31,17 @@ static void ref_to_bytes(ref_t r, uint8_t b[16])
     }
 }
 
-/* Version and variant bits as RFC 9562 wants them for a random uuid. */
-static void random_uuid_bytes(uint8_t b[16])
-{
-    random_bytes(b, 16);
-    b[6] = (b[6] & 0x0f) | 0x40;
-    b[8] = (b[8] & 0x3f) | 0x80;
-}
-
 ref_t ref_new(void)
 {
     uint8_t b[16];
 
-    random_uuid_bytes(b);
+    uuid_generate_random(b);
     return ref_of_bytes(b);
 }
 
-char *uuid_format(const uint8_t b[16], char out[UUID_TEXT_SIZE])
+char *uuid_to_text(const uint8_t b[16], char out[UUID_TEXT_SIZE])
 {
-    static const char hex[] = "0123456789abcdef";
-    char *p = out;
-
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *p++ = '-';
-        *p++ = hex[b[i] >> 4];
-        *p++ = hex[b[i] & 15];
-    }
-    *p = '\0';
+    uuid_unparse_lower(b, out);
     return out;
 }
 
@@ -66,36 +49,13 @@ char *uuid_new(char out[UUID_TEXT_SIZE])
 {
     uint8_t b[16];
 
-    random_uuid_bytes(b);
-    return uuid_format(b, out);
+    uuid_generate_random(b);
+    return uuid_to_text(b, out);
 }
 
-static int hex_digit(char c)
+bool uuid_from_text(const char *text, uint8_t out[16])
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-bool uuid_parse(const char *text, uint8_t out[16])
-{
-    for (int i = 0; i < 16; i++) {
-        int high, low;
-
-        if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
-            return false;
-        high = hex_digit(text[0]);
-        low = high < 0 ? -1 : hex_digit(text[1]);
-        if (low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-        text += 2;
-    }
-    return *text == '\0';
+    return strlen(text) == UUID_TEXT_SIZE - 1 && uuid_parse(text, out) == 0;
 }
 
 char *ref_to_text(ref_t r, char out[REF_TEXT_SIZE])
@@ -108,7 +68,7 @@ char *ref_to_text(ref_t r, char out[REF_TEXT_SIZE])
         return out;
     }
     ref_to_bytes(r, b);
-    uuid_format(b, out + sizeof REF_PREFIX - 1);
+    uuid_to_text(b, out + sizeof REF_PREFIX - 1);
     return out;
 }
 
@@ -125,7 +85,7 @@ bool ref_from_text(const char *text, ref_t *out)
     if (text[0] == '\0' || strcmp(text, REF_PREFIX "NULL") == 0)
         return true;
     if (strncmp(text, REF_PREFIX, sizeof REF_PREFIX - 1) != 0 ||
-        !uuid_parse(text + sizeof REF_PREFIX - 1, b))
+        !uuid_from_text(text + sizeof REF_PREFIX - 1, b))
         return false;
     *out = ref_of_bytes(b);
     return true;

@@ -16,8 +16,10 @@
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define UNUSED __attribute__((unused))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#ifndef MIN /* libuv and sys/param.h have the same two */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Declares a guard: 'type_release' runs at the end of the scope.  Zero means "nothing held". */
@@ -64,9 +66,9 @@ bool ref_from_text(const char *text, ref_t *out);
 /* Writes a new random uuid in its 36-character form; returns 'out'. */
 char *uuid_new(char out[UUID_TEXT_SIZE]);
 /* The uuid form of 16 bytes that were chosen otherwise (for example by a hash). */
-char *uuid_format(const uint8_t bytes[16], char out[UUID_TEXT_SIZE]);
+char *uuid_to_text(const uint8_t bytes[16], char out[UUID_TEXT_SIZE]);
 /* Reads a 36-character uuid into 16 bytes; false if it is none. */
-bool uuid_parse(const char *text, uint8_t out[16]);
+bool uuid_from_text(const char *text, uint8_t out[16]);
 
 /*
  * An error of the XenAPI: a code and parameters in the order schema/errors.api declares them.  Made only by the generated

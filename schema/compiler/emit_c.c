@@ -45,6 +45,8 @@ static void emit_enum(struct schema *s, FILE *out, const struct enum_decl *e)
 
 static void emit_struct(struct schema *s, FILE *out, const struct class *c)
 {
+    if (!c->fields.n)
+        return;
     fprintf(out, "\n/* %s */\nstruct %s {\n    ROW_HEADER;\n", c->doc, c->lower);
     for (size_t i = 0; i < c->fields.n; i++) {
         const struct field *f = &c->fields.v[i];
@@ -477,8 +479,11 @@ static void emit_class(struct schema *s, FILE *out, const struct class *c)
         if (strcmp(api_type_text(s, s->types.v[i]), api_type_text(s, &record)) == 0)
             record_id = (int)i;
     }
-    fprintf(out, "    [CLASS_%s] = {.name = \"%s\", .lower = \"%s\", .id = CLASS_%s, .struct_size = sizeof(struct %s), .flags = 0", c->lower,
-            c->name, c->lower, c->lower, c->lower);
+    fprintf(out, "    [CLASS_%s] = {.name = \"%s\", .lower = \"%s\", .id = CLASS_%s", c->lower,
+            c->name, c->lower, c->lower);
+    if (c->fields.n)
+        fprintf(out, ", .struct_size = sizeof(struct %s)", c->lower);
+    fprintf(out, ", .flags = 0");
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on)
             fprintf(out, " | CLASS_%s", flags[i].flag);

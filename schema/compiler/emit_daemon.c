@@ -93,7 +93,7 @@ static void emit_dispatch(struct schema *s, FILE *out)
                     m->result->kind != K_VOID ? ", result" : "");
         }
     }
-    fprintf(out, "\nconst message_fn *const api_implementations[] = {\n");
+    fprintf(out, "\nmessage_fn *const api_implementations[] = {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].messages.n; j++)
             if (is_dispatched(&s->classes.v[i].messages.v[j]))

@@ -19,7 +19,7 @@ bool dir_location_ok(const char *location)
 {
     uint8_t bytes[16];
 
-    return strlen(location) == UUID_TEXT_SIZE - 1 && uuid_parse(location, bytes) &&
+    return strlen(location) == UUID_TEXT_SIZE - 1 && uuid_from_text(location, bytes) &&
            !strpbrk(location, "ABCDEF");
 }
 

@@ -133,13 +133,13 @@ static const char *name_uuid(struct call *call, const char *sr_uuid, const char 
     uint8_t in[16 + 256] = {0}, out[SHA_DIGEST_LENGTH];
     size_t n = MIN(strlen(name), sizeof in - 16);
 
-    if (!uuid_parse(sr_uuid, in))
+    if (!uuid_from_text(sr_uuid, in))
         memset(in, 0, 16);
     memcpy(in + 16, name, n);
     SHA1(in, 16 + n, out);
     out[6] = (out[6] & 0x0f) | 0x50;
     out[8] = (out[8] & 0x3f) | 0x80;
-    return uuid_format(out, text);
+    return uuid_to_text(out, text);
 }
 
 /* Fills 'info'; false if there is no such file. */

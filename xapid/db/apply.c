@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/db/apply.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "libxapi/base/memory.h"
 #include "xapid/db/touch.h"
 #include "xapid/db/write.h"
 
@@ -163,6 +165,8 @@ static struct error *create_row(struct apply *a, const struct write_op_item *op)
 {
     struct staged *s = stage_find(a, op->class->id, op->ref);
 
+    if (ref_is_null(op->ref))
+        return error_internal(a->arena, "an object of class %s without a reference", op->class->name);
     if (s || root_get(a->root, op->class->id, op->ref))
         return error_internal(a->arena, "object %s exists already", ref_text(a->arena, op->ref));
     s = stage_add(a, op->class, op->ref, NULL);
@@ -176,6 +180,8 @@ static struct error *run_op(struct apply *a, const struct write_op_item *op)
     struct staged *s;
     void *place;
 
+    if (op->class->flags & CLASS_STATIC)
+        return error_internal(a->arena, "objects of class %s cannot be changed", op->class->name);
     if (op->op == OP_CREATE)
         return create_row(a, op);
     s = stage(a, op->class, op->ref);
@@ -214,9 +220,12 @@ static void forget_reference(struct apply *a, struct staged *s, const struct fie
     struct set *set = (struct set *)((char *)s->new + f->offset);
     size_t i = 0;
 
-    s->changed = true;
     if (t->kind == TYPE_REF) {
-        *(ref_t *)set = REF_NULL;
+        /* The write-set itself may have put another one there. */
+        if (ref_equal(*(ref_t *)set, target)) {
+            *(ref_t *)set = REF_NULL;
+            s->changed = true;
+        }
         return;
     }
     while (i < set->n) {
@@ -227,10 +236,12 @@ static void forget_reference(struct apply *a, struct staged *s, const struct fie
                        : (t->key->kind == TYPE_REF && ref_equal(*(const ref_t *)e, target)) ||
                              (t->elem->kind == TYPE_REF && ref_equal(*(const ref_t *)(e + t->value_offset), target));
 
-        if (hit)
+        if (hit) {
             resize(a, set, stride, i, false);
-        else
+            s->changed = true;
+        } else {
             i++;
+        }
     }
 }
 
@@ -317,7 +328,7 @@ static struct error *check_uuid(struct apply *a, const struct staged *s)
 
     index_walk(a->root, f, index_key_string(uuid), &walk);
     while (index_next(&walk, &other))
-        if (!ref_equal(other, s->ref) && exists(a, s->class->id, other))
+        if (!stage_find(a, s->class->id, other))
             return error_new(a->arena, "UNIQUENESS_CONSTRAINT_VIOLATION", 3, s->class->name, "uuid", uuid);
     for (const struct staged *t = a->first; t; t = t->later)
         if (t != s && t->new && t->class == s->class && strcmp(*(const char *const *)field_in(t->new, f), uuid) == 0)
@@ -447,18 +458,51 @@ static void install(struct apply *a)
 
 /*** request ids ***/
 
-/* Outcomes are remembered as revision << 2 | outcome. */
+/* Outcomes are remembered as revision << 2 | outcome, with the log's index. */
 static bool seen_before(struct apply *a, const struct write_reader *r, struct log_result *result)
 {
     const struct tree_entry *e = tree_get(&a->root->requests, (uint64_t[]){r->origin, r->number});
+    struct tree_cursor cursor;
 
-    if (!e || !r->origin)
+    if (!r->origin)
         return false;
+    if (!e) {
+        /* So old that it would be forgotten if it had been seen: nobody can say, so it is not applied. */
+        if (r->number > UINT64_MAX - ROOT_MAX_REQUESTS)
+            return false;
+        tree_seek(&a->root->requests, (uint64_t[]){r->origin, r->number + ROOT_MAX_REQUESTS}, &cursor);
+        e = tree_next(&cursor);
+        result->outcome = LOG_UNKNOWN;
+        return e && e->k[0] == r->origin;
+    }
     result->outcome = (enum log_outcome)(e->k[2] & 3);
     result->revision = e->k[2] >> 2;
     if (result->outcome == LOG_REJECTED)
         result->error = error_internal(a->arena, "the change was refused; why is no longer known");
     return true;
+}
+
+/* Origins are boots of daemons: those long gone would pile up.  What came in the older half of the remembered stretch of
+   the log goes, on every member alike. */
+static void forget_requests(struct db_root *root)
+{
+    uint64_t oldest = UINT64_MAX, newest = 0, *keys = xmalloc(root->requests.count * 2 * sizeof *keys);
+    const struct tree_entry *e;
+    struct tree_cursor cursor;
+    size_t n = 0;
+
+    tree_seek(&root->requests, NULL, &cursor);
+    while ((e = tree_next(&cursor))) {
+        oldest = MIN(oldest, e->k[3]);
+        newest = MAX(newest, e->k[3]);
+    }
+    tree_seek(&root->requests, NULL, &cursor);
+    while ((e = tree_next(&cursor)))
+        if (e->k[3] <= oldest + (newest - oldest) / 2)
+            memcpy(&keys[2 * n++], e->k, 2 * sizeof *keys);
+    for (size_t i = 0; i < n; i++)
+        tree_remove(&root->requests, &keys[2 * i]);
+    free(keys);
 }
 
 static void remember(struct apply *a, const struct write_reader *r, const struct log_result *result)
@@ -471,19 +515,16 @@ static void remember(struct apply *a, const struct write_reader *r, const struct
         return;
     tree_put(&a->root->requests,
              &(struct tree_entry){{r->origin, r->number, result->revision << 2 | result->outcome, a->root->log_index}});
-    tree_seek(&a->root->requests, (uint64_t[]){r->origin, 0}, &cursor);
-    e = tree_next(&cursor);
-    if (e && e->k[0] == r->origin && e->k[1] + ROOT_MAX_REQUESTS <= r->number) {
-        memcpy(oldest, e->k, sizeof oldest);
-        tree_remove(&a->root->requests, oldest);
-    }
-    /* Origins are boots of daemons: those long gone would pile up, one a restart; the smallest number goes, on every member alike. */
-    if (a->root->requests.count > ROOT_MAX_REQUESTS * ROOT_MAX_ORIGINS) {
-        tree_seek(&a->root->requests, NULL, &cursor);
+    for (;;) {
+        tree_seek(&a->root->requests, (uint64_t[]){r->origin, 0}, &cursor);
         e = tree_next(&cursor);
+        if (!e || e->k[0] != r->origin || r->number < ROOT_MAX_REQUESTS || e->k[1] > r->number - ROOT_MAX_REQUESTS)
+            break;
         memcpy(oldest, e->k, sizeof oldest);
         tree_remove(&a->root->requests, oldest);
     }
+    if (a->root->requests.count > ROOT_MAX_REQUESTS * ROOT_MAX_ORIGINS)
+        forget_requests(a->root);
 }
 
 void apply_write_set(struct db_root *root, struct arena *arena, const void *data, size_t size, struct log_result *result)

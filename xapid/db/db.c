@@ -8,6 +8,7 @@
 #include "xapid/db/db.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,8 +30,10 @@ struct db_subscription {
     void *ctx;
 };
 
+#define LAZY_BUCKETS 1024
+
 struct lazy {
-    struct lazy *next;
+    struct lazy *next; /* of the same bucket */
     int field_id;
     ref_t ref;
     struct arena arena;
@@ -47,6 +50,8 @@ struct db {
     struct checkpoint *checkpoint;
     struct thread flusher;
     bool closing;
+    bool opened;
+    bool stuck;    /* of the log's thread: an entry cannot be read, so nothing after it may be applied */
     char *failure; /* why nothing can be written any more */
     uint64_t origin, number; /* of request ids; number under lock */
 
@@ -54,19 +59,43 @@ struct db {
     struct db_subscription *subscriptions;
 
     struct mutex lazy_lock;
-    struct lazy *lazy;
+    struct lazy *lazy[LAZY_BUCKETS];
 };
 
 /*** what the log calls ***/
+
+static void fsm_failed(void *ctx, const char *why)
+{
+    struct db *db = ctx;
+
+    MUTEX_GUARD(&db->lock);
+    if (db->failure)
+        return;
+    db->failure = xstrdup(why);
+    log_error("the database accepts no more changes: %s", why);
+}
 
 static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size, struct log_result *result)
 {
     struct db *db = ctx;
 
+    if (db->stuck) {
+        *result = (struct log_result){
+            .outcome = LOG_FAILED,
+            .error = error_internal(arena, "the database stopped at an entry of the log that it cannot read")};
+        return;
+    }
     if (!db->work)
         db->work = root_copy(db->root);
     db->work->log_index = index;
     apply_write_set(db->work, arena, data, size, result);
+    if (result->outcome != LOG_FAILED)
+        return;
+    /* The entry is applied again at the next start, by a version that understands it; the part of it that was applied is
+       known then by its request ids. */
+    db->stuck = true;
+    db->work->log_index = index - 1;
+    fsm_failed(db, error_line(arena, result->error));
 }
 
 static void fsm_publish(void *ctx, uint64_t index)
@@ -77,7 +106,8 @@ static void fsm_publish(void *ctx, uint64_t index)
 
     if (!db->work)
         return;
-    db->work->log_index = MAX(index, db->work->log_index);
+    if (!db->stuck)
+        db->work->log_index = MAX(index, db->work->log_index);
     mutex_lock(&db->lock);
     old = db->root;
     before = old->revision;
@@ -130,17 +160,6 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
     return true;
 }
 
-static void fsm_failed(void *ctx, const char *why)
-{
-    struct db *db = ctx;
-
-    MUTEX_GUARD(&db->lock);
-    if (db->failure)
-        return;
-    db->failure = xstrdup(why);
-    log_error("the database accepts no more changes: %s", why);
-}
-
 /*** the checkpoint ***/
 
 static void flush(struct db *db)
@@ -183,22 +202,70 @@ static void *flusher_run(void *arg)
 
 /*** opening and closing ***/
 
+static struct error *not_writable(struct db *db, struct arena *arena)
+{
+    MUTEX_GUARD(&db->lock);
+    return db->failure ? error_internal(arena, "the database accepts no changes: %s", db->failure) : OK;
+}
+
+/* All that waits, as one list. */
+static struct lazy *lazy_take(struct db *db)
+{
+    struct lazy *list = NULL;
+
+    MUTEX_GUARD(&db->lazy_lock);
+    for (int i = 0; i < LAZY_BUCKETS; i++) {
+        while (db->lazy[i]) {
+            struct lazy *l = db->lazy[i];
+
+            db->lazy[i] = l->next;
+            l->next = list;
+            list = l;
+        }
+    }
+    return list;
+}
+
+static void lazy_free(struct lazy *list)
+{
+    while (list) {
+        struct lazy *next = list->next;
+
+        arena_release(&list->arena);
+        free(list);
+        list = next;
+    }
+}
+
 static struct error *open_raft(void *ctx, struct arena *arena, const char *dir, const struct log_fsm *fsm, struct log **out)
 {
     (void)ctx;
-    return log_raft_open(arena, dir, fsm, out);
+    return log_raft_open(arena, dir, NULL, fsm, out);
 }
 
 static struct error *open_parts(struct arena *arena, struct db *db, const struct db_options *options)
 {
     const char *raft = arena_printf(arena, "%s/raft", options->dir);
+    struct log_status status;
+    struct db_snap *snap;
+    int faults;
 
     if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
         return error_internal(arena, "cannot make directory %s: %s", options->dir, strerror(errno));
     TRY(checkpoint_open(arena, arena_printf(arena, "%s/xapid.db", options->dir), &db->checkpoint, &db->root));
     db->fsm.applied_index = db->root->log_index;
     TRY((options->open_log ? options->open_log : open_raft)(options->ctx, arena, raft, &db->fsm, &db->log));
-    if (db_check((struct db_snap *)db->root) > 0)
+    db_status(db, &status);
+    if (status.last_index < db->fsm.applied_index)
+        return error_internal(arena,
+                              "the log in %s ends at entry %" PRIu64 ", but the database already contains entry %" PRIu64
+                              ": entries were lost; it was not opened",
+                              raft, status.last_index, db->fsm.applied_index);
+    TRY(not_writable(db, arena));
+    snap = db_snapshot(db);
+    faults = db_check(snap);
+    db_snap_unref(snap);
+    if (faults > 0)
         return error_internal(arena, "the database in %s breaks its own rules (see the log); it was not opened", options->dir);
     return OK;
 }
@@ -228,6 +295,7 @@ struct error *db_open(struct arena *arena, const struct db_options *options, str
         db_close(db);
         return e;
     }
+    db->opened = true;
     thread_start(&db->flusher, "checkpoint", flusher_run, db);
     *out = db;
     return OK;
@@ -237,7 +305,7 @@ void db_close(struct db *db)
 {
     if (!db)
         return;
-    if (db->log)
+    if (db->opened)
         db_flush_lazy(db);
     mutex_lock(&db->lock);
     db->closing = true;
@@ -245,16 +313,10 @@ void db_close(struct db *db)
     mutex_unlock(&db->lock);
     thread_join(&db->flusher);
     log_close(db->log);
-    if (db->log && !db->failure)
+    if (db->opened && !db->failure)
         flush(db);
     checkpoint_close(db->checkpoint);
-    while (db->lazy) {
-        struct lazy *next = db->lazy->next;
-
-        arena_release(&db->lazy->arena);
-        free(db->lazy);
-        db->lazy = next;
-    }
+    lazy_free(lazy_take(db));
     root_unref(db->work);
     root_unref(db->root);
     free(db->failure);
@@ -318,7 +380,10 @@ struct error *db_by_uuid(struct call *call, int class_id, const char *uuid, ref_
     struct index_walk walk;
 
     index_walk(snap_root(call->snap), f, index_key_string(uuid), &walk);
-    return index_next(&walk, ref) ? OK : err_uuid_invalid(call, api_classes[class_id].name, uuid);
+    while (index_next(&walk, ref))
+        if (strcmp(*(const char *const *)field_in(db_find(call, class_id, *ref), f), uuid) == 0)
+            return OK;
+    return err_uuid_invalid(call, api_classes[class_id].name, uuid);
 }
 
 void db_walk(const struct db_snap *snap, int class_id, struct db_walk *walk)
@@ -537,16 +602,30 @@ static uint64_t next_number(struct db *db)
     return ++db->number;
 }
 
-static struct error *not_writable(struct db *db, struct arena *arena)
+/* Bytes that apply could not read would stop every member for good: a bug must be found before they are in the log. */
+static struct error *check_readable(struct arena *arena, const char *data, size_t size)
 {
-    MUTEX_GUARD(&db->lock);
-    return db->failure ? error_internal(arena, "the database accepts no changes: %s", db->failure) : OK;
+    AUTO(arena) scratch = {0};
+    struct write_read_item item;
+    struct write_op_item op;
+    struct write_reader r;
+
+    if (size > LOG_MAX_WRITE_SET)
+        return error_internal(arena, "a change of %zu bytes is larger than the limit of %d", size, LOG_MAX_WRITE_SET);
+    if (write_open(&r, &scratch, data, size)) {
+        while (write_next_read(&r, &item))
+            ;
+        while (write_next_op(&r, &op))
+            ;
+    }
+    return r.bad ? error_internal(arena, "a change that nobody could read was not made: %s", r.why) : OK;
 }
 
 /* One write-set to its end: the same bytes again, under the same id, while the outcome is unknown. */
 static struct log_result propose_until_known(struct db *db, struct arena *arena, struct write_set *set, usec_t deadline)
 {
     struct log_result result;
+    struct error *bad;
     char *data;
     size_t size;
 
@@ -554,11 +633,10 @@ static struct log_result propose_until_known(struct db *db, struct arena *arena,
     set->number = next_number(db);
     set->time = clock_wall();
     data = write_finish(set, &size);
-    if (size > LOG_MAX_WRITE_SET) {
+    bad = check_readable(arena, data, size);
+    if (bad) {
         free(data);
-        return (struct log_result){.outcome = LOG_FAILED,
-                                   .error = error_internal(arena, "a change of %zu bytes is larger than the limit of %d", size,
-                                                           LOG_MAX_WRITE_SET)};
+        return (struct log_result){.outcome = LOG_FAILED, .error = bad};
     }
     for (;;) {
         result = propose(db, arena, data, size);
@@ -609,17 +687,17 @@ struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
 
 void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
 {
-    struct lazy *l;
+    struct lazy **bucket = &db->lazy[(ref.lo ^ (unsigned)field_id) % LAZY_BUCKETS], *l;
 
     MUTEX_GUARD(&db->lazy_lock);
-    for (l = db->lazy; l && (l->field_id != field_id || !ref_equal(l->ref, ref)); l = l->next)
+    for (l = *bucket; l && (l->field_id != field_id || !ref_equal(l->ref, ref)); l = l->next)
         ;
     if (!l) {
         l = xcalloc(1, sizeof *l);
         l->field_id = field_id;
         l->ref = ref;
-        l->next = db->lazy;
-        db->lazy = l;
+        l->next = *bucket;
+        *bucket = l;
     }
     arena_release(&l->arena);
     l->value = arena_alloc(&l->arena, api_fields[field_id].type->size);
@@ -628,27 +706,22 @@ void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
 
 void db_flush_lazy(struct db *db)
 {
-    struct arena arena = {0};
+    struct lazy *list = lazy_take(db);
     struct write_set set = {0};
-    struct lazy *list;
+    struct arena arena = {0};
 
-    mutex_lock(&db->lazy_lock);
-    list = db->lazy;
-    db->lazy = NULL;
-    mutex_unlock(&db->lazy_lock);
-    while (list) {
-        struct lazy *next = list->next;
+    for (struct lazy *l = list; l; l = l->next) {
+        write_set_field(&set, &api_fields[l->field_id], l->ref, l->value, OP_IF_EXISTS);
+        if (set.ops.len > LOG_MAX_WRITE_SET / 2 || !l->next) {
+            struct log_result result = propose_until_known(db, &arena, &set, clock_mono());
 
-        write_set_field(&set, &api_fields[list->field_id], list->ref, list->value, OP_IF_EXISTS);
-        arena_release(&list->arena);
-        free(list);
-        list = next;
-        if (set.ops.len > LOG_MAX_WRITE_SET / 2 || !list) {
             /* A metric that is lost is measured again. */
-            propose_until_known(db, &arena, &set, clock_mono());
+            if (result.outcome == LOG_REJECTED)
+                log_warning("some of the measured values were refused: %s", error_line(&arena, result.error));
             write_release(&set);
         }
     }
+    lazy_free(list);
     arena_release(&arena);
 }
 

@@ -49,7 +49,7 @@ MUST_CHECK struct error *db_get(struct call *call, int class_id, ref_t ref, cons
 const void *db_find(const struct call *call, int class_id, ref_t ref);
 /* UUID_INVALID(class, uuid) if there is none. */
 MUST_CHECK struct error *db_by_uuid(struct call *call, int class_id, const char *uuid, ref_t *ref);
-/* A newer snapshot for the call: after its own writes and after waiting. */
+/* A newer snapshot for the call: after its own writes and after waiting.  Rows got before are no longer valid. */
 void call_refresh(struct call *call);
 /* Text of a reference in the call's arena, for errors. */
 const char *call_ref(const struct call *call, ref_t ref);
@@ -76,8 +76,8 @@ typedef struct error *db_txn_fn(struct txn *txn, void *arg);
 /*
  * Runs fn on a fresh transaction until its write-set was applied or refused: again on a conflict, waiting while the outcome is unknown (up to the
  * log's own limits).  fn may run several times and must have no effect but on the transaction and 'arg'.  An error of fn, or a
- * refusal, is returned; nothing was changed then.  A transaction without operations is not proposed.  Afterwards the call's snapshot contains the
- * change.
+ * refusal, is returned; nothing was changed then.  A transaction without operations is not proposed.  Afterwards the call has a newer snapshot,
+ * which contains the change: rows that the call got before (db_get) are no longer valid.
  */
 MUST_CHECK struct error *db_update(struct call *call, db_txn_fn *fn, void *arg);
 

@@ -2,10 +2,11 @@
 /*
  * log.h -- the replicated log beneath the database: what db knows of it, and what it asks of db.
  *
- * A log takes write-sets (opaque bytes; the first 16 are the request id: origin, sequence number, little-endian), makes them
- * durable, and applies each committed one in the same order on every member, on its own thread.  An engine is one struct
- * log_engine: pool/log/raft.c (libraft), tests/lib/log_chaos.c (any engine behind random delays, conflicts and unknown
- * outcomes).  Nothing is applied before it is durable; nothing acknowledged is lost.
+ * A log takes write-sets (opaque bytes; the first 16 are the request id: origin, sequence number,
+ * little-endian), makes them durable, and applies each committed one in the same order on every
+ * member, on its own thread.  An engine is one struct log_engine: pool/log/raft.c (libraft),
+ * tests/lib/log_chaos.c (any engine behind random delays, conflicts and unknown outcomes).  Nothing
+ * is applied before it is durable; nothing acknowledged is lost.
  */
 #pragma once
 
@@ -14,9 +15,11 @@
 
 enum log_outcome {
     LOG_APPLIED,  /* durable, applied and visible */
-    LOG_CONFLICT, /* durable but without effect: something it relied on had changed; make it again */
+    LOG_CONFLICT, /* durable but without effect: something it relied on had changed; make it again
+                   */
     LOG_REJECTED, /* durable but without effect: it breaks a rule; 'error' says which */
-    LOG_UNKNOWN,  /* nobody can say yet (leadership lost, shutting down): never undone, only looked for by its id */
+    LOG_UNKNOWN,  /* nobody can say yet (leadership lost, shutting down): never undone, only looked
+                     for by its id */
     LOG_FAILED,   /* was not taken and never will be: the log accepts no writes; 'error' says why */
 };
 
@@ -26,7 +29,11 @@ struct log_result {
     struct error *error; /* of LOG_REJECTED and LOG_FAILED; valid during the callback only */
 };
 
-/* One write-set on its way.  The proposer owns it and its bytes until 'done' is called, once, on the log's thread. */
+/*
+ * One write-set on its way.  The proposer owns it and its bytes until 'done' is called, once, on
+ * the log's thread; or, LOG_UNKNOWN and LOG_FAILED only, on another while the log's thread is held
+ * by a disk that does not answer.  It may propose, and must not block.
+ */
 struct log_proposal {
     const void *data;
     size_t size; /* at most LOG_MAX_WRITE_SET */
@@ -40,26 +47,30 @@ struct log_proposal {
 /* What the database gives the log.  All but 'serialise' are called on the log's thread. */
 struct log_fsm {
     void *ctx;
-    /* Applies one committed write-set.  Pure in (state, bytes).  'index' is its entry's place in the log; several write-sets may
-       share one.  result->error lives in 'arena', which the log empties after the batch. */
+    /* Applies one committed write-set.  Pure in (state, bytes).  'index' is its entry's place in
+       the log; several write-sets may share one.  result->error lives in 'arena', which the log
+       empties after the batch. */
     void (*apply)(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size,
                   struct log_result *result);
-    /* All write-sets of one or more entries up to 'index' are applied: make them visible (publish the root). */
+    /* All write-sets of one or more entries up to 'index' are applied: make them visible (publish
+     * the root). */
     void (*publish)(void *ctx, uint64_t index);
-    /* Holds the present state (cheap: takes a reference).  'index' is the last entry it contains. */
+    /* Holds the present state (cheap: takes a reference).  'index' is the last entry it contains.
+     */
     void *(*hold)(void *ctx, uint64_t *index);
     /* Writes a held state out; on a worker thread. */
     void (*serialise)(void *ctx, void *held, struct buf *out);
     void (*unhold)(void *ctx, void *held);
-    /* Takes over a serialised state unless the present one is as new ('index').  False if the bytes are not understood, with a
-       sentence in *why (static or in arena). */
+    /* Takes over a serialised state unless the present one is as new ('index').  False if the bytes
+       are not understood, with a sentence in *why (static or in arena). */
     bool (*restore)(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size,
                     const char **why);
-    /* The last entry the state contained when the log was opened: what the SQLite checkpoint holds. Entries up to it are not
-       applied again. */
+    /* The last entry the state contained when the log was opened: what the SQLite checkpoint holds.
+       Entries up to it are not applied again. */
     uint64_t applied_index;
-    /* The log takes no more writes until it is opened again (a write failed, an entry is not understood): say so to callers.
-       'why' is a full sentence.  Not called for what heals by itself (a full disk): that is in log_status. May be NULL. */
+    /* The log takes no more writes until it is opened again (a write failed, an entry is not
+       understood): say so to callers. 'why' is a full sentence.  Not called for what heals by
+       itself (a full disk): that is in log_status. May be NULL. */
     void (*failed)(void *ctx, const char *why);
 };
 
@@ -68,15 +79,17 @@ struct log; /* an open log; each engine has its own */
 struct log_status {
     bool writable;
     uint64_t last_index, applied_index, term;
-    uint64_t leader;       /* raft id, 0 if none */
-    const char *failure;   /* NULL, or why nothing can be written; lives as long as the log */
+    uint64_t leader;     /* raft id, 0 if none */
+    const char *failure; /* NULL, or why nothing can be written; lives as long as the log */
 };
 
 struct log_engine {
-    /* Queues a proposal; from any thread; never blocks; 'done' follows always, also at close (LOG_UNKNOWN or LOG_FAILED). */
+    /* Queues a proposal; from any thread; never blocks; 'done' follows always, also at close
+     * (LOG_UNKNOWN or LOG_FAILED). */
     void (*propose)(struct log *log, struct log_proposal *proposal);
     void (*status)(struct log *log, struct log_status *out);
-    /* Stops the thread after what is in flight; joins it.  Every waiting proposal gets its 'done'. */
+    /* Stops the thread after what is in flight; joins it.  Every waiting proposal gets its 'done'.
+     */
     void (*close)(struct log *log);
 };
 
@@ -105,18 +118,23 @@ static inline void log_close(struct log *log)
 
 /* Zero means the default. */
 struct log_raft_options {
-    usec_t answer_within;      /* 10 s: a submitted proposal is answered LOG_UNKNOWN after that long */
-    usec_t full_within;        /* 1 s: how long a full disk may last before proposals are answered LOG_FAILED */
-    uint64_t snapshot_bytes;   /* 64 MiB of entries since the last snapshot ask for a new one, ... */
-    uint64_t snapshot_entries; /* ... or 8192 entries, plus up to a quarter so that members do not do it together */
-    unsigned trailing;         /* 1024 entries are kept behind a snapshot, fewer if they are large */
+    usec_t answer_within; /* 10 s: a submitted proposal is answered LOG_UNKNOWN after that long */
+    usec_t full_within;   /* 1 s: how long a full disk may last before proposals are answered
+                             LOG_FAILED */
+    uint64_t snapshot_bytes; /* 64 MiB of entries since the last snapshot ask for a new one, ... */
+    uint64_t snapshot_entries; /* ... or 8192 entries, plus up to a quarter so that members do not
+                                  do it together */
+    unsigned trailing; /* 1024 entries are kept behind a snapshot, fewer if they are large */
 };
 
 /*
- * Raft in directory 'dir' (made if absent, its parent must exist) with this host as the only voter.  Before the library sees the
- * files they are checked (sizes, names, checksums of all entries, the mark of what was acknowledged): damage that could lose an
- * acknowledged entry is refused with an INTERNAL_ERROR whose text says which file and what to do.  A directory is open once at a
- * time.  Replays the log's tail through fsm->apply (then publish) before it returns.  'options' may be NULL; 'fsm' is copied.
+ * Raft in directory 'dir' (made if absent, its parent must exist) with this host as the only voter.
+ * Before the library sees the files they are checked (sizes, names, checksums of all entries, the
+ * mark of what was acknowledged): damage that could lose an acknowledged entry is refused with an
+ * INTERNAL_ERROR whose text says which file and what to do.  A directory is open once at a time.
+ * Replays the log's tail through fsm->apply (then publish) before it returns.  'options' may be
+ * NULL; 'fsm' is copied.
  */
-MUST_CHECK struct error *log_raft_open(struct arena *arena, const char *dir, const struct log_raft_options *options,
+MUST_CHECK struct error *log_raft_open(struct arena *arena, const char *dir,
+                                       const struct log_raft_options *options,
                                        const struct log_fsm *fsm, struct log **out);

@@ -20,7 +20,7 @@ static void role_uuid(const char *name, char out[UUID_TEXT_SIZE])
         return;
     }
     EVP_Digest(name, strlen(name), md5, NULL, EVP_md5(), NULL);
-    uuid_format(md5, out);
+    uuid_to_text(md5, out);
 }
 
 ref_t role_ref(const char *name)

@@ -189,8 +189,10 @@ void root_put(struct db_root *root, const struct row *row, uint64_t modified)
     struct tree_entry change;
 
     if (found) {
-        change = change_key(found->k[3], row->row_class, row->ref, row->row_created, false);
-        index_row(root, (const struct row *)found->k[2], row);
+        const struct row *old = (const struct row *)found->k[2];
+
+        change = change_key(found->k[3], row->row_class, row->ref, old->row_created, false);
+        index_row(root, old, row);
         tree_remove(&root->changes, change.k);
     } else {
         index_row(root, NULL, row);
@@ -200,22 +202,27 @@ void root_put(struct db_root *root, const struct row *row, uint64_t modified)
     tree_put(&root->changes, &change);
 }
 
-static void forget_oldest_tombstone(struct db_root *root)
+/*
+ * Forgets the oldest deletions, 'least' of them and all others of the last one's revision, so that none at or before
+ * root->forgotten is left.  In blocks: the walk past live rows that changed long ago is then paid once for many.
+ */
+static void forget_tombstones(struct db_root *root, uint32_t least)
 {
-    struct tree_cursor cursor;
+    struct tree_entry *oldest = xmalloc(root->tombstones * sizeof *oldest);
     const struct tree_entry *e;
+    struct tree_cursor cursor;
+    uint32_t n = 0;
 
     tree_seek(&root->changes, NULL, &cursor);
-    while ((e = tree_next(&cursor))) {
-        if (e->k[1] & CHANGE_DELETED) {
-            struct tree_entry copy = *e;
-
-            root->forgotten = MAX(root->forgotten, copy.k[0]);
-            tree_remove(&root->changes, copy.k);
-            root->tombstones--;
-            return;
-        }
+    while ((e = tree_next(&cursor)) && (n < least || e->k[0] == oldest[n - 1].k[0]))
+        if (e->k[1] & CHANGE_DELETED)
+            oldest[n++] = *e;
+    for (uint32_t i = 0; i < n; i++) {
+        root->forgotten = MAX(root->forgotten, oldest[i].k[0]);
+        tree_remove(&root->changes, oldest[i].k);
+        root->tombstones--;
     }
+    free(oldest);
 }
 
 void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t deleted)
@@ -224,10 +231,8 @@ void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t 
 
     if (tree_put(&root->changes, &change))
         root->tombstones++;
-    /* In blocks: the walk past live rows that changed long ago is then paid once for many. */
     if (root->tombstones > ROOT_MAX_TOMBSTONES)
-        while (root->tombstones > ROOT_MAX_TOMBSTONES - ROOT_MAX_TOMBSTONES / 16)
-            forget_oldest_tombstone(root);
+        forget_tombstones(root, ROOT_MAX_TOMBSTONES / 16);
 }
 
 void root_remove(struct db_root *root, int class_id, ref_t ref, uint64_t revision)
@@ -272,6 +277,14 @@ void root_touch(struct db_root *root, int class_id, ref_t ref, uint64_t revision
 void root_changes(const struct db_root *root, uint64_t revision, struct tree_cursor *cursor)
 {
     tree_seek(&root->changes, (uint64_t[]){revision + 1, 0, 0, 0}, cursor);
+}
+
+void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t modified,
+                      struct tree_cursor *cursor)
+{
+    struct tree_entry change = change_key(modified, class_id, ref, created, false);
+
+    tree_seek(&root->changes, change.k, cursor);
 }
 
 bool root_next_change(struct tree_cursor *cursor, struct root_change *out)

@@ -62,6 +62,9 @@ struct root_change {
 /* Walks the changes after 'revision', oldest first. */
 void root_changes(const struct db_root *root, uint64_t revision, struct tree_cursor *cursor);
 bool root_next_change(struct tree_cursor *cursor, struct root_change *out);
+/* Points before the change that a live row should have. */
+void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t modified,
+                      struct tree_cursor *cursor);
 
 /* NULL when absent. */
 const void *root_get(const struct db_root *root, int class_id, ref_t ref);

@@ -10,8 +10,3 @@ void row_ref(const struct row *row);
 void row_unref(const struct row *row);
 /* Fills a struct of the class with every field's default, or the type's empty value. */
 void row_defaults(const struct class_desc *class, void *out);
-/* True for fields that have a place in the struct. */
-static inline bool field_is_stored(const struct field_desc *f)
-{
-    return !(f->flags & (FIELD_DERIVED | FIELD_COMPUTED | FIELD_PSEUDO));
-}

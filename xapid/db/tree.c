@@ -94,7 +94,7 @@ static struct node *node_edit(struct node *node)
     return copy;
 }
 
-static int compare(const uint64_t *a, const uint64_t *b, int words)
+int tree_compare(const uint64_t *a, const uint64_t *b, int words)
 {
     for (int i = 0; i < words; i++)
         if (a[i] != b[i])
@@ -110,7 +110,7 @@ static int lower_bound(const struct node *node, const uint64_t *key, int words)
     while (low < high) {
         int middle = (low + high) / 2;
 
-        if (compare(node->e[middle].k, key, words) < 0)
+        if (tree_compare(node->e[middle].k, key, words) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -123,7 +123,7 @@ static int child_of(const struct node *node, const uint64_t *key, int words)
 {
     int i = lower_bound(node, key, words);
 
-    if (i < node->n && compare(node->e[i].k, key, words) == 0)
+    if (i < node->n && tree_compare(node->e[i].k, key, words) == 0)
         return i;
     return MAX(i - 1, 0);
 }
@@ -183,7 +183,7 @@ static struct node *node_put(struct node *node, const struct tree_entry *e, int 
     node = node_edit(node);
     if (node->leaf) {
         i = lower_bound(node, e->k, words);
-        if (i < node->n && compare(node->e[i].k, e->k, words) == 0) {
+        if (i < node->n && tree_compare(node->e[i].k, e->k, words) == 0) {
             if (node->rows)
                 row_unref((const struct row *)node->e[i].k[2]);
             node->e[i] = *e;
@@ -287,7 +287,7 @@ const struct tree_entry *tree_get(const struct tree *tree, const uint64_t *key)
     while (!node->leaf)
         node = children(node)[child_of(node, key, tree->key_words)];
     i = lower_bound(node, key, tree->key_words);
-    if (i == node->n || compare(node->e[i].k, key, tree->key_words) != 0)
+    if (i == node->n || tree_compare(node->e[i].k, key, tree->key_words) != 0)
         return NULL;
     return &node->e[i];
 }

@@ -35,6 +35,8 @@ static inline struct tree tree_index(int key_words)
     return (struct tree){.key_words = (uint8_t)key_words};
 }
 
+/* Below, at or above 0 as the keys compare. */
+int tree_compare(const uint64_t *a, const uint64_t *b, int words);
 struct tree tree_copy(const struct tree *tree);
 void tree_release(struct tree *tree);
 /* Adds an entry, or replaces the one with the same key.  Takes over the row's reference. True if it was new. */

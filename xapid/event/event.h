@@ -12,7 +12,9 @@
 struct events;
 
 struct events *events_new(struct xapid *xapid);
-/* Answers all that wait. */
+/* Answers all that wait; later ones are answered at once.  Before the HTTP server ends. */
+void events_stop(struct events *events);
+/* After the HTTP server has ended. */
 void events_free(struct events *events);
 /* Runs event.from and event.next (messages with a custom reply); answers now or later. */
 void events_call(struct rpc_call *rpc);

@@ -92,8 +92,11 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 {
     struct http_listener *listener = poll->data;
 
-    (void)status;
     (void)events;
+    if (status < 0) {
+        loop_timer_set(listener->home->loop, &listener->pause, clock_mono() + ACCEPT_PAUSE);
+        return;
+    }
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct sockaddr_storage from = {0};
         socklen_t size = sizeof from;

@@ -35,11 +35,19 @@ static struct error *probe(struct arena *arena, const char *socket_path, usec_t 
     return e;
 }
 
+static void say(const char *text)
+{
+    /* Nobody is left to be told of a failure. */
+    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+        return;
+}
+
 /* Between fork and exec only what a child of a process with threads may do. */
 static void become(char *const *argv, int output)
 {
     int null = open("/dev/null", O_RDONLY);
     sigset_t none;
+    int saved;
 
     setsid();
     sigemptyset(&none);
@@ -49,7 +57,10 @@ static void become(char *const *argv, int output)
     dup2(output, STDERR_FILENO);
     close_range(3, ~0u, 0);
     execv(argv[0], argv);
-    dprintf(STDERR_FILENO, "%s: %s", argv[0], strerrordesc_np(errno));
+    saved = errno;
+    say(argv[0]);
+    say(": ");
+    say(strerrordesc_np(saved));
     _exit(127);
 }
 

@@ -10,6 +10,7 @@
 #include "libxapi/base/seam.h"
 
 struct db;
+struct db_options;
 struct events;
 struct faults;
 struct http_server;
@@ -37,8 +38,7 @@ struct xapid_options {
     bool enable_faults;          /* tests: fail or die at op_steps named in <state_dir>/faults */
     usec_t op_wait;              /* how long an operation waits in line for a busy object; default 20 minutes */
     const char *config_dir;      /* /etc/xapid */
-    /* Tests: another log engine for the database. */
-    struct error *(*open_log)(void *ctx, struct arena *arena, const char *dir, const void *fsm, void **out);
+    const struct db_options *db; /* tests: another log engine; its dir is not used */
 };
 
 struct xapid {
@@ -60,12 +60,17 @@ struct xapid {
     uint64_t epoch; /* of the coordinator */
     int tls_port, plain_port; /* as bound */
     usec_t started;           /* wall clock */
+    struct mutex timer_lock;
+    bool stopping; /* under timer_lock: no further housekeeping */
 };
 
 /* Opens the database, makes what a first start needs, recovers operations, listens.  On failure everything is undone. */
 MUST_CHECK struct error *xapid_start(struct arena *arena, const struct xapid_options *options, struct xapid **out);
 /* Answers no new calls, waits for short ones, closes.  Domains go on. */
 void xapid_stop(struct xapid *xapid);
+
+/* Reads the certificate again. */
+void xapid_reload(struct xapid *xapid);
 
 /* A call of the daemon's own, with local root's rights; released with call_release. */
 void call_init_internal(struct call *call, struct xapid *xapid, struct arena *arena);

@@ -10,6 +10,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/faults.h"
 #include "xapid/ops/intent.h"
+#include "xapid/ops/registry.h"
 #include "xapid/task/task.h"
 
 /* Between two looks at a busy object where nothing wakes the waiter. */

@@ -11,7 +11,7 @@ struct op;
 typedef struct error *message_fn(struct call *call, const void *args, void *result);
 
 /* By message id; NULL for implicit, pending and custom-reply messages. */
-extern const message_fn *const api_implementations[];
+extern message_fn *const api_implementations[];
 
 struct intent_field {
     const char *name; /* NULL at the end */

@@ -257,7 +257,7 @@ static void *result_of(struct rpc_call *rpc)
 static void run_on_worker(void *arg)
 {
     struct rpc_call *rpc = arg;
-    const message_fn *fn = api_implementations[rpc->message->id];
+    message_fn *fn = api_implementations[rpc->message->id];
     void *result = result_of(rpc);
     struct error *e;
 

@@ -92,35 +92,33 @@ static struct refs get_by_name_label(struct rpc_call *rpc, const struct class_de
 
 /*** reading many ***/
 
-/* The rows of a get_all...: all, or those a filter matches. */
-struct rows {
-    struct refs refs;
-    const void **v;
-};
-
 static struct error *select_rows(struct rpc_call *rpc, const struct class_desc *class, bool filtered, struct rows *out)
 {
-    size_t room = snap_root(rpc->call.snap)->tables[class->id].count;
-    struct filter *filter = NULL;
+    const struct db_root *root = snap_root(rpc->call.snap);
+    struct filter *filter;
     struct db_walk walk;
     struct codec_env env;
     const void *row;
-    ref_t *refs;
 
-    if (filtered && class->id != CLASS_role)
+    if (filtered) {
+        rpc_env(&env, rpc->call.arena, rpc->call.xapid, rpc->call.snap);
         TRY(filter_parse(rpc->call.arena, class, *(const char *const *)rpc->args, &filter));
-    rpc_env(&env, rpc->call.arena, rpc->call.xapid, rpc->call.snap);
-    refs = arena_alloc(rpc->call.arena, (room + 1) * sizeof *refs);
-    out->v = arena_alloc(rpc->call.arena, (room + 1) * sizeof *out->v);
-    out->refs = (struct refs){0, refs};
-    db_walk(rpc->call.snap, class->id, &walk);
-    while ((row = db_walk_next(&walk))) {
-        if (filter && !filter_match(filter, &env, row))
-            continue;
-        out->v[out->refs.n] = row;
-        refs[out->refs.n++] = ((const struct row *)row)->ref;
+        return filter_rows(rpc->call.arena, filter, root, &env, out);
     }
+    *out = (struct rows){0, arena_alloc(rpc->call.arena, (root->tables[class->id].count + 1) * sizeof *out->v)};
+    db_walk(rpc->call.snap, class->id, &walk);
+    while ((row = db_walk_next(&walk)))
+        out->v[out->n++] = row;
     return OK;
+}
+
+static struct refs refs_of(struct arena *arena, const struct rows *rows)
+{
+    ref_t *v = arena_alloc(arena, (rows->n + 1) * sizeof *v);
+
+    for (size_t i = 0; i < rows->n; i++)
+        v[i] = ((const struct row *)rows->v[i])->ref;
+    return (struct refs){rows->n, v};
 }
 
 /* A map of records, written row by row as the socket takes it. */
@@ -192,8 +190,8 @@ static struct records_body *records_new(struct rpc_call *rpc, const struct class
     b->request = (struct rpc_request){.protocol = rpc->request.protocol,
                                       .id = rpc->request.id ? arena_strdup(&b->arena, rpc->request.id) : NULL};
     b->class = class;
-    b->n = rows->refs.n;
-    b->rows = arena_memdup(&b->arena, rows->v, rows->refs.n * sizeof *rows->v);
+    b->n = rows->n;
+    b->rows = arena_memdup(&b->arena, rows->v, rows->n * sizeof *rows->v);
     /* The same walk twice: once to know the length, once for the bytes. */
     records_next(&b->body, &count, SIZE_MAX);
     b->body.size = (int64_t)count.len;
@@ -213,7 +211,7 @@ static void answer_records(struct rpc_call *rpc, const struct class_desc *class,
     };
     struct buf empty = {0};
 
-    if (rows->refs.n == 0) {
+    if (rows->n == 0) {
         codec_of(rpc->request.protocol)->struct_begin(&empty);
         codec_of(rpc->request.protocol)->struct_end(&empty);
         rpc_answer_value(rpc, &empty);
@@ -229,11 +227,12 @@ static void answer_many(void *arg)
     struct rpc_call *rpc = arg;
     const struct class_desc *class = &api_classes[rpc->message->class_id];
     bool filtered = rpc->message->kind == MESSAGE_GET_ALL_WHERE || rpc->message->kind == MESSAGE_GET_ALL_RECORDS_WHERE;
-    struct rows rows;
+    struct rows rows = {0};
     struct error *e = select_rows(rpc, class, filtered, &rows);
+    struct refs refs = refs_of(rpc->call.arena, &rows);
 
     if (e || rpc->message->kind == MESSAGE_GET_ALL || rpc->message->kind == MESSAGE_GET_ALL_WHERE)
-        rpc_answer(rpc, e, &rows.refs);
+        rpc_answer(rpc, e, &refs);
     else
         answer_records(rpc, class, &rows);
 }

@@ -33,6 +33,10 @@ static void write_some(const char *dir, bool close_it)
     struct arena arena = {0};
     struct log *log;
 
+    /* Twice, so that there was an election and both metadata files are in use. */
+    if (log_raft_open(&arena, dir, &options, &fsm->log, &log))
+        _exit(2);
+    log_close(log);
     if (log_raft_open(&arena, dir, &options, &fsm->log, &log))
         _exit(2);
     for (uint64_t i = 0; i < N_ACKED; i++)
@@ -280,20 +284,12 @@ static void missing_files_are_refused(void **state)
 {
     static const char *const prefixes[] = {"metadata1", "metadata2", "mark"};
     struct fixture *f = *state;
-    char *name;
 
     for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
         fresh_copy(f, f->killed);
         remove_copy(f, prefixes[i]);
         expect_refused(f, prefixes[i]);
     }
-    fresh_copy(f, f->closed);
-    name = find_file(f, "snapshot-", 1);
-    remove_copy(
-        f,
-        name); /* the newest one's description is the last name; this is a half of some snapshot */
-    free(name);
-    refused_or_right(f);
 }
 
 /* Any closed segment may be missing only if a snapshot makes up for it; the last one never. */

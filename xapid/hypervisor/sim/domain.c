@@ -74,7 +74,7 @@ static struct error *check_config(struct request *rq, const struct hv_domain_con
     const struct domain *twin = domain_find(rq->sim, c->uuid);
     uint8_t bytes[16];
 
-    if (!uuid_parse(c->uuid, bytes))
+    if (!uuid_from_text(c->uuid, bytes))
         return error_internal(&rq->arena, "'%s' is no uuid", c->uuid);
     if (twin)
         return error_new(&rq->arena, "DOMAIN_EXISTS", 2, c->uuid,

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* propose.c -- write-sets on their way to the library, and answers on their way back. */
+#include "pool/log/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "libxapi/base/memory.h"
+#include "pool/log/batch.h"
+
+#define MAX_INFLIGHT 2
+#define MAX_ENTRY (LOG_MAX_WRITE_SET + 64)
+#define MAX_ITEMS 8192 /* write-sets in one entry */
+
+void queue_init(struct queue *q)
+{
+    q->head = NULL;
+    q->tail = &q->head;
+}
+
+void queue_add(struct queue *q, struct log_proposal *p)
+{
+    p->next = NULL;
+    *q->tail = p;
+    q->tail = &p->next;
+}
+
+static void queue_append(struct queue *q, struct queue *from)
+{
+    if (!from->head)
+        return;
+    *q->tail = from->head;
+    q->tail = from->tail;
+    queue_init(from);
+}
+
+static struct log_proposal *queue_take(struct queue *q)
+{
+    struct log_proposal *p = q->head;
+
+    q->head = p->next;
+    if (!q->head)
+        q->tail = &q->head;
+    return p;
+}
+
+/* Answers. */
+
+static void answer_failed(struct log_proposal *p, const char *why)
+{
+    struct arena arena = {0};
+    struct log_result result = {.outcome = LOG_FAILED, .error = error_internal(&arena, "%s", why)};
+
+    p->done(p, &result);
+    arena_release(&arena);
+}
+
+static void answer_unknown(struct queue *q)
+{
+    static const struct log_result unknown = {.outcome = LOG_UNKNOWN};
+
+    while (q->head) {
+        struct log_proposal *p = queue_take(q);
+
+        p->done(p, &unknown);
+    }
+}
+
+void propose_refuse(struct raft_log *log, const char *why)
+{
+    struct queue q;
+
+    queue_init(&q);
+    mutex_lock(&log->lock);
+    queue_append(&q, &log->queue);
+    mutex_unlock(&log->lock);
+    while (q.head)
+        answer_failed(queue_take(&q), why);
+}
+
+static struct log_proposal *take_proposal(struct item *item)
+{
+    return __atomic_exchange_n(&item->proposal, NULL, __ATOMIC_ACQ_REL);
+}
+
+static void take_proposals(struct flight *f, struct queue *q)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        struct log_proposal *p = take_proposal(&f->items[i]);
+
+        if (p)
+            queue_add(q, p);
+    }
+}
+
+static void give_up(struct flight *f)
+{
+    struct queue q;
+
+    queue_init(&q);
+    take_proposals(f, &q);
+    f->n_answered = f->n;
+    answer_unknown(&q);
+}
+
+void propose_unknown(struct raft_log *log, usec_t limit)
+{
+    struct queue q;
+
+    queue_init(&q);
+    mutex_lock(&log->lock);
+    for (struct flight *f = log->first; f; f = f->next)
+        if (f->since < limit)
+            take_proposals(f, &q);
+    mutex_unlock(&log->lock);
+    answer_unknown(&q);
+}
+
+void propose_give_up_late(struct raft_log *log)
+{
+    usec_t limit = clock_mono() - log->opt.answer_within;
+
+    log->late = false;
+    for (struct flight *f = log->first; f; f = f->next)
+        if (!f->over && f->since < limit) {
+            if (!log->late) {
+                log->late = true;
+                engine_update_status(log);
+            }
+            give_up(f);
+        }
+}
+
+static void answer_applied(struct flight *f)
+{
+    for (; f->n_answered < f->n && f->items[f->n_answered].applied; f->n_answered++) {
+        struct item *item = &f->items[f->n_answered];
+        struct log_proposal *p = take_proposal(item);
+
+        if (p)
+            p->done(p, &item->result);
+    }
+}
+
+static void drop_flights(struct raft_log *log)
+{
+    struct flight **at = &log->first;
+
+    MUTEX_GUARD(&log->lock);
+    while (*at) {
+        struct flight *f = *at;
+
+        if (f->over && f->n_answered == f->n) {
+            *at = f->next;
+            free(f);
+        } else {
+            at = &f->next;
+        }
+    }
+    log->last = at;
+}
+
+void propose_answer(struct raft_log *log)
+{
+    if (!log->first)
+        return;
+    for (struct flight *f = log->first; f; f = f->next)
+        answer_applied(f);
+    arena_release(&log->arena);
+    drop_flights(log);
+}
+
+/* The library is done with an entry of ours.  A good one was applied before and is answered at the
+ * end of the turn. */
+static void on_entry(struct raft_apply *req, int status, void *result)
+{
+    struct flight *f = container_of(req, struct flight, req);
+
+    (void)result;
+    f->over = true;
+    if (status)
+        give_up(f);
+}
+
+/* Submitting. */
+
+static const char *size_fault(const struct log_proposal *p)
+{
+    if (p->size > LOG_MAX_WRITE_SET)
+        return "The change is too large.";
+    return p->size < LOG_ID_SIZE ? "The change has no id." : NULL;
+}
+
+/* Takes what fits into one entry, and what fits into none. */
+static size_t take_waiting(struct raft_log *log, struct queue *good, struct queue *bad,
+                           size_t *size)
+{
+    size_t n = 0;
+
+    *size = BATCH_HEADER;
+    MUTEX_GUARD(&log->lock);
+    while (log->queue.head && n < MAX_ITEMS) {
+        struct log_proposal *p = log->queue.head;
+
+        if (size_fault(p)) {
+            queue_add(bad, queue_take(&log->queue));
+            continue;
+        }
+        if (*size + batch_item_size(p->size) > MAX_ENTRY)
+            break;
+        *size += batch_item_size(p->size);
+        queue_add(good, queue_take(&log->queue));
+        n++;
+    }
+    return n;
+}
+
+/* The next entry; NULL if nothing waits. */
+static struct flight *gather(struct raft_log *log, size_t *size)
+{
+    struct queue good, bad;
+    struct flight *f;
+    size_t n;
+
+    queue_init(&good);
+    queue_init(&bad);
+    n = take_waiting(log, &good, &bad, size);
+    while (bad.head) {
+        struct log_proposal *p = queue_take(&bad);
+
+        answer_failed(p, size_fault(p));
+    }
+    if (n == 0)
+        return NULL;
+    f = xcalloc(1, sizeof *f + n * sizeof f->items[0]);
+    f->n = n;
+    for (size_t i = 0; i < n; i++) {
+        f->items[i].proposal = queue_take(&good);
+        memcpy(f->items[i].id, f->items[i].proposal->data, LOG_ID_SIZE);
+    }
+    return f;
+}
+
+static struct raft_buffer encode(const struct flight *f, size_t size, uint64_t index)
+{
+    struct raft_buffer buf = {.base = raft_malloc(size), .len = size};
+    uint8_t *p;
+
+    if (!buf.base)
+        abort();
+    p = batch_put_header(buf.base, index, (uint32_t)f->n);
+    for (size_t i = 0; i < f->n; i++)
+        p = batch_put_item(p, f->items[i].proposal->data, f->items[i].proposal->size);
+    return buf;
+}
+
+static void link_flight(struct raft_log *log, struct flight *f)
+{
+    MUTEX_GUARD(&log->lock);
+    *log->last = f;
+    log->last = &f->next;
+}
+
+/* Takes back the newest entry, which the library refused; its proposals wait again, in front of the
+ * others. */
+static void unlink_flight(struct raft_log *log, struct flight *f)
+{
+    struct queue q;
+
+    queue_init(&q);
+    MUTEX_GUARD(&log->lock);
+    take_proposals(f, &q);
+    queue_append(&q, &log->queue);
+    queue_append(&log->queue, &q);
+    for (log->last = &log->first; *log->last != f; log->last = &(*log->last)->next)
+        ;
+    *log->last = NULL;
+    free(f);
+}
+
+/* The library keeps segments ready and refuses entries before it runs out: nothing was taken, so
+ * trying again is safe. */
+static void disk_full(struct raft_log *log)
+{
+    usec_t now = clock_mono();
+
+    if (!log->full_since)
+        log->full_since = now;
+    if (!log->full && now - log->full_since < log->opt.full_within)
+        return;
+    log->full = true;
+    engine_update_status(log);
+    propose_refuse(log, ENGINE_FULL);
+}
+
+/* Gives an entry to the library; false if it was not taken. */
+static bool submit(struct raft_log *log, struct flight *f, size_t size)
+{
+    struct raft_buffer buf = encode(f, size, raft_last_index(&log->raft) + 1);
+    int rc;
+
+    f->since = clock_mono();
+    link_flight(log, f);
+    rc = raft_apply(&log->raft, &f->req, &buf, 1, on_entry);
+    if (rc == 0)
+        return true;
+    if (rc != RAFT_NOSPACE && rc != RAFT_NOTLEADER) {
+        /* Whose the buffer is now, nobody can say. */
+        engine_fail(log, "an entry was not taken: %s", raft_errmsg(&log->raft));
+        return false;
+    }
+    raft_free(buf.base);
+    unlink_flight(log, f);
+    if (rc == RAFT_NOSPACE)
+        disk_full(log);
+    else
+        propose_refuse(log, "This host does not lead the log.");
+    return false;
+}
+
+static size_t n_inflight(const struct raft_log *log)
+{
+    size_t n = 0;
+
+    for (const struct flight *f = log->first; f; f = f->next)
+        n += f->n_answered < f->n;
+    return n;
+}
+
+bool propose_pump(struct raft_log *log)
+{
+    struct flight *f;
+    bool closing;
+    size_t size;
+
+    mutex_lock(&log->lock);
+    closing = log->closing;
+    mutex_unlock(&log->lock);
+    if (closing)
+        propose_refuse(log, "The write log is being closed.");
+    else if (log->late)
+        propose_refuse(log, ENGINE_SLOW);
+    while (!log->failed && n_inflight(log) < MAX_INFLIGHT && (f = gather(log, &size)) != NULL) {
+        if (!submit(log, f, size))
+            break;
+        log->full_since = 0;
+        log->full = false;
+    }
+    return closing;
+}

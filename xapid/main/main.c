@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* main.c -- the xapid program: options, signals, the life of one daemon. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/codec/codec.h"
+#include "xapid/main/xapid.h"
+
+static const char usage[] =
+    "usage: xapid [options]\n"
+    "  --state DIR            database, certificate, secrets (default /var/lib/xapid)\n"
+    "  --config DIR           configuration and plug-ins (default /etc/xapid)\n"
+    "  --storage DIR          where the local storage repository lives (default <state>/storage)\n"
+    "  --socket PATH          Unix socket for local programs (default /var/lib/xcp/xapi; '' for none)\n"
+    "  --listen ADDRESS       address for TLS (default ::)\n"
+    "  --tls-port PORT        default 443; 0 picks one, -1 for none\n"
+    "  --plain-port PORT      without TLS, on loopback only; default 80; 0 picks one, -1 for none\n"
+    "  --hypervisor sim|xen   what runs the domains; without Xen, sim must be asked for\n"
+    "  --sim-program PATH     the simulator (default: beside this program)\n"
+    "  --password-file FILE   lines user:hash instead of PAM (xapid-passwd makes them)\n"
+    "  --web-root DIR         static files for GET /\n"
+    "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
+    "  --op-wait SECONDS      how long an operation waits in line for a busy object (default 1200)\n"
+    "  --enable-faults        for tests: operations fail or die at steps named in <state>/faults\n"
+    "  --version, --help\n";
+
+enum { OPT_STATE = 256, OPT_CONFIG, OPT_STORAGE, OPT_SOCKET, OPT_LISTEN, OPT_TLS_PORT, OPT_PLAIN_PORT, OPT_HYPERVISOR,
+       OPT_SIM_PROGRAM, OPT_PASSWORD_FILE, OPT_WEB_ROOT, OPT_READY_FD, OPT_OP_WAIT, OPT_FAULTS, OPT_VERSION, OPT_HELP };
+
+static const struct option long_options[] = {
+    {"state", required_argument, NULL, OPT_STATE},
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"storage", required_argument, NULL, OPT_STORAGE},
+    {"socket", required_argument, NULL, OPT_SOCKET},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"tls-port", required_argument, NULL, OPT_TLS_PORT},
+    {"plain-port", required_argument, NULL, OPT_PLAIN_PORT},
+    {"hypervisor", required_argument, NULL, OPT_HYPERVISOR},
+    {"sim-program", required_argument, NULL, OPT_SIM_PROGRAM},
+    {"password-file", required_argument, NULL, OPT_PASSWORD_FILE},
+    {"web-root", required_argument, NULL, OPT_WEB_ROOT},
+    {"ready-fd", required_argument, NULL, OPT_READY_FD},
+    {"op-wait", required_argument, NULL, OPT_OP_WAIT},
+    {"enable-faults", no_argument, NULL, OPT_FAULTS},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+struct settings {
+    struct xapid_options options;
+    int ready_fd;
+};
+
+static void set_option(struct settings *s, int c)
+{
+    struct xapid_options *o = &s->options;
+
+    switch (c) {
+    case OPT_STATE: o->state_dir = optarg; break;
+    case OPT_CONFIG: o->config_dir = optarg; break;
+    case OPT_STORAGE: o->storage_dir = optarg; break;
+    case OPT_SOCKET: o->unix_socket = optarg; break;
+    case OPT_LISTEN: o->listen_address = optarg; break;
+    case OPT_TLS_PORT: o->tls_port = atoi(optarg); break;
+    case OPT_PLAIN_PORT: o->plain_port = atoi(optarg); break;
+    case OPT_HYPERVISOR: o->hypervisor = optarg; break;
+    case OPT_SIM_PROGRAM: o->sim_program = optarg; break;
+    case OPT_PASSWORD_FILE: o->password_file = optarg; break;
+    case OPT_WEB_ROOT: o->web_root = optarg; break;
+    case OPT_READY_FD: s->ready_fd = atoi(optarg); break;
+    case OPT_OP_WAIT: o->op_wait = atoll(optarg) * USEC_PER_SEC; break;
+    case OPT_FAULTS: o->enable_faults = true; break;
+    case OPT_VERSION: puts("xapid " XAPID_VERSION); exit(0);
+    case OPT_HELP: fputs(usage, stdout); exit(0);
+    default: fputs(usage, stderr); exit(2);
+    }
+}
+
+static void tell_ready(const struct settings *s, const struct xapid *xapid)
+{
+    if (s->ready_fd < 0)
+        return;
+    dprintf(s->ready_fd, "%d %d\n", xapid->tls_port, xapid->plain_port);
+    close(s->ready_fd);
+}
+
+/* SIGHUP reads the certificate again; the others end the daemon.  All are blocked in every thread and taken here. */
+static void wait_for_end(struct xapid *xapid, const sigset_t *set)
+{
+    int sig;
+
+    while (sigwait(set, &sig) == 0) {
+        if (sig != SIGHUP)
+            break;
+        xapid_reload(xapid);
+    }
+    log_info("ending on signal %d", sig);
+}
+
+int main(int argc, char **argv)
+{
+    struct settings s = {.options = {.tls_port = 443, .plain_port = 80}, .ready_fd = -1};
+    struct arena arena = {0};
+    struct xapid *xapid = NULL;
+    struct error *e;
+    sigset_t set;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+        set_option(&s, c);
+    if (optind < argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    codec_init();
+    e = xapid_start(&arena, &s.options, &xapid);
+    if (e) {
+        log_error("xapid cannot start: %s", e->n_params ? e->params[0] : e->code);
+        arena_release(&arena);
+        return 1;
+    }
+    arena_release(&arena);
+    tell_ready(&s, xapid);
+    wait_for_end(xapid, &set);
+    xapid_stop(xapid);
+    return 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * attach.h -- which storage repositories and disks this host has attached.
+ *
+ * struct sr_table (struct xapid.srs) is the only owner of attached struct sr_handle.  Each use of a
+ * repository is counted: one that is in use cannot be detached.  Disks are counted too, so that the
+ * driver sees one attach and one detach of each however many users there are.  Everything here may
+ * be called from any thread and blocks on the driver, never with the table's lock held.
+ */
+#pragma once
+
+#include "storage-repos/sr.h"
+#include "xapid/db/db.h"
+
+struct sr_table;
+struct sr_entry;
+
+struct sr_table *sr_table_new(void);
+/* Detaches everything from the daemon, not from domains; nobody may use it any more. */
+void sr_table_free(struct sr_table *table);
+
+/* At start, before operations are recovered: attaches every SR whose PBD on this host is recorded
+ * as attached.  One that fails is logged and recorded as detached.  Refreshes their sizes. */
+void srs_attach_recorded(struct call *call);
+
+/* Attaches with the PBD's settings (secrets still as <key>_secret); nothing if it is attached. */
+MUST_CHECK struct error *sr_attach(struct call *call, const struct sr *sr,
+                                   const struct strmap *device_config);
+/* Detaches; VDI_IN_USE while something uses it, nothing if it is not attached. */
+MUST_CHECK struct error *sr_detach(struct call *call, ref_t sr);
+bool sr_is_attached(struct xapid *xapid, ref_t sr);
+
+/* An attached repository in use by this scope: it stays attached until released. */
+struct sr_use {
+    struct sr_handle *handle;
+    struct sr_entry *entry;
+    struct sr_table *table;
+};
+/* SR_HAS_NO_PBDS or SR_NOT_ATTACHED where this host does not have it. */
+MUST_CHECK struct error *sr_use(struct call *call, ref_t sr, struct sr_use *out);
+void sr_use_release(struct sr_use *use);
+
+/* A handle that is not in the table, for probe, create and destroy: memory of the arena.
+ * SR_UNKNOWN_DRIVER. */
+MUST_CHECK struct error *sr_handle_new(struct call *call, const char *type, const char *uuid,
+                                       const struct strmap *device_config, struct sr_handle **out);
+
+/*
+ * How a domain or an import reaches a disk; 'out' lives in the call's arena.  Counted: each success
+ * needs one vdi_path_detach.  The caller has checked that the disk may be used so (vdi_ops.h,
+ * txn_vdi_check_attach).  Errors name the VDI by its reference.
+ */
+MUST_CHECK struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writable,
+                                         struct vdi_path *out);
+/* Also right for what an earlier daemon attached.  A disk that is not attached is no error. */
+void vdi_path_detach(struct call *call, ref_t vdi);

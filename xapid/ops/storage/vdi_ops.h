@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vdi_ops.h -- making, copying and removing disks as part of an operation: of VDI.create and its
+ * kin, and of VM.clone, VM.copy, VM.snapshot, VM.revert and VM.provision alike.
+ *
+ * A disk that is being made is a struct vdi_plan.  Of it an intent must remember only 'vdi' (the
+ * reference chosen in advance), 'source', 'sr' and 'how': uuid, location and the names of hidden
+ * images follow from 'vdi'.  An operation calls vdi_make (repeatable after a crash), and at its end
+ * txn_vdi_made in its op_commit; where it does not come to that, vdi_unmake.  All of them are no
+ * errors to repeat.
+ *
+ * Locks: the caller's op holds the SRs (op_hold_sr) so that no scan runs meanwhile, and VDI sources
+ * where the XenAPI shows it.
+ */
+#pragma once
+
+#include "storage-repos/sr.h"
+#include "xapid/ops/op.h"
+
+enum vdi_how { VDI_EMPTY, VDI_CLONE, VDI_SNAPSHOT, VDI_COPY };
+
+struct vdi_plan {
+    ref_t vdi;    /* row to be: ref_new() */
+    ref_t source; /* null for VDI_EMPTY */
+    ref_t sr;     /* the source's, for VDI_CLONE and VDI_SNAPSHOT */
+    enum vdi_how how;
+    /* What the row says; NULL strings and, unless 'own_fields', the rest are taken from the source.
+     */
+    const char *name_label, *name_description;
+    int64_t virtual_size; /* VDI_EMPTY only */
+    bool own_fields;      /* the members below count */
+    enum vdi_type type;
+    bool sharable, read_only;
+    struct strmap other_config, xenstore_data, sm_config;
+    struct strings tags;
+};
+
+/* What vdi_make found out; memory of the call. */
+struct vdi_made {
+    struct vdi_info info;
+    bool forked;           /* the driver put the source on a hidden base */
+    struct vdi_info base;  /* the base */
+    bool base_kept;        /* it exists */
+};
+
+/* uuid of the disk (and its location) that has or will have this reference. */
+const char *vdi_uuid_for(struct arena *arena, ref_t vdi);
+
+/* Adds the SR to an op's holds unless it is there; false if there is no more room. */
+bool op_hold_sr(struct op_hold holds[OP_MAX_HOLDS], size_t *n, ref_t sr,
+                enum storage_operations operation);
+
+/*
+ * The same choice the XenAPI makes: a clone or snapshot becomes a copy where the driver cannot fork.
+ * Checks that the SR is attached and has the feature: SR_OPERATION_NOT_SUPPORTED.
+ */
+MUST_CHECK struct error *vdi_plan_check(struct call *call, struct vdi_plan *plan);
+/* Makes the file.  Blocks for as long as a copy takes; 'from' and 'to' are the part of the op's
+ * progress it covers. Errors name disks by reference. */
+MUST_CHECK struct error *vdi_make(struct call *call, const struct vdi_plan *plan, double from,
+                                  double to, struct vdi_made *out);
+/* Records it (and a hidden base, and the source's new parent). */
+MUST_CHECK struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
+                                      const struct vdi_made *made);
+/* Undo: removes whatever vdi_make left. Needs vdi, source, sr and how. */
+MUST_CHECK struct error *vdi_unmake(struct call *call, const struct vdi_plan *plan);
+
+/* What a deletion took away: the disk and hidden images that only it needed. */
+struct vdi_gone {
+    ref_t vdi;
+    struct refs bases;
+};
+/* Deletes the file of a recorded disk.  One whose row or file is gone is no error. */
+MUST_CHECK struct error *vdi_erase(struct call *call, ref_t vdi, struct vdi_gone *out);
+/* The rows go.  VBDs of the disk that are not attached go too, CD drives become empty. */
+void txn_vdi_gone(struct txn *txn, const struct vdi_gone *gone);
+
+/* OK, or the XenAPI's reason why the disk does not allow the operation now; relies on all it reads.
+ * OTHER_OPERATION_IN_PROGRESS can be waited for. */
+MUST_CHECK struct error *txn_vdi_check(struct txn *txn, ref_t vdi, enum vdi_operations operation,
+                                       const struct vdi **out);
+/* The same for what the operation needs of the SR. */
+MUST_CHECK struct error *txn_sr_check(struct txn *txn, ref_t sr, enum storage_operations operation,
+                                      const struct sr **out);
+/*
+ * That a VM may attach the disk by this VBD: sharing (VDI_IN_USE), read-only disks (VDI_READONLY),
+ * missing ones, managed, and operations under way on it (OTHER_OPERATION_IN_PROGRESS, unless 'op'
+ * itself holds it; NULL: none does).  For VM.start and VBD.plug, in op_begin's check.
+ */
+MUST_CHECK struct error *txn_vdi_check_attach(struct txn *txn, ref_t vdi, ref_t vbd, bool writable);
