@@ -86,11 +86,16 @@ static const char *switch_option(const char *word, bool *takes_value)
         const char *word, *option;
         bool value;
     } table[] = {
-        {"-s", "server", true},       {"-h", "server", true},
-        {"-p", "port", true},         {"-u", "username", true},
-        {"-pw", "password", true},    {"-pwf", "passwordfile", true},
-        {"--nossl", "nossl", false},  {"--debug", "debug", false},
-        {"--debug-on-fail", "debugonfail", false}, {"--traceparent", "traceparent", true},
+        {"-s", "server", true},
+        {"-h", "server", true},
+        {"-p", "port", true},
+        {"-u", "username", true},
+        {"-pw", "password", true},
+        {"-pwf", "passwordfile", true},
+        {"--nossl", "nossl", false},
+        {"--debug", "debug", false},
+        {"--debug-on-fail", "debugonfail", false},
+        {"--traceparent", "traceparent", true},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -259,8 +264,8 @@ struct xe_params args_map(struct arena *arena, const struct xe_params *params, c
 bool args_standard(const char *name)
 {
     static const char *const names[] = {
-        "server",   "password", "port", "username",         "minimal", "force",
-        "multiple", "all",      "message-priority", "trace", "progress",
+        "server", "password",         "port",  "username", "minimal", "force", "multiple",
+        "all",    "message-priority", "trace", "progress",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)

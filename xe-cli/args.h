@@ -34,7 +34,7 @@ struct xe_command_line {
 
 enum args_result {
     ARGS_OK,
-    ARGS_USAGE, /* show how to use xe; *why may hold a sentence to show before */
+    ARGS_USAGE,  /* show how to use xe; *why may hold a sentence to show before */
     ARGS_SYNTAX, /* "Syntax error" */
 };
 

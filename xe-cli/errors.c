@@ -8,8 +8,9 @@
 #include "xe-cli/objects.h"
 
 /* Classes in the order they are tried where a parameter's name does not tell. */
-static const char *const likely_classes[] = {"VM",  "host", "SR",  "VDI",  "VBD", "VIF", "network",
-                                             "PIF", "PBD",  "pool", "task", "Bond", "VM_group"};
+static const char *const likely_classes[] = {"VM",   "host",    "SR",      "VDI", "VBD",
+                                             "VIF",  "network", "PIF",     "PBD", "pool",
+                                             "task", "Bond",    "VM_group"};
 
 /* Names of parameters that are not the name of the class. */
 static const struct {

@@ -202,6 +202,19 @@ static struct error *path_of_each(struct xe *xe, const struct class_desc *class,
     return OK;
 }
 
+/* A field that was removed from the API; older servers still send it. */
+static void untyped_shown(struct xe *xe, const struct wire *w, struct field_value *out)
+{
+    *out = (struct field_value){.text = xe_wire_text(&xe->arena, w), .missing = !w};
+    if (w && w->kind == WIRE_STRUCT) {
+        out->kind = FIELD_MAP;
+        out->map = xe_wire_map(&xe->arena, w);
+    } else if (w && w->kind == WIRE_ARRAY) {
+        out->kind = FIELD_SET;
+        out->set = xe_wire_set(&xe->arena, w);
+    }
+}
+
 static struct error *path_value(struct xe *xe, const struct class_desc *class, const char *path,
                                 const struct wire *record, struct field_value *out)
 {
@@ -214,8 +227,10 @@ static struct error *path_value(struct xe *xe, const struct class_desc *class, c
     *out = (struct field_value){.kind = FIELD_TEXT, .text = "", .missing = !record};
     if (!record)
         return OK;
-    if (!f)
-        return error_internal(&xe->arena, "%s has no field %s", class->name, name);
+    if (!f) {
+        untyped_shown(xe, w, out);
+        return OK;
+    }
     if (!next)
         return wire_shown(xe, f->type, w, out);
     if (f->type->kind == TYPE_SET) {
@@ -262,10 +277,10 @@ static struct error *rate(struct xe *xe, const char *method, const char *ref, co
 static struct error *device_rate(struct xe *xe, const struct xe_object *o, const char *fmt_kind,
                                  const char *end, struct field_value *out)
 {
-    return rate(xe, "VM.query_data_source", xe_member_text(o->record, "VM"),
-                arena_printf(&xe->arena, "%s_%s_%s", fmt_kind, xe_member_text(o->record, "device"),
-                             end),
-                out);
+    return rate(
+        xe, "VM.query_data_source", xe_member_text(o->record, "VM"),
+        arena_printf(&xe->arena, "%s_%s_%s", fmt_kind, xe_member_text(o->record, "device"), end),
+        out);
 }
 
 static struct error *vif_rx(struct xe *xe, const struct xe_object *o, struct field_value *out)
@@ -291,9 +306,9 @@ static struct error *vbd_write(struct xe *xe, const struct xe_object *o, struct 
 static struct error *pif_rate(struct xe *xe, const struct xe_object *o, const char *end,
                               struct field_value *out)
 {
-    return rate(
-        xe, "host.query_data_source", xe_member_text(o->record, "host"),
-        arena_printf(&xe->arena, "pif_%s_%s", xe_member_text(o->record, "device"), end), out);
+    return rate(xe, "host.query_data_source", xe_member_text(o->record, "host"),
+                arena_printf(&xe->arena, "pif_%s_%s", xe_member_text(o->record, "device"), end),
+                out);
 }
 
 static struct error *pif_rx(struct xe *xe, const struct xe_object *o, struct field_value *out)
@@ -383,10 +398,10 @@ static struct error *host_cpu_utilisation(struct xe *xe, const struct xe_object 
 {
     double value = 0;
 
-    TRY(data_source(xe, "host.query_data_source", xe_member_text(o->record, "host"),
-                    arena_printf(&xe->arena, "cpu%s",
-                                 xe_wire_text(&xe->arena, xe_member(o->record, "number"))),
-                    &value));
+    TRY(data_source(
+        xe, "host.query_data_source", xe_member_text(o->record, "host"),
+        arena_printf(&xe->arena, "cpu%s", xe_wire_text(&xe->arena, xe_member(o->record, "number"))),
+        &value));
     text_value(out, arena_printf(&xe->arena, "%.3f", value));
     return OK;
 }
@@ -466,10 +481,10 @@ static struct error *vgpu_compatibility(struct xe *xe, const struct xe_object *o
 static struct error *vgpu_max_resolution(struct xe *xe, const struct xe_object *o,
                                          struct field_value *out)
 {
-    text_value(out, arena_printf(&xe->arena, "%sx%s",
-                                 xe_wire_text(&xe->arena, xe_member(o->record, "max_resolution_x")),
-                                 xe_wire_text(&xe->arena,
-                                              xe_member(o->record, "max_resolution_y"))));
+    text_value(out,
+               arena_printf(&xe->arena, "%sx%s",
+                            xe_wire_text(&xe->arena, xe_member(o->record, "max_resolution_x")),
+                            xe_wire_text(&xe->arena, xe_member(o->record, "max_resolution_y"))));
     return OK;
 }
 
@@ -527,6 +542,11 @@ static field_fn *function_of(const char *name)
         if (!strcmp(functions[i].name, name))
             return functions[i].fn;
     return NULL;
+}
+
+bool field_function_exists(const char *name)
+{
+    return function_of(name) != NULL;
 }
 
 /* --- Parameters --- */
@@ -588,7 +608,7 @@ static struct error *raw_value(struct xe *xe, const struct xe_class *class,
 /* What takes a call of its own may fail for reasons of its own: then it is just not known. */
 static bool may_be_unknown(const struct xe_param *param)
 {
-    return param->missing && strchr("=!", param->path[0]);
+    return param->path[0] == '=' || (param->path[0] == '!' && param->missing);
 }
 
 struct error *field_value(struct xe *xe, const struct xe_class *class, const struct xe_param *param,
@@ -632,7 +652,9 @@ struct error *field_text(struct xe *xe, const struct xe_class *class, const stru
 
     TRY(field_value(xe, class, param, object, &value));
     if (value.missing)
-        *out = param->missing ? param->missing : XE_NOT_IN_DATABASE;
+        *out = param->missing          ? param->missing
+               : param->path[0] == '=' ? "<unknown>"
+                                       : XE_NOT_IN_DATABASE;
     else if (value.kind == FIELD_SET)
         *out = joined_set(xe, &value.set, param->flags & XE_COMMA ? ", " : "; ");
     else if (value.kind == FIELD_MAP)

@@ -39,5 +39,7 @@ MUST_CHECK struct error *wire_shown(struct xe *xe, const struct type *type, cons
  */
 MUST_CHECK struct error *value_of_text(struct xe *xe, const char *name, const struct type *type,
                                        const char *text, bool bytes, struct buf *out);
+/* True if there is a function for a path "!name". */
+bool field_function_exists(const char *name);
 /* xe's spelling of an enum's value. */
 const char *enum_shown(const struct enum_desc *e, const char *value);

@@ -185,8 +185,7 @@ static struct error *apply_filters(struct xe *xe, const struct xe_class *class,
     for (size_t i = 0; i < xe->params.n; i++) {
         const struct xe_pair *p = &xe->params.v[i];
 
-        if (args_standard(p->key) || !strcmp(p->key, "params") ||
-            !strncmp(p->key, "database:", 9))
+        if (args_standard(p->key) || !strcmp(p->key, "params") || !strncmp(p->key, "database:", 9))
             continue;
         TRY(list_filter(xe, class, p->key, p->value, objects));
     }

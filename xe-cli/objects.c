@@ -101,8 +101,8 @@ struct error *objects_all(struct xe *xe, const char *class, struct xe_object_lis
 static struct error *fetch_one(struct xe *xe, struct class_cache *c, const char *ref,
                                const struct wire **record)
 {
-    struct error *e = xe_call(
-        xe, record, arena_printf(&xe->arena, "%s.get_record", c->class), "r", ref);
+    struct error *e =
+        xe_call(xe, record, arena_printf(&xe->arena, "%s.get_record", c->class), "r", ref);
 
     c->fetched++;
     if (e && (error_is(e, "HANDLE_INVALID") || error_is(e, "OBJECT_NO_LONGER_EXISTS"))) {

@@ -16,7 +16,7 @@
 struct xe_output {
     FILE *out, *err;
     bool minimal;
-    bool terminal;  /* progress is shown */
+    bool terminal; /* progress is shown */
     struct arena *arena;
     const char *held; /* with --minimal: what was printed so far, joined */
     bool any;

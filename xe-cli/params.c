@@ -128,11 +128,38 @@ static struct error *key_of_text(struct xe *xe, const struct xe_class *class,
     return error_new(&xe->arena, "INVALID_VALUE", 2, "blocked_operation", text);
 }
 
+/* Where the API can only set a map as a whole: all keys but one, then that one if it has a value.
+ */
+static struct error *map_again(struct xe *xe, const struct xe_class *class,
+                               const struct xe_param *p, const struct xe_object *object,
+                               const char *key, const char *value)
+{
+    struct xe_object now = {.ref = object->ref};
+    struct field_value old;
+    struct xe_pair *v;
+    size_t n = 0;
+
+    /* Not from what was read before: this may be the second key that is changed. */
+    TRY(xe_call(xe, &now.record, arena_printf(&xe->arena, "%s.get_record", class->api), "r",
+                object->ref));
+    TRY(field_value(xe, class, p, &now, &old));
+    v = arena_array(&xe->arena, struct xe_pair, old.map.n + 1);
+    for (size_t i = 0; i < old.map.n; i++)
+        if (strcmp(old.map.v[i].key, key) != 0)
+            v[n++] = old.map.v[i];
+    if (value)
+        v[n++] = (struct xe_pair){key, value};
+    return xe_call(xe, NULL, method_of(xe, class, "set_", p), "rm", object->ref,
+                   &(struct xe_params){n, v});
+}
+
 static struct error *map_add(struct xe *xe, const struct xe_class *class, const struct xe_param *p,
                              const struct xe_object *object, const char *key, const char *value)
 {
     if (!strcmp(p->name, "VCPUs-params") && !xe_word_in("weight cap mask", key))
         return xe_fail(xe, "Failed to add parameter '%s': expecting 'weight','cap' or 'mask'", key);
+    if (!api_message_by_name(method_of(xe, class, "add_to_", p)))
+        return map_again(xe, class, p, object, key, value);
     TRY(key_of_text(xe, class, p, key, &key));
     return xe_call(xe, NULL, method_of(xe, class, "add_to_", p), "rss", object->ref, key, value);
 }
@@ -141,6 +168,8 @@ static struct error *map_remove(struct xe *xe, const struct xe_class *class,
                                 const struct xe_param *p, const struct xe_object *object,
                                 const char *key)
 {
+    if (!api_message_by_name(method_of(xe, class, "remove_from_", p)))
+        return map_again(xe, class, p, object, key, NULL);
     TRY(key_of_text(xe, class, p, key, &key));
     return xe_call(xe, NULL, method_of(xe, class, "remove_from_", p), "rs", object->ref, key);
 }
@@ -177,8 +206,8 @@ static struct error *set_one(struct xe *xe, const struct xe_class *class,
     if (params_settable(n.param))
         return set_field(xe, class, n.param, object, text);
     if (params_addable(n.param))
-        return xe_fail(
-            xe, "Field '%s' is a map or set. use the 'name:key=value' syntax.", n.param->name);
+        return xe_fail(xe, "Field '%s' is a map or set. use the 'name:key=value' syntax.",
+                       n.param->name);
     return xe_fail(xe, "Field '%s' is read-only.", n.param->name);
 }
 
@@ -251,11 +280,14 @@ static struct error *set_changed(struct xe *xe, const struct xe_class *class,
                                  const char *text, bool add)
 {
     const char *method = method_of(xe, class, add ? "add_" : "remove_", p);
+    struct xe_object now = {.ref = object->ref};
     struct field_value value;
 
     if (api_message_by_name(method))
         return element_changed(xe, class, p, object, method, text);
-    TRY(field_value(xe, class, p, object, &value));
+    TRY(xe_call(xe, &now.record, arena_printf(&xe->arena, "%s.get_record", class->api), "r",
+                object->ref));
+    TRY(field_value(xe, class, p, &now, &value));
     return set_again(xe, class, p, object, &value.set, text, add);
 }
 

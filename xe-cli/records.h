@@ -20,10 +20,10 @@
 #include "libxapi/value/type.h"
 
 enum xe_param_flags {
-    XE_RO = 0,           /* ( RO) */
-    XE_RW = 1 << 0,      /* ( RW): can be set, or for sets and maps: added to */
-    XE_SET = 1 << 1,     /* a set */
-    XE_MAP = 1 << 2,     /* a map */
+    XE_RO = 0,       /* ( RO) */
+    XE_RW = 1 << 0,  /* ( RW): can be set, or for sets and maps: added to */
+    XE_SET = 1 << 1, /* a set */
+    XE_MAP = 1 << 2, /* a map */
     XE_SRO = XE_SET,
     XE_SRW = XE_SET | XE_RW,
     XE_MRO = XE_MAP,
@@ -32,10 +32,10 @@ enum xe_param_flags {
     XE_HIDDEN = 1 << 4,    /* shown only when asked for by name */
     XE_EXPENSIVE = 1 << 5, /* needs calls of its own: lists show "<expensive field>" */
     XE_DEPRECATED = 1 << 6,
-    XE_NOCASE = 1 << 7, /* filters do not mind the case */
-    XE_COMMA = 1 << 8,  /* elements are joined with ", " instead of "; " */
-    XE_BYTES = 1 << 9,  /* a size: set with KiB, MiB, GiB or TiB */
-    XE_CLEAR = 1 << 10, /* a map that is cleared by setting it to nothing */
+    XE_NOCASE = 1 << 7,   /* filters do not mind the case */
+    XE_COMMA = 1 << 8,    /* elements are joined with ", " instead of "; " */
+    XE_BYTES = 1 << 9,    /* a size: set with KiB, MiB, GiB or TiB */
+    XE_CLEAR = 1 << 10,   /* a map that is cleared by setting it to nothing */
     XE_SET_MAP = 1 << 11, /* a map that is set as a whole from all "name:key=value" given */
     XE_SET_IN = 1 << 12,  /* a map whose keys are set with <class>.set_property(key, value) */
 };

@@ -126,8 +126,7 @@ struct error *select_each(struct xe *xe, const char *class, unsigned flags, cons
     if (objects.n == 1)
         return op(xe, &objects.v[0], ctx);
     if (flags & SELECT_SINGLE)
-        return xe_fail(xe,
-                       "Multiple %s found. Operation can only be performed on one %s at a time",
+        return xe_fail(xe, "Multiple %s found. Operation can only be performed on one %s at a time",
                        !strcmp(class, "VM") ? "matches VMs"
                                             : arena_printf(&xe->arena, "matching %s", s->whats),
                        s->what);

@@ -18,10 +18,8 @@ MUST_CHECK struct error *select_objects(struct xe *xe, const char *class, unsign
  * Runs 'op' on each object chosen: one, or several with --multiple.  With several, failures are
  * collected and the others go on.
  */
-MUST_CHECK struct error *select_each(struct xe *xe, const char *class, unsigned flags,
-                                     const char *ignore,
-                                     struct error *(*op)(struct xe *xe,
-                                                         const struct xe_object *object, void *ctx),
-                                     void *ctx);
+MUST_CHECK struct error *select_each(
+    struct xe *xe, const char *class, unsigned flags, const char *ignore,
+    struct error *(*op)(struct xe *xe, const struct xe_object *object, void *ctx), void *ctx);
 /* A host by uuid, name or (as the stock command does not) host name. */
 MUST_CHECK struct error *select_host(struct xe *xe, const char *name, struct xe_object *out);

@@ -87,9 +87,9 @@ bool class_command_by_name(const char *name, struct class_command *out)
 /* One "param=source" of a row, taken apart. */
 struct source {
     const char *param;
-    const char *text;      /* without conversion and default */
+    const char *text;       /* without conversion and default */
     const char *conversion; /* "bytes"; "" for none */
-    const char *otherwise; /* default; NULL for none */
+    const char *otherwise;  /* default; NULL for none */
     bool literal;
 };
 
@@ -202,8 +202,7 @@ static struct error *add_map(struct xe *xe, const struct source *s, const struct
                              struct buf *out)
 {
     struct xe_params map =
-        args_map(&xe->arena, &xe->params,
-                 arena_strndup(&xe->arena, s->text, strlen(s->text) - 1));
+        args_map(&xe->arena, &xe->params, arena_strndup(&xe->arena, s->text, strlen(s->text) - 1));
     const char **keys = arena_array(&xe->arena, const char *, map.n + 1);
 
     TRY(map_converted(xe, s->conversion, &map));
@@ -272,8 +271,7 @@ static bool is_constructor_field(const struct field_desc *f)
 }
 
 static struct error *add_record(struct xe *xe, const struct class_desc *class,
-                                const struct strings *words, const char *selected,
-                                struct buf *out)
+                                const struct strings *words, const char *selected, struct buf *out)
 {
     bool first = true;
 
@@ -281,8 +279,7 @@ static struct error *add_record(struct xe *xe, const struct class_desc *class,
     for (size_t i = 0; i < class->n_fields; i++) {
         const struct field_desc *f = &api_fields[class->first_field + i];
         struct source s;
-        bool named =
-            find_source(xe, words, arena_printf(&xe->arena, ".%s", f->name), &s);
+        bool named = find_source(xe, words, arena_printf(&xe->arena, ".%s", f->name), &s);
 
         if (!named && (!is_constructor_field(f) || (f->flags & FIELD_HAS_DEFAULT)))
             continue;
@@ -325,8 +322,8 @@ struct error *command_args(struct xe *xe, const struct message_desc *m, const ch
 
 static struct error *show_sources(struct xe *xe, const struct wire *value)
 {
-    static const char *const fields[] = {"name_label", "name_description", "enabled", "standard",
-                                         "min",        "max",              "units"};
+    static const char *const fields[] = {
+        "name_label", "name_description", "enabled", "standard", "min", "max", "units"};
     size_t n = value->kind == WIRE_ARRAY ? value->n : 0;
     struct xe_params *records = arena_array(&xe->arena, struct xe_params, n + 1);
 
@@ -334,8 +331,8 @@ static struct error *show_sources(struct xe *xe, const struct wire *value)
         struct xe_pair *v = arena_array(&xe->arena, struct xe_pair, ARRAY_SIZE(fields));
 
         for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
-            v[k] = (struct xe_pair){
-                fields[k], xe_wire_text(&xe->arena, xe_member(&value->v[i], fields[k]))};
+            v[k] = (struct xe_pair){fields[k],
+                                    xe_wire_text(&xe->arena, xe_member(&value->v[i], fields[k]))};
         records[i] = (struct xe_params){ARRAY_SIZE(fields), v};
     }
     out_table(&xe->out, records, n);

@@ -6,8 +6,8 @@
  * "param=source", separated by blanks; parameters that are not named get their empty value:
  *
  *   vdi=uuid              the command's parameter "uuid", by the type of the message's parameter:
- *                         a uuid becomes a reference, an enum is taken in xe's spelling, "a,b" a set
- *   size=disk-size%bytes  with KiB, MiB, GiB, TiB      name=filename%base  a path's last part
+ *                         a uuid becomes a reference, an enum is taken in xe's spelling, "a,b" a
+ * set size=disk-size%bytes  with KiB, MiB, GiB, TiB      name=filename%base  a path's last part
  *   cert=filename%file    the text of a file           MAC=mac%mac         "random" makes one up
  *   force=force?true      with a default
  *   config=config:        a map of all "config:key=value"; with %files "config:key:file=path" and
@@ -15,10 +15,10 @@
  *   IP=IP%nocase          in any case
  *   force='true'          this text
  *   vm=@                  the object that was selected (XE_VM, XE_HOST, XE_SR)
- *   self=@pool            the pool, the coordinator's host (@master), the host connected to (@this);
- *   self=@pool/uuid       or the object whose uuid the parameter gives
- *   .name_label=name      a member of the record that is the message's only parameter; fields that
- *                         are not named and have no default are sent empty
+ *   self=@pool            the pool, the coordinator's host (@master), the host connected to
+ * (@this); self=@pool/uuid       or the object whose uuid the parameter gives .name_label=name a
+ * member of the record that is the message's only parameter; fields that are not named and have no
+ * default are sent empty
  */
 #pragma once
 
@@ -93,8 +93,8 @@ MUST_CHECK struct error *command_run(struct xe *xe);
 MUST_CHECK struct error *command_args(struct xe *xe, const struct message_desc *m, const char *args,
                                       const char *selected, struct buf *params);
 /* Shows an answer as 'show' says. */
-MUST_CHECK struct error *command_show(struct xe *xe, const struct type *type, enum command_show show,
-                                      const struct wire *value);
+MUST_CHECK struct error *command_show(struct xe *xe, const struct type *type,
+                                      enum command_show show, const struct wire *value);
 
 /* Sends a row's message for an object (NULL where none is selected) and shows the answer. */
 MUST_CHECK struct error *command_message(struct xe *xe, const struct xe_command *c,
@@ -104,4 +104,7 @@ MUST_CHECK struct error *command_message(struct xe *xe, const struct xe_command 
 const char *command_words(struct xe *xe, const struct xe_command *c);
 unsigned command_select_flags(const struct xe_command *c);
 
-#define ROW(command, ...) {.name = (command), ##__VA_ARGS__}
+#define ROW(command, ...)                                                                          \
+    {                                                                                              \
+        .name = (command), ##__VA_ARGS__                                                           \
+    }

@@ -35,7 +35,8 @@ static const char *with_task(struct xe *xe, const char *path, const char *task)
     return arena_printf(&xe->arena, "%s%ctask_id=%s", path, strchr(path, '?') ? '&' : '?', task);
 }
 
-/* The handler has usually said in the task why it failed, which tells more than the transfer does. */
+/* The handler has usually said in the task why it failed, which tells more than the transfer does.
+ */
 static struct error *failure(struct xe *xe, const char *task, struct error *transfer)
 {
     const struct wire *record = NULL;
@@ -110,12 +111,11 @@ struct error *transfer_put(struct xe *xe, const char *label, const char *path, c
     e = begin(xe, label, &task);
     if (!e)
         e = finish(xe, task,
-                   xe->server->upload(xe->server, with_task(xe, path, task), fd,
-                                      S_ISREG(st.st_mode) ? st.st_size : -1,
-                                      xe->out.terminal || args_get(&xe->params, "progress")
-                                          ? out_progress
-                                          : NULL,
-                                      &xe->out),
+                   xe->server->upload(
+                       xe->server, with_task(xe, path, task), fd,
+                       S_ISREG(st.st_mode) ? st.st_size : -1,
+                       xe->out.terminal || args_get(&xe->params, "progress") ? out_progress : NULL,
+                       &xe->out),
                    result);
     close(fd);
     return e;

@@ -340,9 +340,9 @@ struct error *xe_bytes(struct xe *xe, const char *name, const char *text, int64_
         *out = number * ((int64_t)1 << units[i].shift);
         return OK;
     }
-    return xe_fail(
-        xe, "Failed to parse field '%s': Unknown suffix: '%s' (try KiB, MiB, GiB or TiB)", name,
-        suffix);
+    return xe_fail(xe,
+                   "Failed to parse field '%s': Unknown suffix: '%s' (try KiB, MiB, GiB or TiB)",
+                   name, suffix);
 }
 
 struct strings xe_split(struct xe *xe, const char *text, char sep)

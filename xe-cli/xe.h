@@ -17,10 +17,10 @@
 #include "xe-cli/args.h"
 #include "xe-cli/output.h"
 
-#define XE_FAILURE "xe: failure"     /* (sentence) */
-#define XE_USAGE "xe: usage"         /* (what, detail): shown with a hint to "xe help" */
-#define XE_EXIT "xe: exit"           /* (code): all was said already */
-#define XE_MULTIPLE "xe: multiple"   /* (uuid, text, uuid, text, ...) of an operation on several */
+#define XE_FAILURE "xe: failure"   /* (sentence) */
+#define XE_USAGE "xe: usage"       /* (what, detail): shown with a hint to "xe help" */
+#define XE_EXIT "xe: exit"         /* (code): all was said already */
+#define XE_MULTIPLE "xe: multiple" /* (uuid, text, uuid, text, ...) of an operation on several */
 #define XE_NOT_IN_DATABASE "<not in database>"
 
 /*
@@ -33,14 +33,18 @@ struct xe_server {
                           const struct wire **value);
     /* Waits for a task and destroys it; *result is its result text. */
     struct error *(*wait)(struct xe_server *server, const char *task,
-                          void (*progress)(void *ctx, double done), void *ctx,
-                          const char **result);
+                          void (*progress)(void *ctx, double done), void *ctx, const char **result);
     /* PUT from, GET to a descriptor; 'length' -1 where unknown.  'progress' may be NULL. */
     struct error *(*upload)(struct xe_server *server, const char *path, int fd, int64_t length,
                             void (*progress)(void *ctx, double done), void *ctx);
     struct error *(*download)(struct xe_server *server, const char *path, int fd);
-    /* Waits until something of 'class' (lower case) has changed since *token, which moves on. */
+    /*
+     * Waits until something of 'class' (lower case) has changed since *token ("" at first), which
+     * moves on.  Ends the life of all earlier results.
+     */
     struct error *(*changed)(struct xe_server *server, const char *class, const char **token);
+    /* Joins the terminal to a console until Ctrl-] or its end. */
+    struct error *(*console)(struct xe_server *server, const char *path);
     /* The session's reference text. */
     const char *(*session)(struct xe_server *server);
 };
@@ -55,8 +59,8 @@ struct xe {
     const char *command;
     struct xe_params params;
     struct xe_output out;
-    FILE *in; /* answers to questions */
-    struct xe_server *server; /* NULL until the first call */
+    FILE *in;                                /* answers to questions */
+    struct xe_server *server;                /* NULL until the first call */
     struct error *(*connect)(struct xe *xe); /* sets 'server' */
     void *connect_ctx;
     struct xe_objects *objects; /* objects.c */

@@ -8,7 +8,9 @@
 #include "libxapi/base/memory.h"
 #include "pool/log/batch.h"
 
-#define MAX_INFLIGHT 2
+/* A second entry under way makes both smaller: on a lone voter 46,000 write-sets a second instead
+   of 55,000.  With voters over a network it may pay. */
+#define MAX_INFLIGHT 1
 #define MAX_ENTRY (LOG_MAX_WRITE_SET + 64)
 #define MAX_ITEMS 8192 /* write-sets in one entry */
 

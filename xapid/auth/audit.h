@@ -34,8 +34,8 @@ void audit_free(struct audit *audit);
 bool audit_flush(struct audit *audit, usec_t timeout);
 
 /*
- * The line of a call that has ended, to call->xapid->audit (nothing if that is NULL).  'args' may be
- * NULL or filled only in part, as after a failure to read them.  Nothing is written for pure
+ * The line of a call that has ended, to call->xapid->audit (nothing if that is NULL).  'args' may
+ * be NULL or filled only in part, as after a failure to read them.  Nothing is written for pure
  * messages, for logins (auth writes their lines) and for the daemon's own calls.
  */
 void audit_call(struct call *call, const struct message_desc *m, const void *args,
@@ -64,4 +64,4 @@ void audit_append(struct audit *audit, const char *line);
  * GET /audit_log?since=<beginning of a date>: all lines from then on, oldest first, as text/plain.
  * Checks the credentials itself; 'ctx' is the struct xapid.
  */
-void audit_log_handler(struct http_request *request, void *ctx);
+void audit_log_get(struct http_request *request, void *ctx);

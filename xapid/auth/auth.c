@@ -16,6 +16,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "api_daemon.h"
 #include "libxapi/base/child.h"
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
@@ -25,14 +26,14 @@
 #include "xapid/worker/workers.h"
 
 #define KEY_SIZE 32
-#define PAM_HELPER "/usr/lib/xapid/xapid-pam"
+#define PAM_HELPER "/usr/libexec/xapid/xapid-pam"
 #define PAM_RIGHT 0
 #define PAM_WRONG 1
 
 /* Somebody who waits for a verdict. */
 struct waiter {
     struct waiter *next;
-    struct auth *auth;
+    struct auth_core *auth;
     char *user, *originator, *client;
     bool counted; /* among its client's */
     enum auth_verdict verdict;
@@ -43,7 +44,7 @@ struct waiter {
 /* A password being checked; on a worker, or in line for one. */
 struct check {
     struct check *next;
-    struct auth *auth;
+    struct auth_core *auth;
     uint8_t mac[AUTH_MAC_SIZE];
     char *user, *password;
     struct waiter *waiters;
@@ -62,7 +63,9 @@ struct client {
     int n;
 };
 
-struct auth {
+/* What a struct auth really is: the API's class auth has taken that name for its (empty) rows, so
+ * here it is only ever a pointer to one of these. */
+struct auth_core {
     struct xapid *xapid;
     struct auth_tuning tuning;
     uint8_t key[KEY_SIZE];
@@ -81,6 +84,11 @@ struct auth {
     bool closing, drained; /* answer soon; nothing will be added any more */
 };
 
+static struct auth_core *core_of(const struct auth *auth)
+{
+    return (struct auth_core *)auth;
+}
+
 void auth_mac(const struct auth *auth, const char *a, const char *b, uint8_t out[AUTH_MAC_SIZE])
 {
     uint64_t size = strlen(a);
@@ -90,7 +98,7 @@ void auth_mac(const struct auth *auth, const char *a, const char *b, uint8_t out
     buf_add(&text, &size, sizeof size);
     buf_puts(&text, a);
     buf_puts(&text, b);
-    HMAC(EVP_sha256(), auth->key, KEY_SIZE, (const uint8_t *)text.data, text.len, out, &n);
+    HMAC(EVP_sha256(), core_of(auth)->key, KEY_SIZE, (const uint8_t *)text.data, text.len, out, &n);
     OPENSSL_cleanse(text.data, text.len);
     buf_release(&text);
 }
@@ -99,7 +107,7 @@ void auth_mac(const struct auth *auth, const char *a, const char *b, uint8_t out
 
 static void *delayer_run(void *arg)
 {
-    struct auth *a = arg;
+    struct auth_core *a = arg;
 
     mutex_lock(&a->lock);
     while (a->first || !a->drained) {
@@ -125,7 +133,7 @@ static void *delayer_run(void *arg)
     return NULL;
 }
 
-static void later_locked(struct auth *a, void (*fn)(void *arg), void *arg)
+static void later_locked(struct auth_core *a, void (*fn)(void *arg), void *arg)
 {
     struct delayed *d = xcalloc(1, sizeof *d);
 
@@ -135,15 +143,17 @@ static void later_locked(struct auth *a, void (*fn)(void *arg), void *arg)
     cond_broadcast(&a->changed);
 }
 
-void auth_later(struct auth *a, void (*fn)(void *arg), void *arg)
+void auth_later(struct auth *auth, void (*fn)(void *arg), void *arg)
 {
+    struct auth_core *a = core_of(auth);
+
     MUTEX_GUARD(&a->lock);
     later_locked(a, fn, arg);
 }
 
 /*** one client's share ***/
 
-static struct client **client_place(struct auth *a, const char *address)
+static struct client **client_place(struct auth_core *a, const char *address)
 {
     struct client **p = &a->clients;
 
@@ -153,7 +163,7 @@ static struct client **client_place(struct auth *a, const char *address)
 }
 
 /* False if the client has as many as it may. */
-static bool client_enter(struct auth *a, const char *address)
+static bool client_enter(struct auth_core *a, const char *address)
 {
     struct client **p = client_place(a, address);
 
@@ -167,7 +177,7 @@ static bool client_enter(struct auth *a, const char *address)
     return true;
 }
 
-static void client_leave(struct auth *a, const char *address)
+static void client_leave(struct auth_core *a, const char *address)
 {
     struct client **p = client_place(a, address), *c = *p;
 
@@ -205,7 +215,7 @@ static void waiter_answer(void *arg)
     waiter_free(w);
 }
 
-static struct waiter *waiter_new(struct auth *a, const struct auth_attempt *attempt,
+static struct waiter *waiter_new(struct auth_core *a, const struct auth_attempt *attempt,
                                  void (*done)(void *ctx, enum auth_verdict verdict), void *ctx)
 {
     struct waiter *w = xcalloc(1, sizeof *w);
@@ -219,14 +229,14 @@ static struct waiter *waiter_new(struct auth *a, const struct auth_attempt *atte
     return w;
 }
 
-static void count_failure(struct auth *a, const struct waiter *w)
+static void count_failure(struct auth_core *a, const struct waiter *w)
 {
     struct auth_attempt who = {w->user, NULL, w->originator, w->client};
 
     failures_count(a->failures, &who);
 }
 
-static void refuse_locked(struct auth *a, struct waiter *w, enum auth_verdict verdict)
+static void refuse_locked(struct auth_core *a, struct waiter *w, enum auth_verdict verdict)
 {
     /* That nobody could say is no sign of guessing. */
     if (verdict == AUTH_BAD)
@@ -246,27 +256,26 @@ static void wipe(char *text)
 
 static bool still_wanted(void *ctx, const char *text, size_t n)
 {
-    struct auth *a = ctx;
+    struct auth_core *a = ctx;
 
     (void)text;
     (void)n;
     return !__atomic_load_n(&a->closing, __ATOMIC_ACQUIRE);
 }
 
-static enum auth_verdict ask_pam(struct auth *a, struct arena *arena, const char *user,
+static enum auth_verdict ask_pam(struct auth_core *a, struct arena *arena, const char *user,
                                  const char *password)
 {
     const char *helper = a->xapid->options.pam_helper ? a->xapid->options.pam_helper : PAM_HELPER;
     const char *argv[] = {helper, NULL};
     struct child_result result;
     struct buf input = {0};
-    struct child_spec spec = {.argv = argv,
-                              .timeout = a->tuning.check_timeout,
-                              .watch = still_wanted,
-                              .ctx = a};
+    struct child_spec spec = {
+        .argv = argv, .timeout = a->tuning.check_timeout, .watch = still_wanted, .ctx = a};
     struct error *e;
 
-    buf_reserve(&input, strlen(user) + strlen(password) + 3); /* grown later, it would leave copies */
+    buf_reserve(&input,
+                strlen(user) + strlen(password) + 3); /* grown later, it would leave copies */
     buf_add(&input, user, strlen(user) + 1);
     buf_add(&input, password, strlen(password) + 1);
     spec.input = input.data;
@@ -289,7 +298,7 @@ static enum auth_verdict ask_pam(struct auth *a, struct arena *arena, const char
     return AUTH_UNABLE;
 }
 
-static enum auth_verdict ask_file(struct auth *a, struct arena *arena, const char *user,
+static enum auth_verdict ask_file(struct auth_core *a, struct arena *arena, const char *user,
                                   const char *password)
 {
     bool good;
@@ -306,11 +315,12 @@ static bool is_acceptable(const char *user, const char *password)
 {
     size_t n = strnlen(password, PASSWORD_MAX + 1);
 
-    return n > 0 && n <= PASSWORD_MAX && strnlen(user, PASSWORD_MAX_USER + 1) <= PASSWORD_MAX_USER &&
+    return n > 0 && n <= PASSWORD_MAX &&
+           strnlen(user, PASSWORD_MAX_USER + 1) <= PASSWORD_MAX_USER &&
            password_user_is_valid(user) && utf8_valid(user, strlen(user));
 }
 
-enum auth_verdict auth_check_now(struct auth *a, const char *user, const char *password)
+static enum auth_verdict check_password(struct auth_core *a, const char *user, const char *password)
 {
     struct arena arena = {0};
     enum auth_verdict verdict = AUTH_BAD;
@@ -325,10 +335,15 @@ enum auth_verdict auth_check_now(struct auth *a, const char *user, const char *p
     return verdict;
 }
 
+enum auth_verdict auth_check_now(struct auth *auth, const char *user, const char *password)
+{
+    return check_password(core_of(auth), user, password);
+}
+
 /* The check is over: out of the list, remembered if good.  Nobody joins it any more. */
 static struct waiter *check_finish(struct check *c, enum auth_verdict verdict, uint64_t generation)
 {
-    struct auth *a = c->auth;
+    struct auth_core *a = c->auth;
     struct check **p;
     struct waiter *waiters;
 
@@ -352,7 +367,7 @@ static struct waiter *check_finish(struct check *c, enum auth_verdict verdict, u
     return NULL;
 }
 
-static uint64_t generation_now(struct auth *a)
+static uint64_t generation_now(struct auth_core *a)
 {
     MUTEX_GUARD(&a->lock);
     return a->generation;
@@ -366,7 +381,7 @@ static void check_run(void *arg)
     struct waiter *good;
 
     if (!__atomic_load_n(&c->auth->closing, __ATOMIC_ACQUIRE))
-        verdict = auth_check_now(c->auth, c->user, c->password);
+        verdict = check_password(c->auth, c->user, c->password);
     good = check_finish(c, verdict, generation);
     while (good) {
         struct waiter *next = good->next;
@@ -380,7 +395,7 @@ static void check_run(void *arg)
     free(c);
 }
 
-static struct check *find_check(struct auth *a, const uint8_t mac[AUTH_MAC_SIZE])
+static struct check *find_check(struct auth_core *a, const uint8_t mac[AUTH_MAC_SIZE])
 {
     for (struct check *c = a->checks; c; c = c->next)
         if (CRYPTO_memcmp(c->mac, mac, AUTH_MAC_SIZE) == 0)
@@ -389,7 +404,7 @@ static struct check *find_check(struct auth *a, const uint8_t mac[AUTH_MAC_SIZE]
 }
 
 /* False if there is no room. */
-static bool check_begin(struct auth *a, const struct auth_attempt *attempt,
+static bool check_begin(struct auth_core *a, const struct auth_attempt *attempt,
                         const uint8_t mac[AUTH_MAC_SIZE], struct waiter *w)
 {
     struct check *c;
@@ -415,16 +430,17 @@ static bool check_begin(struct auth *a, const struct auth_attempt *attempt,
     return true;
 }
 
-void auth_check(struct auth *a, const struct auth_attempt *attempt,
+void auth_check(struct auth *auth, const struct auth_attempt *attempt,
                 void (*done)(void *ctx, enum auth_verdict verdict), void *ctx)
 {
+    struct auth_core *a = core_of(auth);
     bool acceptable = is_acceptable(attempt->user, attempt->password);
     uint8_t mac[AUTH_MAC_SIZE] = {0};
     struct waiter *w;
     struct check *same;
 
     if (acceptable)
-        auth_mac(a, attempt->user, attempt->password, mac);
+        auth_mac(auth, attempt->user, attempt->password, mac);
     mutex_lock(&a->lock);
     if (acceptable && remembered_has(a->remembered, mac, a->tuning.clock())) {
         mutex_unlock(&a->lock);
@@ -447,7 +463,7 @@ void auth_check(struct auth *a, const struct auth_attempt *attempt,
 
 /*** another password ***/
 
-static void forget_passwords(struct auth *a)
+static void forget_passwords(struct auth_core *a)
 {
     MUTEX_GUARD(&a->lock);
     remembered_clear(a->remembered);
@@ -481,7 +497,7 @@ static struct error *run_chpasswd(struct call *call, const char *user, const cha
 
 struct error *auth_set_password(struct call *call, const char *user, const char *password)
 {
-    struct auth *a = call->xapid->auth;
+    struct auth_core *a = core_of(call->xapid->auth);
     const char *file = call->xapid->options.password_file;
     struct error *e;
 
@@ -506,7 +522,9 @@ static struct auth_tuning tuning_complete(struct auth_tuning t)
     t.waiting = t.waiting > 0 ? t.waiting : 256;
     t.per_client = t.per_client > 0 ? t.per_client : 64;
     t.check_timeout = t.check_timeout ? t.check_timeout : 30 * USEC_PER_SEC;
-    t.failure_delay = t.failure_delay < 0 ? 0 : t.failure_delay ? t.failure_delay : 5 * USEC_PER_SEC;
+    t.failure_delay = t.failure_delay < 0 ? 0
+                      : t.failure_delay   ? t.failure_delay
+                                          : 5 * USEC_PER_SEC;
     t.remember = t.remember ? t.remember : 60 * USEC_PER_SEC;
     t.clock = t.clock ? t.clock : clock_mono;
     return t;
@@ -516,7 +534,7 @@ struct error *auth_new_tuned(struct arena *arena, struct xapid *xapid,
                              const struct auth_tuning *tuning, struct auth **out)
 {
     char *secret = NULL;
-    struct auth *a;
+    struct auth_core *a;
 
     TRY(pool_secret_load(arena, xapid->options.state_dir, &secret));
     a = xcalloc(1, sizeof *a);
@@ -531,7 +549,7 @@ struct error *auth_new_tuned(struct arena *arena, struct xapid *xapid,
     a->remembered = remembered_new();
     a->workers = workers_new(a->tuning.checks);
     thread_start(&a->delayer, "auth-delay", delayer_run, a);
-    *out = a;
+    *out = (struct auth *)a;
     return OK;
 }
 
@@ -540,8 +558,9 @@ struct error *auth_new(struct arena *arena, struct xapid *xapid, struct auth **o
     return auth_new_tuned(arena, xapid, &(struct auth_tuning){0}, out);
 }
 
-void auth_free(struct auth *a)
+void auth_free(struct auth *auth)
 {
+    struct auth_core *a = core_of(auth);
     if (!a)
         return;
     mutex_lock(&a->lock);
@@ -565,21 +584,21 @@ void auth_free(struct auth *a)
     free(a);
 }
 
-void auth_failures_take(struct auth *a, struct arena *arena, struct auth_failures *out)
+void auth_failures_take(struct auth *auth, struct arena *arena, struct auth_failures *out)
 {
-    failures_take(a->failures, arena, out);
+    failures_take(core_of(auth)->failures, arena, out);
 }
 
-const char *auth_pool_secret(const struct auth *a)
+const char *auth_pool_secret(const struct auth *auth)
 {
-    return a->pool_secret;
+    return core_of(auth)->pool_secret;
 }
 
-bool auth_is_pool_secret(const struct auth *a, const char *text)
+bool auth_is_pool_secret(const struct auth *auth, const char *text)
 {
     uint8_t x[AUTH_MAC_SIZE], y[AUTH_MAC_SIZE];
 
-    auth_mac(a, "pool", a->pool_secret, x);
-    auth_mac(a, "pool", text, y);
+    auth_mac(auth, "pool", auth_pool_secret(auth), x);
+    auth_mac(auth, "pool", text, y);
     return CRYPTO_memcmp(x, y, AUTH_MAC_SIZE) == 0;
 }

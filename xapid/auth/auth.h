@@ -19,12 +19,12 @@ struct xapid;
 
 /* Zero fields take their defaults. */
 struct auth_tuning {
-    int checks;           /* passwords checked at the same time: 8 */
-    int waiting;          /* checks under way or in line: 256; beyond, logins fail unchecked */
-    int per_client;       /* of those and of delayed refusals, for one client address: 64 */
-    usec_t check_timeout; /* after which PAM is given up: 30 s */
-    usec_t failure_delay; /* until a refusal is answered: 5 s; below 0: none */
-    usec_t remember;      /* how long a good password is recognised: 60 s */
+    int checks;            /* passwords checked at the same time: 8 */
+    int waiting;           /* checks under way or in line: 256; beyond, logins fail unchecked */
+    int per_client;        /* of those and of delayed refusals, for one client address: 64 */
+    usec_t check_timeout;  /* after which PAM is given up: 30 s */
+    usec_t failure_delay;  /* until a refusal is answered: 5 s; below 0: none */
+    usec_t remember;       /* how long a good password is recognised: 60 s */
     usec_t (*clock)(void); /* for the latter: clock_mono */
 };
 
@@ -105,8 +105,8 @@ typedef void auth_login_done(void *ctx, struct error *e, ref_t session);
  * the address.  Strings are copied.  Writes its own audit line.
  */
 void auth_login(struct xapid *xapid, const char *user, const char *password, const char *version,
-                const char *originator, const char *client, bool unix_socket,
-                auth_login_done *done, void *ctx);
+                const char *originator, const char *client, bool unix_socket, auth_login_done *done,
+                void *ctx);
 /* slave_login and slave_local_login: a session of the pool itself. */
 void auth_login_with_secret(struct xapid *xapid, const char *secret, const char *originator,
                             const char *client, auth_login_done *done, void *ctx);
@@ -127,9 +127,9 @@ typedef void auth_http_done(struct http_request *request, void *ctx, struct erro
 /*
  * Finds out who sent a request, in this order: Unix socket (root), session_id in cookie or query,
  * pool_secret in a cookie, HTTP Basic.  Then checks the permission of 'action' ("get_export"; NULL:
- * none).  Errors: SESSION_AUTHENTICATION_FAILED (nobody, or wrong; after the delay), SESSION_INVALID,
- * SESSION_AUTHORIZATION_FAILED, RBAC_PERMISSION_DENIED; a denial has its audit line already.
- * 'done' may run before this returns.
+ * none).  Errors: SESSION_AUTHENTICATION_FAILED (nobody, or wrong; after the delay),
+ * SESSION_INVALID, SESSION_AUTHORIZATION_FAILED, RBAC_PERMISSION_DENIED; a denial has its audit
+ * line already. 'done' may run before this returns.
  */
 void auth_http(struct xapid *xapid, struct http_request *request, const char *action,
                auth_http_done *done, void *ctx);

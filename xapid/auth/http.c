@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* http.c -- the credentials of requests that are no calls: imports, exports, consoles, statistics. */
+/* http.c -- the credentials of requests that are no calls: imports, exports, consoles, statistics.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -96,7 +97,8 @@ static void refuse_later(struct asking *a, struct error *e)
 static void by_secret(struct asking *a, const char *text)
 {
     if (auth_is_pool_secret(a->xapid->auth, text))
-        accept_temporary(a, auth_root_session(a->xapid, "", POOL_ORIGINATOR, a->request->peer, true));
+        accept_temporary(a,
+                         auth_root_session(a->xapid, "", POOL_ORIGINATOR, a->request->peer, true));
     else
         refuse_later(a, auth_failed_error(a->request->arena, "", AUTH_BAD));
 }
@@ -199,11 +201,8 @@ void auth_http(struct xapid *xapid, struct http_request *request, const char *ac
     struct asking *a = arena_new(request->arena, struct asking);
     const char *text;
 
-    *a = (struct asking){.xapid = xapid,
-                         .request = request,
-                         .action = action,
-                         .done = done,
-                         .ctx = ctx};
+    *a = (struct asking){
+        .xapid = xapid, .request = request, .action = action, .done = done, .ctx = ctx};
     if (request->via == VIA_UNIX)
         accept_temporary(a, auth_root_session(xapid, "root", "", "", false));
     else if ((text = http_param(request, "session_id")))

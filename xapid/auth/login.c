@@ -167,8 +167,8 @@ static void on_verdict(void *ctx, enum auth_verdict verdict)
 }
 
 void auth_login(struct xapid *xapid, const char *user, const char *password, const char *version,
-                const char *originator, const char *client, bool unix_socket,
-                auth_login_done *done, void *ctx)
+                const char *originator, const char *client, bool unix_socket, auth_login_done *done,
+                void *ctx)
 {
     const struct auth_attempt attempt = {user, password, originator, client};
     struct login *l = login_new(xapid, "session.login_with_password", user, originator,

@@ -63,12 +63,10 @@ struct error *session_get_all_subject_identifiers(struct call *call, struct stri
     return OK;
 }
 
-struct error *
-session_logout_subject_identifier(struct call *call,
-                                  const struct session_logout_subject_identifier_args *args)
+struct error *session_logout_subject_identifier(
+    struct call *call, const struct session_logout_subject_identifier_args *args)
 {
-    struct refs refs =
-        session_refs(call->xapid->sessions, call->arena, args->subject_identifier);
+    struct refs refs = session_refs(call->xapid->sessions, call->arena, args->subject_identifier);
 
     for (size_t i = 0; i < refs.n; i++) {
         const char *sid = sid_of(call, refs.v[i]);

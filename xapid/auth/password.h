@@ -17,8 +17,7 @@
  * not beginning with '#'. */
 bool password_user_is_valid(const char *user);
 /* A hash of the password with a new salt, in the arena.  Takes about 50 ms of processor time. */
-MUST_CHECK struct error *password_hash(struct arena *arena, const char *password,
-                                       const char **out);
+MUST_CHECK struct error *password_hash(struct arena *arena, const char *password, const char **out);
 /* False also for a hash that is malformed or asks for more than 256 MiB of memory. */
 bool password_matches(const char *hash, const char *password);
 /*

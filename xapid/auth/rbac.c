@@ -101,14 +101,24 @@ static const char *written_key(const struct message_desc *m, const void *args)
     return NULL;
 }
 
+/* The field that a message replaces as a whole, or NULL.  The setters of fields that are given at
+ * creation are messages like any other, but for their names. */
+static const struct field_desc *written_field(const struct message_desc *m)
+{
+    if (m->kind == MESSAGE_SET)
+        return &api_fields[m->field];
+    if (m->kind != MESSAGE_EXPLICIT || strncmp(m->name, "set_", 4) != 0 || m->n_params != 2)
+        return NULL;
+    return api_field_by_name(&api_classes[m->class_id], m->name + 4);
+}
+
 /* The map as it is now, or NULL. */
 static const struct strmap *present_map(const struct call *call, const struct message_desc *m,
-                                        const void *args)
+                                        const struct field_desc *f, const void *args)
 {
-    const struct field_desc *f = &api_fields[m->field];
     const void *row;
 
-    if (!call->snap || !field_is_stored(f) || m->params[0].type->kind != TYPE_REF)
+    if (!call->snap || m->params[0].type->kind != TYPE_REF)
         return NULL;
     row = db_find(call, f->class_id, *(const ref_t *)((const char *)args + m->params[0].offset));
     return row ? field_in(row, f) : NULL;
@@ -138,19 +148,20 @@ static const struct map_key_role *broken_by_set(const struct call *call,
                                                 const struct message_desc *m, const void *args)
 {
     static const struct strmap none = {0};
-    const struct map_key_role *rules = api_fields[m->field].map_key_roles, *rule;
-    const struct type *type = m->params[m->n_params - 1].type;
+    const struct field_desc *f = written_field(m);
     const struct strmap *now, *wanted;
+    const struct map_key_role *rule;
 
-    if (!rules || type->kind != TYPE_MAP || type->key->kind != TYPE_STRING ||
-        type->elem->kind != TYPE_STRING)
+    if (!f || !f->map_key_roles || !field_is_stored(f) || m->params[1].type != f->type ||
+        f->type->kind != TYPE_MAP || f->type->key->kind != TYPE_STRING ||
+        f->type->elem->kind != TYPE_STRING)
         return NULL;
-    now = present_map(call, m, args);
+    now = present_map(call, m, f, args);
     if (!now)
         now = &none;
-    wanted = (const void *)((const char *)args + m->params[m->n_params - 1].offset);
-    rule = stricter_change(call, m, rules, wanted, now);
-    return rule ? rule : stricter_change(call, m, rules, now, wanted);
+    wanted = (const void *)((const char *)args + m->params[1].offset);
+    rule = stricter_change(call, m, f->map_key_roles, wanted, now);
+    return rule ? rule : stricter_change(call, m, f->map_key_roles, now, wanted);
 }
 
 /*** checks ***/
@@ -180,12 +191,8 @@ struct error *rbac_check(struct call *call, const struct message_desc *m, const 
     }
     if (!may(call, rule ? rule->role : m->role))
         return refuse(call, m, rule);
-    if (m->kind == MESSAGE_SET && args) {
-        rule = broken_by_set(call, m, args);
-        if (rule)
-            return refuse(call, m, rule);
-    }
-    return OK;
+    rule = args ? broken_by_set(call, m, args) : NULL;
+    return rule ? refuse(call, m, rule) : OK;
 }
 
 static struct error *check_named(struct call *call, enum role_id needed, const char *prefix,

@@ -19,10 +19,11 @@
 struct entry {
     struct auth_session public; /* first: a session is its entry */
     struct sessions *owner;
-    struct entry *next; /* of the same hash */
-    uint32_t count;     /* holders; atomic */
-    usec_t created, last_active; /* wall; under lock */
-    struct arena arena; /* its strings */
+    struct entry *next;          /* of the same hash */
+    uint32_t count;              /* holders; atomic */
+    usec_t created, last_active; /* wall, to be shown; under lock */
+    usec_t used; /* monotonic: a clock that is set must not end sessions; under lock */
+    struct arena arena;          /* its strings */
     struct arena config_arena;
     struct strmap other_config; /* under lock */
 };
@@ -102,25 +103,27 @@ void sessions_on_end(struct sessions *s, void (*fn)(void *ctx, ref_t ref), void 
         s->hooks[s->n_hooks++] = (struct end_hook){fn, ctx};
 }
 
-static bool same_group(const struct entry *e, const struct session_request *r, const char *by)
+static bool same_group(const struct entry *e, const struct session_request *r, bool by_user)
 {
-    if (by == r->originator)
-        return strcmp(e->public.originator, by) == 0;
-    return strcmp(e->public.user, by) == 0;
+    return by_user ? strcmp(e->public.user, r->user) == 0
+                   : strcmp(e->public.originator, r->originator) == 0;
 }
 
-/* The entry unused for longest among those of the same originator or user, if they are as many as allowed. */
-static struct entry *excess(struct sessions *s, const struct session_request *r, const char *by, size_t limit)
+/* The entry unused for longest among those of the same originator or user, if they are as many as
+ * allowed. */
+static struct entry *excess(struct sessions *s, const struct session_request *r, bool by_user)
 {
+    const char *name = by_user ? r->user : r->originator;
+    size_t limit = !*name ? ANONYMOUS : by_user ? PER_USER : PER_ORIGINATOR;
     struct entry *oldest = NULL;
     size_t n = 0;
 
     for (int i = 0; i < BUCKETS; i++) {
         for (struct entry *e = s->buckets[i]; e; e = e->next) {
-            if (!same_group(e, r, by))
+            if (!same_group(e, r, by_user))
                 continue;
             n++;
-            if (!oldest || e->last_active < oldest->last_active)
+            if (!oldest || e->used < oldest->used)
                 oldest = e;
         }
     }
@@ -134,6 +137,7 @@ static struct entry *entry_new(struct sessions *s, const struct session_request 
     e->owner = s;
     e->count = 1;
     e->created = e->last_active = clock_wall();
+    e->used = clock_mono();
     e->public = (struct auth_session){
         .ref = ref_new(),
         .role = r->role,
@@ -158,9 +162,7 @@ ref_t session_create(struct sessions *s, const struct session_request *request)
     r.user = r.user ? r.user : "";
     mutex_lock(&s->lock);
     for (int i = 0; i < 2; i++) {
-        const char *by = i ? r.user : r.originator;
-
-        old[i] = excess(s, &r, by, !*by ? ANONYMOUS : i ? PER_USER : PER_ORIGINATOR);
+        old[i] = excess(s, &r, i == 1);
         if (old[i])
             take_out(s, place_of(s, old[i]->public.ref));
     }
@@ -188,6 +190,7 @@ const struct auth_session *session_find(struct sessions *s, ref_t ref)
     if (!e)
         return NULL;
     e->last_active = clock_wall();
+    e->used = clock_mono();
     __atomic_add_fetch(&e->count, 1, __ATOMIC_RELAXED);
     return &e->public;
 }
@@ -210,7 +213,12 @@ bool session_destroy(struct sessions *s, ref_t ref)
 
 void sessions_collect(struct sessions *s)
 {
-    usec_t limit = clock_wall() - IDLE_LIMIT;
+    sessions_end_idle(s, IDLE_LIMIT);
+}
+
+void sessions_end_idle(struct sessions *s, usec_t idle)
+{
+    usec_t limit = clock_mono() - idle;
     struct entry *gone = NULL;
 
     mutex_lock(&s->lock);
@@ -220,7 +228,7 @@ void sessions_collect(struct sessions *s)
         while (*p) {
             struct entry *e = *p;
 
-            if (e->last_active < limit && __atomic_load_n(&e->count, __ATOMIC_ACQUIRE) == 1) {
+            if (e->used < limit && __atomic_load_n(&e->count, __ATOMIC_ACQUIRE) == 1) {
                 take_out(s, p);
                 e->next = gone;
                 gone = e;
@@ -255,7 +263,8 @@ const struct session *session_record(struct sessions *s, struct arena *arena, re
     row->this_host = s->xapid->host;
     row->last_active = e->last_active;
     row->pool = e->public.pool;
-    value_copy(arena, api_fields[FIELD_session_other_config].type, &e->other_config, &row->other_config);
+    value_copy(arena, api_fields[FIELD_session_other_config].type, &e->other_config,
+               &row->other_config);
     row->is_local_superuser = e->public.is_local_superuser;
     row->subject = e->public.subject;
     row->validation_time = e->created;

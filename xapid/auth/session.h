@@ -2,7 +2,8 @@
 /*
  * session.h -- who is calling: sessions live in memory only, never in the database's log.
  *
- * Limits: 500 for each originator and user name, 400 without one; the one unused for longest goes first.  Idle for 24 hours ends a session.
+ * Limits: 500 for each originator and user name, 400 without one; the one unused for longest goes
+ * first.  Idle for 24 hours ends a session.
  */
 #pragma once
 
@@ -16,7 +17,7 @@ struct xapid;
 struct auth_session {
     ref_t ref;
     char uuid[UUID_TEXT_SIZE];
-    enum role_id role;     /* ROLE_LOCAL_ROOT: everything */
+    enum role_id role; /* ROLE_LOCAL_ROOT: everything */
     bool is_local_superuser, pool;
     const char *user, *originator, *client;
     ref_t subject;
@@ -42,6 +43,8 @@ bool session_destroy(struct sessions *sessions, ref_t ref);
 void sessions_on_end(struct sessions *sessions, void (*fn)(void *ctx, ref_t ref), void *ctx);
 /* Ends those idle for too long; about every 30 s. */
 void sessions_collect(struct sessions *sessions);
+/* Ends those that nobody holds and that were not used for more than 'idle'; below 0: also those used just now. */
+void sessions_end_idle(struct sessions *sessions, usec_t idle);
 /* The session as a record of class session, in the arena; NULL if there is none. */
 const struct session *session_record(struct sessions *sessions, struct arena *arena, ref_t ref);
 /* Its other_config. */

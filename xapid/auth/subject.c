@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* subject.c -- who may log in besides root, and with which roles; class role. */
+#include <openssl/evp.h>
 #include <string.h>
 
 #include "libxapi/value/value.h"
@@ -11,16 +12,31 @@
 /*** subject: create and destroy ***/
 
 /*
- * There is no index on subject_identifier.  All new subjects have the same role, so relying on the
- * set of subjects with that role makes two creations at a time a conflict.
+ * A subject's uuid is made from its identifier: the index of uuids then keeps two creations at a
+ * time from making the same subject twice, anywhere in the pool.
  */
+static void subject_uuid(const char *identifier, char out[UUID_TEXT_SIZE])
+{
+    static const char prefix[] = "xapid-subject:";
+    uint8_t hash[EVP_MAX_MD_SIZE];
+    struct buf text = {0};
+
+    buf_puts(&text, prefix);
+    buf_puts(&text, identifier);
+    EVP_Digest(text.data, text.len, hash, NULL, EVP_sha256(), NULL);
+    buf_release(&text);
+    hash[6] = (uint8_t)((hash[6] & 0x0f) | 0x80); /* version 8, of one's own making */
+    hash[8] = (uint8_t)((hash[8] & 0x3f) | 0x80);
+    uuid_to_text(hash, out);
+}
+
 static struct error *create_txn(struct txn *txn, void *arg)
 {
     const struct subject *row = arg, *other;
     struct db_walk walk;
 
-    for (size_t i = 0; i < row->roles.n; i++)
-        txn_referrers(txn, FIELD_subject_roles, row->roles.v[i]);
+    if (txn_referrers(txn, FIELD_subject_uuid, index_key_string(row->uuid)).n)
+        return err_subject_already_exists(txn_call(txn));
     db_walk(txn_snap(txn), CLASS_subject, &walk);
     while ((other = db_walk_next(&walk)))
         if (strcmp(other->subject_identifier, row->subject_identifier) == 0)
@@ -39,7 +55,8 @@ struct error *subject_create(struct call *call, const struct subject_create_args
         return err_invalid_value(call, "subject_identifier", "");
     row_defaults(&api_classes[CLASS_subject], &row);
     row.ref = ref_new();
-    row.uuid = uuid_new(uuid);
+    subject_uuid(args->args->subject_identifier, uuid);
+    row.uuid = uuid;
     row.subject_identifier = args->args->subject_identifier;
     row.other_config = args->args->other_config;
     TRY(db_update(call, create_txn, &row));
@@ -161,10 +178,9 @@ struct error *role_get_permissions(struct call *call, const struct role_get_perm
     return permissions_of(call, args->self, result);
 }
 
-struct error *
-role_get_permissions_name_label(struct call *call,
-                                const struct role_get_permissions_name_label_args *args,
-                                struct strings *result)
+struct error *role_get_permissions_name_label(
+    struct call *call, const struct role_get_permissions_name_label_args *args,
+    struct strings *result)
 {
     struct refs refs;
 
@@ -198,20 +214,18 @@ struct error *role_get_by_permission(struct call *call,
     return OK;
 }
 
-struct error *
-role_get_by_permission_name_label(struct call *call,
-                                  const struct role_get_by_permission_name_label_args *args,
-                                  struct refs *result)
+struct error *role_get_by_permission_name_label(
+    struct call *call, const struct role_get_by_permission_name_label_args *args,
+    struct refs *result)
 {
     roles_with(call, role_ref(args->label), result);
     return OK;
 }
 
 /* Roles are one order: the most powerful has what the others have. */
-struct error *
-subject_get_permissions_name_label(struct call *call,
-                                   const struct subject_get_permissions_name_label_args *args,
-                                   struct strings *result)
+struct error *subject_get_permissions_name_label(
+    struct call *call, const struct subject_get_permissions_name_label_args *args,
+    struct strings *result)
 {
     enum role_id best = ROLE_COUNT;
     const struct subject *subject;

@@ -106,8 +106,9 @@ static char *resize(struct apply *a, struct set *set, size_t stride, size_t i, b
     size_t n = add ? set->n + 1 : set->n - 1;
     char *v = arena_zalloc(a->arena, MAX(n, 1) * stride);
 
-    memcpy(v, set->v, i * stride);
-    if (!add)
+    if (i)
+        memcpy(v, set->v, i * stride);
+    if (!add && i + 1 < set->n)
         memcpy(v + i * stride, (const char *)set->v + (i + 1) * stride, (set->n - i - 1) * stride);
     set->n = n;
     set->v = v;

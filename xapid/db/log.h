@@ -88,8 +88,8 @@ struct log_engine {
      * (LOG_UNKNOWN or LOG_FAILED). */
     void (*propose)(struct log *log, struct log_proposal *proposal);
     void (*status)(struct log *log, struct log_status *out);
-    /* Stops the thread after what is in flight; joins it.  Every waiting proposal gets its 'done'.
-     */
+    /* Stops the thread after what is in flight; joins it, unless its disk does not answer for long.
+     * Every waiting proposal gets its 'done'. */
     void (*close)(struct log *log);
 };
 

@@ -22,11 +22,9 @@ MUST_CHECK struct error *command_object(struct xe *xe, const char *class, const 
 MUST_CHECK struct error *command_ref(struct xe *xe, const char *class, const char *param,
                                      const char **ref);
 /* Runs 'op' on what the row's selectors select. */
-MUST_CHECK struct error *command_each(struct xe *xe, const struct xe_command *c, const char *class,
-                                      struct error *(*op)(struct xe *xe,
-                                                          const struct xe_object *object,
-                                                          void *ctx),
-                                      void *ctx);
+MUST_CHECK struct error *command_each(
+    struct xe *xe, const struct xe_command *c, const char *class,
+    struct error *(*op)(struct xe *xe, const struct xe_object *object, void *ctx), void *ctx);
 /* A VM that must be a snapshot or template: "snapshot" or "template". */
 MUST_CHECK struct error *command_vm_of_kind(struct xe *xe, const char *uuid, const char *kind,
                                             struct xe_object *out);
@@ -37,9 +35,19 @@ const char *command_title(struct xe *xe, const char *class, const char *ref);
 
 /* vm.c: deletes VMs with their disks, after a question; "All objects destroyed". */
 MUST_CHECK struct error *vm_uninstall_these(struct xe *xe, const struct strings *vms);
-/* vm.c: exports one VM to a file. */
+/* vm_move.c: exports one VM to a file. */
 MUST_CHECK struct error *vm_export_one(struct xe *xe, const struct xe_object *vm, const char *file);
 /* disk.c: the disks or CDs of one VM. */
 MUST_CHECK struct error *vm_disks_show(struct xe *xe, const struct xe_object *vm, bool cds);
 /* disk.c: for each host whether a VM can start there, or why not. */
 MUST_CHECK struct error *vm_host_report(struct xe *xe, const char *vm);
+
+/* Commands in other files than their row. */
+struct error *vm_create(struct xe *xe, const struct xe_command *c);
+struct error *vm_destroy(struct xe *xe, const struct xe_command *c);
+struct error *vm_install(struct xe *xe, const struct xe_command *c);
+struct error *vm_migrate(struct xe *xe, const struct xe_command *c);
+struct error *vm_recover(struct xe *xe, const struct xe_command *c);
+struct error *vm_export(struct xe *xe, const struct xe_command *c);
+struct error *template_export(struct xe *xe, const struct xe_command *c);
+struct error *vm_import(struct xe *xe, const struct xe_command *c);

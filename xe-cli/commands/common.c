@@ -47,9 +47,8 @@ struct error *command_vm_of_kind(struct xe *xe, const char *uuid, const char *ki
 {
     TRY(object_by_uuid(xe, "VM", uuid, out));
     if (!xe_member_bool(out->record, arena_printf(&xe->arena, "is_a_%s", kind)))
-        return xe_fail(
-            xe, "This operation can only be performed on a VM %s. %s is not a VM %s.", kind, uuid,
-            kind);
+        return xe_fail(xe, "This operation can only be performed on a VM %s. %s is not a VM %s.",
+                       kind, uuid, kind);
     return OK;
 }
 

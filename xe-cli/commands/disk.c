@@ -320,8 +320,8 @@ static struct error *vm_cd_insert(struct xe *xe, const struct xe_command *c)
     if (cds.n == 0)
         return xe_fail(xe, "CD %s not found", name);
     if (cds.n > 1)
-        return xe_fail(
-            xe, "Multiple CDs named %s found. Please use vbd-insert and specify uuids", name);
+        return xe_fail(xe, "Multiple CDs named %s found. Please use vbd-insert and specify uuids",
+                       name);
     return command_each(xe, c, "VM", cd_insert_one, (void *)cds.v[0]);
 }
 
@@ -395,9 +395,9 @@ static struct error *vdi_resize(struct xe *xe, const struct xe_command *c)
 {
     const char *online = args_get(&xe->params, "online");
 
-    return command_instead(
-        xe, c, online && !strcmp(online, "true") ? "VDI.resize_online" : "VDI.resize",
-        "vdi=uuid size=disk-size%bytes");
+    return command_instead(xe, c,
+                           online && !strcmp(online, "true") ? "VDI.resize_online" : "VDI.resize",
+                           "vdi=uuid size=disk-size%bytes");
 }
 
 static struct error *vdi_clone(struct xe *xe, const struct xe_command *c)
@@ -424,9 +424,10 @@ static struct error *vdi_copy(struct xe *xe, const struct xe_command *c)
     struct xe_command row = *c;
 
     if (!args_get(&xe->params, "sr-uuid") == !args_get(&xe->params, "into-vdi-uuid"))
-        return xe_fail(xe, "Please specify one but not both of: a destination sr-uuid (a new VDI is "
-                           "made there), or a destination into-vdi-uuid (the blocks are copied "
-                           "into it)");
+        return xe_fail(xe,
+                       "Please specify one but not both of: a destination sr-uuid (a new VDI is "
+                       "made there), or a destination into-vdi-uuid (the blocks are copied "
+                       "into it)");
     row.show = SHOW_UUID;
     return command_instead(xe, &row, "VDI.copy",
                            "vdi=uuid sr=sr-uuid base_vdi=base-vdi-uuid into_vdi=into-vdi-uuid");
@@ -491,8 +492,9 @@ static struct error *diagnostic_vdi_status(struct xe *xe, const struct xe_comman
 
     (void)c;
     TRY(command_object(xe, "VDI", "uuid", &vdi));
-    TRY(show_one(xe, "vdi", &vdi, NULL, "uuid name-label sr-uuid mode read-only sharable "
-                                        "storage-lock"));
+    TRY(show_one(xe, "vdi", &vdi, NULL,
+                 "uuid name-label sr-uuid mode read-only sharable "
+                 "storage-lock"));
     vbds = xe_wire_set(&xe->arena, xe_member(vdi.record, "VBDs"));
     TRY(vbds_by_use(xe, &vbds, true));
     return vbds_by_use(xe, &vbds, false);
@@ -530,8 +532,7 @@ struct error *vm_host_report(struct xe *xe, const char *vm)
     TRY(objects_all(xe, "host", &hosts));
     v = arena_array(&xe->arena, struct xe_pair, hosts.n + 1);
     for (size_t i = 0; i < hosts.n; i++) {
-        struct error *e =
-            xe_call(xe, NULL, "VM.assert_can_boot_here", "rr", vm, hosts.v[i].ref);
+        struct error *e = xe_call(xe, NULL, "VM.assert_can_boot_here", "rr", vm, hosts.v[i].ref);
 
         v[i].key = xe_member_text(hosts.v[i].record, "name_label");
         v[i].value = e ? arena_printf(&xe->arena, "Cannot start here [%s]", reason(xe, e)) : "OK";

@@ -243,8 +243,8 @@ static struct error *host_file_one(struct xe *xe, const struct xe_object *host, 
                             arena_printf(&xe->arena, "/host_backup?ref=%s", host->ref), name);
     if (!strcmp(f->command, "host-logs-download")) {
         if (f->n > 1)
-            name = arena_printf(&xe->arena, "%s-%s", name,
-                                xe_member_text(host->record, "name_label"));
+            name =
+                arena_printf(&xe->arena, "%s-%s", name, xe_member_text(host->record, "name_label"));
         return transfer_get(xe, "host logs download",
                             arena_printf(&xe->arena, "/host_logs_download?ref=%s", host->ref),
                             name);
@@ -337,8 +337,8 @@ static struct error *hostdriver_select(struct xe *xe, const struct xe_command *c
 
 static struct error *net_stats_one(struct xe *xe, const struct xe_object *host, void *ctx)
 {
-    static const char *const names[] = {"method", "uri", "params", "requests", "connections",
-                                        "framed"};
+    static const char *const names[] = {"method",   "uri",         "params",
+                                        "requests", "connections", "framed"};
     struct xe_pair v[ARRAY_SIZE(names)];
     const struct wire *rows = NULL;
     struct xe_params params = {0, v};
@@ -376,8 +376,7 @@ static struct error *diagnostic_timing_stats(struct xe *xe, const struct xe_comm
         size_t n = 2;
 
         v[0] = (struct xe_pair){"host-uuid", xe_member_text(hosts.v[i].record, "uuid")};
-        v[1] = (struct xe_pair){"host-name-label",
-                                xe_member_text(hosts.v[i].record, "name_label")};
+        v[1] = (struct xe_pair){"host-name-label", xe_member_text(hosts.v[i].record, "name_label")};
         if (e)
             v[n++] = (struct xe_pair){"Error", error_line(&xe->arena, e)};
         for (size_t k = 0; k < stats.n; k++)

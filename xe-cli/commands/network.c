@@ -32,9 +32,9 @@ static struct error *vif_configure(struct xe *xe, const struct xe_command *c)
 
     if (!strcasecmp(args_get(&xe->params, "mode"), "static") && (!address || !*address))
         return xe_fail(xe, "Required parameter not found: address");
-    return command_instead(
-        xe, c, strstr(c->name, "ipv4") ? "VIF.configure_ipv4" : "VIF.configure_ipv6",
-        "self=uuid mode=mode address=address gateway=gateway");
+    return command_instead(xe, c,
+                           strstr(c->name, "ipv4") ? "VIF.configure_ipv4" : "VIF.configure_ipv6",
+                           "self=uuid mode=mode address=address gateway=gateway");
 }
 
 /* VLANs and tunnels are shown by the PIF that VMs use, as they always were. */
@@ -83,9 +83,8 @@ static struct error *tunnel_create(struct xe *xe, const struct xe_command *c)
     AUTO(buf) params = {0};
 
     (void)c;
-    TRY(command_args(xe, m,
-                     "transport_PIF=pif-uuid network=network-uuid protocol=protocol?gre", NULL,
-                     &params));
+    TRY(command_args(xe, m, "transport_PIF=pif-uuid network=network-uuid protocol=protocol?gre",
+                     NULL, &params));
     TRY(xe_call_params(xe, "tunnel.create", &params, false, &tunnel));
     return show_pif_of(xe, "tunnel", xe_wire_text(&xe->arena, tunnel), "access_PIF");
 }

@@ -72,7 +72,8 @@ static struct error *message_create(struct xe *xe, const struct xe_command *c)
 {
     static const struct {
         const char *param, *cls;
-    } kinds[] = {{"vm-uuid", "VM"}, {"pool-uuid", "Pool"}, {"sr-uuid", "SR"}, {"host-uuid", "Host"}};
+    } kinds[] = {
+        {"vm-uuid", "VM"}, {"pool-uuid", "Pool"}, {"sr-uuid", "SR"}, {"host-uuid", "Host"}};
     const char *uuid = NULL, *cls = NULL;
     int64_t priority;
 
@@ -85,8 +86,8 @@ static struct error *message_create(struct xe *xe, const struct xe_command *c)
     }
     if (!uuid)
         return xe_fail(xe, "Need one of: vm-uuid, host-uuid, sr-uuid or pool-uuid");
-    return xe_call(xe, NULL, "message.create", "sisss", args_get(&xe->params, "name"), priority, cls,
-                   uuid, args_get(&xe->params, "body"));
+    return xe_call(xe, NULL, "message.create", "sisss", args_get(&xe->params, "name"), priority,
+                   cls, uuid, args_get(&xe->params, "body"));
 }
 
 static struct error *message_destroy(struct xe *xe, const struct xe_command *c)
@@ -205,11 +206,11 @@ static struct error *audit_log_get(struct xe *xe, const struct xe_command *c)
     const char *since = args_get(&xe->params, "since"), *file = args_get(&xe->params, "filename");
 
     (void)c;
-    TRY(transfer_get(xe, "audit-log-get",
-                     since ? arena_printf(&xe->arena, "/audit_log?since=%s",
-                                          transfer_encode(xe, since))
-                           : "/audit_log",
-                     file));
+    TRY(transfer_get(
+        xe, "audit-log-get",
+        since ? arena_printf(&xe->arena, "/audit_log?since=%s", transfer_encode(xe, since))
+              : "/audit_log",
+        file));
     if (*file)
         out_always(&xe->out,
                    arena_printf(&xe->arena, "audit-log-get into file %s succeeded", file));
@@ -236,9 +237,8 @@ static struct error *blob_create(struct xe *xe, const struct xe_command *c)
         if (!args_get(&xe->params, kinds[i].param))
             continue;
         TRY(command_ref(xe, kinds[i].class, kinds[i].param, &ref));
-        TRY(xe_call_text(xe, &blob,
-                         arena_printf(&xe->arena, "%s.create_new_blob", kinds[i].class), "rssb",
-                         ref, args_get(&xe->params, "name"), mime ? mime : "", public));
+        TRY(xe_call_text(xe, &blob, arena_printf(&xe->arena, "%s.create_new_blob", kinds[i].class),
+                         "rssb", ref, args_get(&xe->params, "name"), mime ? mime : "", public));
         TRY(object_uuid(xe, "blob", blob, &uuid));
         out_text(&xe->out, uuid);
         return OK;

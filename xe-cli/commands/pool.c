@@ -70,8 +70,9 @@ static struct error *pool_eject(struct xe *xe, const struct xe_command *c)
             return OK;
     }
     TRY(xe_call(xe, NULL, "pool.eject", "r", host));
-    out_text(&xe->out, "Specified host will attempt to restart as a master of a new pool in "
-                       FUSE_TIME " seconds...");
+    out_text(&xe->out,
+             "Specified host will attempt to restart as a master of a new pool in " FUSE_TIME
+             " seconds...");
     return OK;
 }
 
@@ -105,10 +106,10 @@ static struct error *pool_database(struct xe *xe, const struct xe_command *c)
         return xe_fail(xe, "This operation will restore the database backup to this host, making "
                            "it the master. All slave hosts are assumed dead and they will be "
                            "forgotten. This operation must be forced (use --force).");
-    TRY(transfer_put(xe, "restore database",
-                     arena_printf(&xe->arena, "/pool/xmldbdump?dry_run=%s",
-                                  dry_run ? "true" : "false"),
-                     file, NULL));
+    TRY(transfer_put(
+        xe, "restore database",
+        arena_printf(&xe->arena, "/pool/xmldbdump?dry_run=%s", dry_run ? "true" : "false"), file,
+        NULL));
     out_text(&xe->out, dry_run ? "Dry-run backup restore successful"
                                : "Host will reboot with restored database in 30.000 seconds...");
     return OK;
@@ -133,8 +134,8 @@ static struct error *pool_ha_hypothetical(struct xe *xe, const struct xe_command
             v[priorities++].value = p->value;
     }
     if (priorities != configuration.n)
-        return xe_fail(
-            xe, "Call requires an equal number of vm-uuid and restart-priority arguments");
+        return xe_fail(xe,
+                       "Call requires an equal number of vm-uuid and restart-priority arguments");
     TRY(xe_call_text(xe, &n, "pool.ha_compute_hypothetical_max_host_failures_to_tolerate", "m",
                      &configuration));
     out_text(&xe->out, n);
@@ -179,9 +180,7 @@ static struct error *pool_ha_plan(struct xe *xe, const struct xe_command *c)
         const char *error = xe_member_text(&plan->v[i], "error_code");
 
         rows[i + 1].key = command_title(xe, "VM", plan->v[i].name);
-        rows[i + 1].value = *host    ? command_title(xe, "host", host)
-                            : *error ? error
-                                     : "UNKNOWN";
+        rows[i + 1].value = *host ? command_title(xe, "host", host) : *error ? error : "UNKNOWN";
     }
     out_table(&xe->out, &(struct xe_params){plan->n + 1, rows}, 1);
     return OK;
@@ -225,8 +224,7 @@ static struct error *pool_wlb_file(struct xe *xe, const struct xe_command *c)
         const struct xe_pair *p = &xe->params.v[i];
 
         if (!args_standard(p->key) && !xe_word_in("report filename", p->key))
-            buf_printf(&path, "&%s=%s", transfer_encode(xe, p->key),
-                       transfer_encode(xe, p->value));
+            buf_printf(&path, "&%s=%s", transfer_encode(xe, p->key), transfer_encode(xe, p->value));
     }
     return transfer_get(xe, "WLB report", path.data, file);
 }

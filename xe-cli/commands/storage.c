@@ -15,12 +15,11 @@ static struct error *sr_create(struct xe *xe, const struct xe_command *c)
         return xe_fail(xe, "Required parameter not found: host-uuid");
     row.show = SHOW_UUID;
     row.flags |= XE_TASK;
-    return command_instead(
-        xe, &row, "SR.create",
-        "host=@master/host-uuid device_config=device-config:%filenames "
-        "physical_size=physical-size%bytes name_label=name-label "
-        "name_description=name-description type=type content_type=content-type "
-        "shared=shared sm_config=sm-config:");
+    return command_instead(xe, &row, "SR.create",
+                           "host=@master/host-uuid device_config=device-config:%filenames "
+                           "physical_size=physical-size%bytes name_label=name-label "
+                           "name_description=name-description type=type content_type=content-type "
+                           "shared=shared sm_config=sm-config:");
 }
 
 static void show_map(struct xe *xe, const struct wire *record, const char *field, const char *fmt,
@@ -44,10 +43,12 @@ static const struct wire *probed_sr(const struct wire *result)
 
 static void show_found_sr(struct xe *xe, const struct wire *result, size_t i)
 {
-    static const char *const fields[] = {"uuid",       "name_label", "name_description",
-                                         "total_space", "free_space", "clustered", "health"};
+    static const char *const fields[] = {"uuid",        "name_label", "name_description",
+                                         "total_space", "free_space", "clustered",
+                                         "health"};
     static const char *const names[] = {"uuid",        "name-label", "name-description",
-                                        "total-space", "free-space", "clustered", "health"};
+                                        "total-space", "free-space", "clustered",
+                                        "health"};
     const struct wire *sr = probed_sr(result);
     struct xe_pair v[ARRAY_SIZE(fields)];
     size_t n = 0;

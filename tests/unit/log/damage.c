@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pool/log/files.h"
+#include "pool/log/mark.h"
 #include "tests/unit/log/fsm.h"
 
 #define N_ACKED 400
@@ -26,22 +27,43 @@ struct fixture {
     char *dir, *killed, *closed, *copy;
 };
 
-/* In a child process: writes, and either closes the log or is gone at once, as by kill -9. */
+static void write_range(struct log *log, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++)
+        if (ask_once(log, 1, i, 'x', 30 + i % 300) != LOG_APPLIED)
+            _exit(3);
+}
+
+/* Waits until a snapshot has cut the log's first segment off. */
+static void wait_for_cut(const char *dir)
+{
+    char *first = xasprintf("%s/0000000000000001-0000000000000001", dir);
+    usec_t deadline = clock_mono() + 20 * USEC_PER_SEC;
+
+    while (access(first, F_OK) == 0) {
+        if (clock_mono() > deadline)
+            _exit(4);
+        clock_sleep(USEC_PER_MSEC);
+    }
+    free(first);
+}
+
+/* In a child process: writes, with a snapshot on the way, and then closes the log or is gone at
+ * once, as by kill -9. */
 static void write_some(const char *dir, bool close_it)
 {
     struct fsm *fsm = fsm_new();
     struct arena arena = {0};
     struct log *log;
 
-    /* Twice, so that there was an election and both metadata files are in use. */
     if (log_raft_open(&arena, dir, &options, &fsm->log, &log))
         _exit(2);
+    write_range(log, 0, N_ACKED / 2);
+    wait_for_cut(dir);
     log_close(log);
-    if (log_raft_open(&arena, dir, &options, &fsm->log, &log))
+    if (log_raft_open(&arena, dir, NULL, &fsm->log, &log))
         _exit(2);
-    for (uint64_t i = 0; i < N_ACKED; i++)
-        if (ask_once(log, 1, i, 'x', 30 + i % 300) != LOG_APPLIED)
-            _exit(3);
+    write_range(log, N_ACKED / 2, N_ACKED);
     if (close_it)
         log_close(log);
     _exit(0);
@@ -282,7 +304,7 @@ static void open_segments_of_odd_sizes_are_no_trouble(void **state)
 
 static void missing_files_are_refused(void **state)
 {
-    static const char *const prefixes[] = {"metadata1", "metadata2", "mark"};
+    static const char *const prefixes[] = {"metadata1", "mark"};
     struct fixture *f = *state;
 
     for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
@@ -290,6 +312,59 @@ static void missing_files_are_refused(void **state)
         remove_copy(f, prefixes[i]);
         expect_refused(f, prefixes[i]);
     }
+}
+
+/* Puts the record of an election into the copy: (2, 5, vote 7) after (1, 1, none); and a metadata2
+ * with 'vote' if it is not 0. */
+static void put_election(struct fixture *f, bool done, uint64_t version, uint64_t vote)
+{
+    const struct mark_metas metas = {.before = {1, 1, 0}, .now = {2, 5, 7}, .done = done};
+    const uint64_t file[4] = {1, version, 5, vote};
+    int dir = open(f->copy, O_RDONLY | O_DIRECTORY);
+    struct arena arena = {0};
+    struct mark mark;
+    bool found;
+
+    assert_null(mark_open(&arena, dir, f->copy, &mark, &found));
+    assert_true(found);
+    assert_int_equal(mark_metas(&mark, &metas), 0);
+    mark_close(&mark);
+    close(dir);
+    arena_release(&arena);
+    if (version)
+        write_copy(f, "metadata2", file, sizeof file, 0);
+}
+
+static void a_vote_is_what_was_written_or_the_log_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char *metadata2 = in_copy(f, "metadata2");
+
+    fresh_copy(f, f->closed);
+    put_election(f, true, 2, 7);
+    expect_accepted(f);
+    fresh_copy(f, f->closed);
+    put_election(f, true, 2, 8);
+    expect_refused(f, "metadata2");
+    fresh_copy(f, f->closed);
+    put_election(f, true, 0, 0);
+    expect_refused(f, "metadata2");
+    /* A write that was begun: there, not there, or torn. */
+    fresh_copy(f, f->closed);
+    put_election(f, false, 2, 7);
+    expect_accepted(f);
+    fresh_copy(f, f->closed);
+    put_election(f, false, 0, 0);
+    expect_accepted(f);
+    fresh_copy(f, f->closed);
+    put_election(f, false, 2, 9);
+    expect_accepted(f);
+    assert_int_not_equal(access(metadata2, F_OK), 0);
+    fresh_copy(f, f->closed);
+    put_election(f, false, 2, 7);
+    cut_copy(f, "metadata2", 20);
+    expect_accepted(f);
+    free(metadata2);
 }
 
 /* Any closed segment may be missing only if a snapshot makes up for it; the last one never. */
@@ -530,6 +605,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_lost_tail_that_was_acknowledged_is_refused),
         cmocka_unit_test(open_segments_of_odd_sizes_are_no_trouble),
         cmocka_unit_test(missing_files_are_refused),
+        cmocka_unit_test(a_vote_is_what_was_written_or_the_log_is_refused),
         cmocka_unit_test(missing_segments_are_refused),
         cmocka_unit_test(missing_snapshots_are_refused),
         cmocka_unit_test(a_file_set_aside_as_corrupt_is_refused),

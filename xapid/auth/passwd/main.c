@@ -70,7 +70,8 @@ int main(int argc, char **argv)
     int status = 0;
 
     if (argc != 3 || !password_user_is_valid(argv[2])) {
-        fprintf(stderr, "usage: xapid-passwd FILE USER  (the password comes from standard input)\n");
+        fprintf(stderr,
+                "usage: xapid-passwd FILE USER  (the password comes from standard input)\n");
         return 2;
     }
     if (!read_password(password))

@@ -19,12 +19,19 @@ struct sr_table *sr_table_new(void);
 /* Detaches everything from the daemon, not from domains; nobody may use it any more. */
 void sr_table_free(struct sr_table *table);
 
-/* At start, before operations are recovered: attaches every SR whose PBD on this host is recorded
- * as attached.  One that fails is logged and recorded as detached.  Refreshes their sizes. */
+/*
+ * At start, before operations are recovered: attaches every SR whose PBD on this host is recorded
+ * as attached, and the disks of VMs that run here.  What fails is logged, and an SR's PBD recorded
+ * as detached.
+ */
 void srs_attach_recorded(struct call *call);
+/* Asks the drivers of all attached SRs for their sizes, which are written lazily; every now and
+ * then. */
+void srs_refresh_sizes(struct call *call);
 
-/* Attaches with the PBD's settings (secrets still as <key>_secret); nothing if it is attached. */
-MUST_CHECK struct error *sr_attach(struct call *call, const struct sr *sr,
+/* Attaches; secrets named by <key>_secret are looked up for the driver.  Nothing if it is attached.
+ */
+MUST_CHECK struct error *sr_attach(struct call *call, ref_t sr,
                                    const struct strmap *device_config);
 /* Detaches; VDI_IN_USE while something uses it, nothing if it is not attached. */
 MUST_CHECK struct error *sr_detach(struct call *call, ref_t sr);
@@ -40,10 +47,12 @@ struct sr_use {
 MUST_CHECK struct error *sr_use(struct call *call, ref_t sr, struct sr_use *out);
 void sr_use_release(struct sr_use *use);
 
-/* A handle that is not in the table, for probe, create and destroy: memory of the arena.
+/* A handle that is not in the table, for create and destroy; memory of the arena.
  * SR_UNKNOWN_DRIVER. */
 MUST_CHECK struct error *sr_handle_new(struct call *call, const char *type, const char *uuid,
-                                       const struct strmap *device_config, struct sr_handle **out);
+                                       const struct strmap *device_config, struct sr_handle *out);
+/* Asks the driver for the sizes of an SR and writes them lazily. */
+MUST_CHECK struct error *sr_refresh_sizes(struct call *call, ref_t sr);
 
 /*
  * How a domain or an import reaches a disk; 'out' lives in the call's arena.  Counted: each success
@@ -52,5 +61,9 @@ MUST_CHECK struct error *sr_handle_new(struct call *call, const char *type, cons
  */
 MUST_CHECK struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writable,
                                          struct vdi_path *out);
-/* Also right for what an earlier daemon attached.  A disk that is not attached is no error. */
+/* A disk that is not attached is no error. */
 void vdi_path_detach(struct call *call, ref_t vdi);
+
+/* A driver's error with the references of the SR and the VDI where the driver knows only uuid and
+ * location.  OK stays OK. */
+MUST_CHECK struct error *vdi_error(struct call *call, struct error *e, ref_t sr, ref_t vdi);

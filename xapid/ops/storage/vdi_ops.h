@@ -6,8 +6,8 @@
  * A disk that is being made is a struct vdi_plan.  Of it an intent must remember only 'vdi' (the
  * reference chosen in advance), 'source', 'sr' and 'how': uuid, location and the names of hidden
  * images follow from 'vdi'.  An operation calls vdi_make (repeatable after a crash), and at its end
- * txn_vdi_made in its op_commit; where it does not come to that, vdi_unmake.  All of them are no
- * errors to repeat.
+ * txn_vdi_made in its op_commit; where it does not come to that, vdi_unmake.  None of them is an
+ * error to repeat.
  *
  * Locks: the caller's op holds the SRs (op_hold_sr) so that no scan runs meanwhile, and VDI sources
  * where the XenAPI shows it.
@@ -17,18 +17,18 @@
 #include "storage-repos/sr.h"
 #include "xapid/ops/op.h"
 
-enum vdi_how { VDI_EMPTY, VDI_CLONE, VDI_SNAPSHOT, VDI_COPY };
+/* Numbers stand in intents: they do not change. */
+enum vdi_how { VDI_EMPTY = 0, VDI_CLONE = 1, VDI_SNAPSHOT = 2, VDI_COPY = 3 };
 
 struct vdi_plan {
     ref_t vdi;    /* row to be: ref_new() */
     ref_t source; /* null for VDI_EMPTY */
     ref_t sr;     /* the source's, for VDI_CLONE and VDI_SNAPSHOT */
     enum vdi_how how;
-    /* What the row says; NULL strings and, unless 'own_fields', the rest are taken from the source.
-     */
+    /* What the row says.  NULL: as the source (VDI_EMPTY: ""). */
     const char *name_label, *name_description;
     int64_t virtual_size; /* VDI_EMPTY only */
-    bool own_fields;      /* the members below count */
+    bool own_fields;      /* the members below count; else they are the source's */
     enum vdi_type type;
     bool sharable, read_only;
     struct strmap other_config, xenstore_data, sm_config;
@@ -38,12 +38,12 @@ struct vdi_plan {
 /* What vdi_make found out; memory of the call. */
 struct vdi_made {
     struct vdi_info info;
-    bool forked;           /* the driver put the source on a hidden base */
-    struct vdi_info base;  /* the base */
-    bool base_kept;        /* it exists */
+    bool forked;          /* the source now lies on a hidden base */
+    struct vdi_info base;
+    int64_t source_utilisation; /* bytes, of the source after the fork */
 };
 
-/* uuid of the disk (and its location) that has or will have this reference. */
+/* uuid of the disk (and its location) that has or will have this reference, if xapid makes it. */
 const char *vdi_uuid_for(struct arena *arena, ref_t vdi);
 
 /* Adds the SR to an op's holds unless it is there; false if there is no more room. */
@@ -51,11 +51,12 @@ bool op_hold_sr(struct op_hold holds[OP_MAX_HOLDS], size_t *n, ref_t sr,
                 enum storage_operations operation);
 
 /*
- * The same choice the XenAPI makes: a clone or snapshot becomes a copy where the driver cannot fork.
- * Checks that the SR is attached and has the feature: SR_OPERATION_NOT_SUPPORTED.
+ * The same choice the XenAPI makes: a clone becomes a copy where the driver cannot fork.  Checks
+ * that this host has the SR attached and that its driver has the feature:
+ * SR_OPERATION_NOT_SUPPORTED.
  */
 MUST_CHECK struct error *vdi_plan_check(struct call *call, struct vdi_plan *plan);
-/* Makes the file.  Blocks for as long as a copy takes; 'from' and 'to' are the part of the op's
+/* Makes the file.  Blocks for as long as a copy takes; 'from' and 'to' are the part of the task's
  * progress it covers. Errors name disks by reference. */
 MUST_CHECK struct error *vdi_make(struct call *call, const struct vdi_plan *plan, double from,
                                   double to, struct vdi_made *out);
@@ -83,8 +84,8 @@ MUST_CHECK struct error *txn_vdi_check(struct txn *txn, ref_t vdi, enum vdi_oper
 MUST_CHECK struct error *txn_sr_check(struct txn *txn, ref_t sr, enum storage_operations operation,
                                       const struct sr **out);
 /*
- * That a VM may attach the disk by this VBD: sharing (VDI_IN_USE), read-only disks (VDI_READONLY),
- * missing ones, managed, and operations under way on it (OTHER_OPERATION_IN_PROGRESS, unless 'op'
- * itself holds it; NULL: none does).  For VM.start and VBD.plug, in op_begin's check.
+ * That a VM may attach the disk by the VBD 'vbd' (null: by none of its own): operations under way
+ * on it (OTHER_OPERATION_IN_PROGRESS), missing or hidden disks, sharing with other VBDs
+ * (VDI_IN_USE), read-only disks (VDI_READONLY).  For VM.start and VBD.plug, in op_begin's check.
  */
 MUST_CHECK struct error *txn_vdi_check_attach(struct txn *txn, ref_t vdi, ref_t vbd, bool writable);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* domain.h -- the domain of a VM: what it is built from, and the guard that takes it down again where an operation fails. */
+/*
+ * domain.h -- the domain of a VM: what it is built from, the guard that takes it down again where an operation fails, and what the records say of a VM that
+ * has one or no longer has.
+ */
 #pragma once
 
 #include "xapid/hypervisor/hv.h"
 #include "xapid/ops/op.h"
+#include "xapid/ops/vm/disks.h"
 
 /* A domain that an operation has built and not yet handed over; zero holds nothing. */
 struct domain {
@@ -12,19 +16,54 @@ struct domain {
     int domid;
 };
 
-/* The request for one effect of the operation: 'what' tells effects of one operation apart, and its id is the same when recovery repeats it. */
+/*
+ * The request for one effect of the operation: 'what' tells effects of one operation apart, and its id is the same when recovery repeats it.  NULL: a read,
+ * or what may be done twice.
+ */
 struct hv_request op_hv_request(struct op *op, const char *what);
-/* The configuration of a VM from its records and those of its disks and networks; paths of disks as the SR driver attached them. */
-MUST_CHECK struct error *domain_config(struct call *call, const struct vm *vm, struct hv_domain_config *out);
-/* Builds the domain, paused. */
-MUST_CHECK struct error *domain_build(struct op *op, const struct vm *vm, const struct hv_domain_config *config, struct domain *out);
+/* An error of hv.h as the XenAPI has it: the VM's reference in place of its uuid.  OK stays OK. */
+struct error *vm_hv_error(struct call *call, const struct vm *vm, struct error *e);
+/* Only this host's hypervisor can be asked: CANNOT_CONTACT_HOST for another host. */
+MUST_CHECK struct error *vm_host_is_here(struct call *call, ref_t host);
+
+/* The configuration of a VM from its records and those of its networks, with its attached disks. */
+MUST_CHECK struct error *domain_config(struct call *call, const struct vm *vm, const struct vm_disks *disks, struct hv_domain_config *out);
+/* Builds the domain, paused; from a memory image where 'image' (a path) is not NULL. */
+MUST_CHECK struct error *domain_build(struct op *op, const struct vm *vm, const struct hv_domain_config *config, const char *image,
+                                      struct domain *out);
 MUST_CHECK struct error *domain_unpause(struct op *op, const struct domain *domain);
 /* The domain stays when the scope ends. */
 void domain_keep(struct domain *domain);
+/* Guard: destroys it, where op_may_undo. */
 void domain_release(struct domain *domain);
+/*
+ * For recovery: what an earlier daemon asked for under 'what' (NULL ends the list) is over, or will not happen any more; then *out is the VM's domain or
+ * NULL.
+ */
+MUST_CHECK struct error *domain_settle(struct op *op, const struct vm *vm, const char *const *what, const struct hv_domain **out);
+/* The same for one request, with what became of it: *done where it is known to have succeeded. */
+MUST_CHECK struct error *domain_outcome(struct op *op, const char *what, bool *done);
+/* Destroys the VM's domain, if any, and lets go of its disks. */
+MUST_CHECK struct error *domain_end(struct op *op, const struct vm *vm, const char *what);
 
-/* What all transactions do that record a VM running or halted. */
-/* Running or paused on this host: power state, residence, domid, devices attached, metrics. */
+/*
+ * op_step, and TASK_CANCELLED where meanwhile a harder operation came to end the VM: hard_shutdown ends all, hard_reboot the clean ones.
+ */
+MUST_CHECK struct error *vm_step(struct op *op, ref_t vm, const char *name, double done);
+MUST_CHECK struct error *vm_overruled(struct op *op, ref_t vm);
+/* For such a harder operation: takes the domain from under the others and waits until they are gone. */
+MUST_CHECK struct error *vm_overrule(struct op *op, ref_t vm);
+
+/*** what all transactions do that record a VM's power state ***/
+
+/* Running or paused on this host: power state, residence, domid, devices attached, metrics, a console. */
 MUST_CHECK struct error *txn_vm_started(struct txn *txn, ref_t vm, int domid, bool paused);
-/* Halted: devices detached, residence and domid gone, guest metrics gone. */
+/* Halted: devices detached, residence and domid, console and guest metrics gone. */
 MUST_CHECK struct error *txn_vm_halted(struct txn *txn, ref_t vm);
+/* Suspended with this image: no domain, but its devices stay promised to it. */
+MUST_CHECK struct error *txn_vm_suspended(struct txn *txn, ref_t vm, ref_t image);
+/* A start that did not come to it: nothing is promised any more. */
+void txn_vm_not_started(struct txn *txn, ref_t vm, bool was_suspended);
+
+/* Posts an alert about the VM: "VM '<name>' (uuid: <uuid>) <what>".  A failure is logged. */
+void vm_alert(struct call *call, const struct vm *vm, const char *name, const char *what);

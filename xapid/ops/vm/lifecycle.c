@@ -4,10 +4,15 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
+#include "xapid/task/task.h"
 
 #define BIT(op) (1ull << VM_OP_##op)
 #define STATE(s) (1u << VM_##s)
 #define ALL_OPS ((1ull << (VM_OP_SYSPREP + 1)) - 1)
+
+/* Between two looks at a busy VM where nothing wakes the waiter. */
+#define WAIT_SLICE (2 * USEC_PER_SEC)
 
 struct check_ctx {
     struct xapid *xapid;
@@ -233,7 +238,7 @@ static uint64_t provision_mask(const struct check_ctx *c)
 static struct error *provision_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
 {
     (void)c, (void)op;
-    return err_only_provision_template(call);
+    return err_provision_only_allowed_on_template(call);
 }
 
 static uint64_t revert_mask(const struct check_ctx *c)
@@ -244,7 +249,7 @@ static uint64_t revert_mask(const struct check_ctx *c)
 static struct error *revert_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
 {
     (void)c, (void)op;
-    return err_only_revert_snapshot(call);
+    return error_new(call->arena, "REVERT_ONLY_ALLOWED_ON_SNAPSHOT", 0);
 }
 
 /*** mobility and control domains ***/
@@ -301,20 +306,156 @@ static uint64_t feature_mask(const struct check_ctx *c)
 
     /* Only what users are shown depends on the guest's word; an operation that was asked for is tried. */
     if (!c->strict || c->vm->power_state != VM_RUNNING)
-        return mask & ~BIT(SNAPSHOT_WITH_QUIESCE);
+        return mask;
     if (!vm_has_feature(c->snap, c->vm, "feature-shutdown"))
         mask &= ~(BIT(CLEAN_SHUTDOWN) | BIT(CLEAN_REBOOT));
     if (!vm_has_feature(c->snap, c->vm, "feature-suspend"))
         mask &= ~(BIT(SUSPEND) | BIT(CHECKPOINT) | BIT(POOL_MIGRATE) | BIT(MIGRATE_SEND));
     if (!vm_has_feature(c->snap, c->vm, "feature-vcpu-hotplug"))
         mask &= ~BIT(CHANGING_VCPUS_LIVE);
-    return mask & ~BIT(SNAPSHOT_WITH_QUIESCE);
+    return mask;
 }
 
 static struct error *feature_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
 {
     (void)op;
     return err_vm_lacks_feature(call, call_ref(call, c->vm->ref));
+}
+
+static uint64_t quiesce_mask(const struct check_ctx *c)
+{
+    (void)c;
+    return ALL_OPS & ~BIT(SNAPSHOT_WITH_QUIESCE);
+}
+
+static struct error *quiesce_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)op;
+    return err_vm_snapshot_with_quiesce_not_supported(call, call_ref(call, c->vm->ref), "Snapshots with quiescing are not supported.");
+}
+
+/*** devices ***/
+
+/* True if some row whose 'field' refers to the VM satisfies 'is'. */
+static bool any_row(const struct check_ctx *c, int field_id, bool (*is)(const struct check_ctx *c, const void *row))
+{
+    const struct field_desc *f = &api_fields[field_id];
+    struct index_walk walk;
+    ref_t ref;
+
+    index_walk(snap_root(c->snap), f, c->vm->ref, &walk);
+    while (index_next(&walk, &ref))
+        if (is(c, root_get(snap_root(c->snap), f->class_id, ref)))
+            return true;
+    return false;
+}
+
+static bool resets_on_boot(const struct check_ctx *c, const void *row)
+{
+    const struct vbd *vbd = row;
+    const struct vdi *vdi = root_get(snap_root(c->snap), CLASS_vdi, vbd->vdi);
+
+    return vbd->type == VBD_TYPE_DISK && vdi && vdi->on_boot == ON_BOOT_RESET;
+}
+
+static uint64_t on_boot_mask(const struct check_ctx *c)
+{
+    if (!any_row(c, FIELD_vbd_vm, resets_on_boot))
+        return ALL_OPS;
+    return ALL_OPS & ~(BIT(SNAPSHOT) | BIT(CHECKPOINT) | BIT(SUSPEND) | BIT(SNAPSHOT_WITH_QUIESCE));
+}
+
+static struct error *on_boot_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)c, (void)op;
+    return err_vdi_on_boot_mode_incompatible_with_operation(call);
+}
+
+/* Memory that devices of the host write to cannot be moved or saved. */
+#define NEEDS_NO_DEVICES (BIT(SUSPEND) | BIT(CHECKPOINT) | BIT(POOL_MIGRATE) | BIT(MIGRATE_SEND))
+
+static bool always(const struct check_ctx *c, const void *row)
+{
+    (void)c, (void)row;
+    return true;
+}
+
+static bool vgpu_attached(const struct check_ctx *c, const void *row)
+{
+    (void)c;
+    return ((const struct vgpu *)row)->currently_attached;
+}
+
+static bool vusb_attached(const struct check_ctx *c, const void *row)
+{
+    (void)c;
+    return ((const struct vusb *)row)->currently_attached;
+}
+
+static uint64_t without_devices(const struct check_ctx *c, bool has)
+{
+    return has && c->vm->power_state == VM_RUNNING ? ALL_OPS & ~NEEDS_NO_DEVICES : ALL_OPS;
+}
+
+static uint64_t pci_mask(const struct check_ctx *c)
+{
+    return without_devices(c, any_row(c, FIELD_pci_attached_vms, always));
+}
+
+static struct error *pci_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)op;
+    return err_vm_has_pci_attached(call, call_ref(call, c->vm->ref));
+}
+
+static uint64_t vgpu_mask(const struct check_ctx *c)
+{
+    return without_devices(c, any_row(c, FIELD_vgpu_vm, vgpu_attached));
+}
+
+static struct error *vgpu_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)op;
+    return err_vm_has_vgpu(call, call_ref(call, c->vm->ref));
+}
+
+static uint64_t vusb_mask(const struct check_ctx *c)
+{
+    return without_devices(c, any_row(c, FIELD_vusb_vm, vusb_attached));
+}
+
+static struct error *vusb_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)op;
+    return err_vm_has_vusbs(call, call_ref(call, c->vm->ref));
+}
+
+/*** membership ***/
+
+static uint64_t membership_mask(const struct check_ctx *c)
+{
+    bool member = !ref_is_null(c->vm->appliance) || !ref_is_null(c->vm->snapshot_schedule);
+
+    return member ? ALL_OPS & ~BIT(MAKE_INTO_TEMPLATE) : ALL_OPS;
+}
+
+static struct error *membership_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)op;
+    if (!ref_is_null(c->vm->appliance))
+        return err_vm_is_part_of_an_appliance(call, call_ref(call, c->vm->ref), call_ref(call, c->vm->appliance));
+    return err_vm_assigned_to_snapshot_schedule(call, call_ref(call, c->vm->ref), call_ref(call, c->vm->snapshot_schedule));
+}
+
+static uint64_t vtpm_mask(const struct check_ctx *c)
+{
+    return any_row(c, FIELD_vtpm_vm, always) ? ALL_OPS & ~BIT(CREATE_VTPM) : ALL_OPS;
+}
+
+static struct error *vtpm_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+{
+    (void)c, (void)op;
+    return err_vtpm_max_amount_reached(call, "1");
 }
 
 /*** the list ***/
@@ -333,6 +474,13 @@ static const struct check {
     {mobility_mask, mobility_error},
     {control_domain_mask, control_domain_error},
     {feature_mask, feature_error},
+    {quiesce_mask, quiesce_error},
+    {on_boot_mask, on_boot_error},
+    {pci_mask, pci_error},
+    {vgpu_mask, vgpu_error},
+    {vusb_mask, vusb_error},
+    {membership_mask, membership_error},
+    {vtpm_mask, vtpm_error},
 };
 
 uint64_t vm_allowed(struct xapid *xapid, const struct db_snap *snap, const struct vm *vm, bool strict)
@@ -353,6 +501,34 @@ struct error *vm_check(struct call *call, const struct db_snap *snap, const stru
         if (!(checks[i].mask(&c) >> op & 1))
             return checks[i].error(call, &c, op);
     return OK;
+}
+
+struct error *vm_check_unless_busy(struct call *call, const struct vm *vm, enum vm_operations op)
+{
+    struct error *e = vm_check(call, call->snap, vm, op);
+    struct vm idle = *vm;
+
+    if (!error_is(e, "OTHER_OPERATION_IN_PROGRESS"))
+        return e;
+    idle.current_operations = (struct enummap){0};
+    return vm_check(call, call->snap, &idle, op);
+}
+
+struct error *vm_update(struct call *call, db_txn_fn *fn, void *arg)
+{
+    usec_t deadline = clock_mono() + call->xapid->options.op_wait;
+    struct error *e;
+
+    if (call->task && call->task->deadline)
+        deadline = MIN(deadline, call->task->deadline);
+    for (;;) {
+        call_refresh(call);
+        e = db_update(call, fn, arg);
+        if (!error_is(e, "OTHER_OPERATION_IN_PROGRESS") || clock_mono() >= deadline)
+            return e;
+        TRY(task_check(call));
+        db_wait(call->xapid->db, snap_root(call->snap)->revision, MIN(deadline, clock_mono() + WAIT_SLICE));
+    }
 }
 
 struct error *txn_vm_check(struct txn *txn, ref_t vm, enum vm_operations op, const struct vm **out)

@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * start.c -- VM.start: choose a host, attach its disks, build the domain, let it run.
+ * start.c -- VM.start and VM.start_on: choose a host, attach its disks, build the domain, let it run.
  *
- * Checks, then an intent, then steps.  A step that fails undoes what came before through the guards; a daemon that dies is followed by vm_start_recover, which knows
- * nothing but the intent: a domain that was built is kept and recorded, anything less is taken down.
+ * Checks, then an intent, then steps.  A step that fails undoes what came before through the guards; a daemon that dies is followed by vm_start_recover, which
+ * knows nothing but the intent: a domain that was built and runs is kept and recorded, anything less is taken down.
  */
+#include "libxapi/base/log.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/vm/bios.h"
+#include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/disks.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/placement.h"
-#include "xapid/main/xapid.h"
+
+struct start {
+    const struct vm_start_intent *intent;
+    enum vm_operations operation;
+};
 
 static struct error *check_start(struct txn *txn, void *arg)
 {
-    const struct vm_start_intent *intent = arg;
+    const struct start *s = arg;
     const struct vm *vm;
 
-    TRY(txn_vm_check(txn, intent->vm, VM_OP_START, &vm));
-    TRY(txn_host_can_run(txn, intent->host, vm));
-    TXN_SET(txn, vm, vm->ref, scheduled_to_be_resident_on, intent->host);
+    TRY(txn_vm_check(txn, s->intent->vm, s->operation, &vm));
+    TRY(txn_host_reserve(txn, s->intent->host, vm));
+    TRY(txn_vm_disks_reserve(txn, vm));
+    txn_vm_default_bios_strings(txn, vm);
     return OK;
 }
 
@@ -34,71 +43,121 @@ static struct error *record_started(struct txn *txn, void *arg)
     return txn_vm_started(txn, s->intent->vm, s->domid, s->intent->start_paused);
 }
 
-struct error *vm_start(struct call *call, const struct vm_start_args *args)
+static struct error *record_not_started(struct txn *txn, void *arg)
 {
-    struct vm_start_intent intent = {.vm = args->vm, .start_paused = args->start_paused};
-    AUTO(op) op = {0};
+    const struct vm_start_intent *intent = arg;
+
+    txn_vm_not_started(txn, intent->vm, false);
+    return OK;
+}
+
+static struct error *run(struct op *op, const struct vm_start_intent *intent)
+{
+    struct call *call = op->call;
     AUTO(vm_disks) disks = {0};
     AUTO(domain) domain = {0};
     struct hv_domain_config config;
     const struct vm *vm;
 
-    TRY(DB_GET(call, vm, args->vm, &vm));
-    /* Before a host is looked for: what the VM itself forbids is the better error. */
-    TRY(vm_check_unless_busy(call, vm, VM_OP_START));
-    TRY(vm_check_bootable(call, vm, args->force));
-    TRY(host_choose(call, vm, &intent.host));
-    TRY(op_begin(call,
-                 &(struct op_spec){.kind = INTENT_vm_start,
-                                   .intent = &intent,
-                                   .n_holds = 1,
-                                   .holds = &(struct op_hold){CLASS_vm, args->vm, VM_OP_START},
-                                   .check = check_start,
-                                   .arg = &intent},
-                 &op));
-    TRY(DB_GET(call, vm, args->vm, &vm));
-
-    TRY(vm_disks_attach(&op, vm, &disks));
-    TRY(op_step(&op, "attached", 0.3));
-    TRY(domain_config(call, vm, &config));
-    TRY(domain_build(&op, vm, &config, &domain));
-    TRY(op_step(&op, "built", 0.8));
-    if (!args->start_paused)
-        TRY(domain_unpause(&op, &domain));
-    TRY(op_step(&op, "unpaused", 0.9));
+    TRY(DB_GET(call, vm, intent->vm, &vm));
+    TRY(vm_disks_attach(op, vm, &disks));
+    TRY(vm_step(op, vm->ref, "attached", 0.3));
+    TRY(domain_config(call, vm, &disks, &config));
+    TRY(domain_build(op, vm, &config, NULL, &domain));
+    TRY(vm_step(op, vm->ref, "built", 0.8));
+    if (!intent->start_paused)
+        TRY(domain_unpause(op, &domain));
+    TRY(vm_step(op, vm->ref, "unpaused", 0.9));
 
     /* One write-set: power state, residence, devices, lock and intent gone. */
-    TRY(op_commit(&op, record_started, &(struct started){&intent, domain.domid}));
+    TRY(op_commit(op, record_started, &(struct started){intent, domain.domid}));
     domain_keep(&domain);
     vm_disks_keep(&disks);
-    vm_message(call, vm, "VM_STARTED", arena_printf(call->arena, "VM '%s' (uuid: %s) was started", vm->name_label, vm->uuid));
     return OK;
 }
 
-static struct error *record_not_started(struct txn *txn, void *arg)
+/* Nothing runs, so nothing stays promised; the op's guard then lets go of the lock. */
+static void take_back(struct op *op, const struct vm_start_intent *intent)
 {
-    const struct vm_start_intent *intent = arg;
+    struct error *e;
 
-    if (txn_find(txn, CLASS_vm, intent->vm))
-        TXN_SET(txn, vm, intent->vm, scheduled_to_be_resident_on, REF_NULL);
+    if (!op_may_undo(op))
+        return;
+    e = db_update(op->call, record_not_started, (void *)intent);
+    if (e)
+        log_error("what a failed start reserved stays reserved: %s", error_line(op->call->arena, e));
+}
+
+/* A null host: the best one. */
+static struct error *choose(struct call *call, const struct vm *vm, ref_t asked, ref_t *host)
+{
+    const struct placement_rules rules = {.memory = true, .enabled = true};
+    const struct host *row;
+
+    if (ref_is_null(asked)) {
+        TRY(host_choose(call, vm, host));
+    } else {
+        TRY(DB_GET(call, host, asked, &row));
+        TRY(host_can_run(call, call->snap, row, vm, rules));
+        *host = asked;
+    }
+    return vm_host_is_here(call, *host);
+}
+
+static struct error *start(struct call *call, struct vm_start_intent *intent, bool force, enum vm_operations operation)
+{
+    struct start s = {intent, operation};
+    AUTO(op) op = {0};
+    const struct vm *vm;
+    struct error *e;
+
+    TRY(DB_GET(call, vm, intent->vm, &vm));
+    /* Before a host is looked for: what the VM itself forbids is the better error. */
+    TRY(vm_check_unless_busy(call, vm, operation));
+    TRY(vm_check_bootable(call, vm, force));
+    TRY(choose(call, vm, intent->host, &intent->host));
+    TRY(op_begin(call,
+                 &(struct op_spec){.kind = INTENT_vm_start,
+                                   .intent = intent,
+                                   .n_holds = 1,
+                                   .holds = &(struct op_hold){CLASS_vm, intent->vm, (int)operation},
+                                   .check = check_start,
+                                   .arg = &s},
+                 &op));
+    e = run(&op, intent);
+    if (e) {
+        take_back(&op, intent);
+        return e;
+    }
+    TRY(DB_GET(call, vm, intent->vm, &vm));
+    vm_alert(call, vm, "VM_STARTED", "was started");
     return OK;
+}
+
+struct error *vm_start(struct call *call, const struct vm_start_args *args)
+{
+    return start(call, &(struct vm_start_intent){.vm = args->vm, .start_paused = args->start_paused}, args->force, VM_OP_START);
+}
+
+struct error *vm_start_on(struct call *call, const struct vm_start_on_args *args)
+{
+    return start(call, &(struct vm_start_intent){.vm = args->vm, .host = args->host, .start_paused = args->start_paused}, args->force,
+                 VM_OP_START_ON);
 }
 
 struct error *vm_start_recover(struct call *call, struct op *op, const struct vm_start_intent *intent)
 {
+    static const char *const what[] = {"build", "unpause", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
-    struct hv_request rq = op_hv_request(op, NULL);
     const struct hv_domain *found = NULL;
 
-    if (vm)
-        TRY(hv_get(call->xapid->hv, &rq, vm->uuid, &found));
-    if (found && found->state == HV_RUNNING)
+    if (!vm)
+        return op_commit(op, NULL, NULL);
+    TRY(domain_settle(op, vm, what, &found));
+    if (found && (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused))) {
+        vm_disks_adopt(call, vm);
         return op_commit(op, record_started, &(struct started){intent, found->domid});
-    if (found) {
-        rq = op_hv_request(op, "undo");
-        TRY(hv_destroy(call->xapid->hv, &rq, vm->uuid));
     }
-    if (vm)
-        vm_disks_detach_all(op, vm);
+    TRY(domain_end(op, vm, "undo"));
     return op_commit(op, record_not_started, (void *)intent);
 }

@@ -1,0 +1,364 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""check [--SUITE]... [--quick | --long]: builds xapid and runs its tests.
+
+{suites}
+  --quick       unit, golden, format and api: a few minutes
+  --long        the long forms of faults, durability, fuzz and bench: hours
+
+Without a suite: everything but the long forms.  Each suite says how long it took; the last line counts the tests.
+What a test printed is in build/check/.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LOGS = os.path.join(TOP, "build", "check")
+JOBS = max(1, os.cpu_count() or 1)
+SKIPPED = 77
+OK = re.compile(r"^ok\b(?!.*# SKIP)")
+NOT_OK = re.compile(r"^not ok\b(?!.*# SKIP)")
+SKIP = re.compile(r"^(not )?ok\b.*# SKIP")
+BUILDS = {
+    "build": [],
+    "build-asan": ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1"],
+    "build-tsan": ["-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1"],
+    "build-fuzz": ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Dwerror=false",
+                   "-Dc_args=-fsanitize=fuzzer-no-link -fno-sanitize=function"],
+}
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": f"halt_on_error=0:second_deadlock_stack=1:suppressions={TOP}/tests/unit/log/tsan.supp",
+    "LSAN_OPTIONS": "print_suppressions=0",
+}
+
+
+class Job:
+    """A program to run and to count."""
+
+    def __init__(self, name, command, minutes=10, env=None, whole=False):
+        self.name, self.command, self.minutes, self.env = name, command, minutes, env or {}
+        self.whole = whole  # counts as one test by its exit status
+
+
+class Counts:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.lock = threading.Lock()
+
+    def add(self, passed, failed, skipped):
+        with self.lock:
+            self.passed += passed
+            self.failed += failed
+            self.skipped += skipped
+
+
+totals = Counts()
+running = {}
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# ---- building ----
+
+def build(name, targets=()):
+    """True if it is built; the targets, or all."""
+    path = os.path.join(TOP, name)
+    env = dict(os.environ)
+    if name == "build-fuzz":
+        env["CC"] = "clang"
+    setup = ["meson", "setup", *BUILDS[name]]
+    if not os.path.exists(os.path.join(path, "build.ninja")):
+        command = setup + [path, TOP]
+    elif not any(t.startswith("unit-") for t in ninja_targets(path)):
+        command = ["meson", "setup", "--reconfigure", path, TOP]  # made before the tests' libraries were installed
+    else:
+        command = None
+    begin = time.monotonic()
+    for c in filter(None, [command, ["ninja", "-C", path, *targets]]):
+        done = subprocess.run(c, cwd=TOP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            say("\n".join(done.stdout.splitlines()[-40:]))
+            say(f"not ok - {name} is built")
+            totals.add(0, 1, 0)
+            return False
+    say(f"  {name} is built ({minutes(begin)})")
+    return True
+
+
+def ninja_targets(path):
+    done = subprocess.run(["ninja", "-C", path, "-t", "targets", "all"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return [os.path.basename(line.split(":")[0]) for line in done.stdout.splitlines()]
+
+
+def minutes(begin):
+    return f"{(time.monotonic() - begin) / 60:.1f} min"
+
+
+# ---- running ----
+
+def end_strays(directory, leader):
+    """Ends what a test has left: its session's processes, and those that name its temporary directory."""
+    strays = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().replace(b"\0", b" ").decode(errors="replace").strip()
+            session = os.getsid(int(pid))
+        except (OSError, ProcessLookupError):
+            continue
+        if words and int(pid) != os.getpid() and (session == leader or directory in words):
+            strays.append((int(pid), words))
+    for pid, _ in strays:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return [words for _, words in strays]
+
+
+def run(suite, job):
+    """Runs one; returns its lines for the screen."""
+    temporary = tempfile.mkdtemp(prefix="xc-")
+    log_path = os.path.join(LOGS, f"{suite}-{job.name}.log".replace("/", "-"))
+    env = {**os.environ, **SANITIZERS, **job.env, "TMPDIR": temporary, "CMOCKA_MESSAGE_OUTPUT": "TAP", "LC_ALL": "C.UTF-8"}
+    with open(log_path, "w") as log:
+        process = subprocess.Popen(job.command, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        running[process.pid] = process
+        try:
+            status = process.wait(job.minutes * 60)
+        except subprocess.TimeoutExpired:
+            status = f"no end after {job.minutes} min"
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        running.pop(process.pid, None)
+    strays = end_strays(temporary, process.pid)
+    shutil.rmtree(temporary, ignore_errors=True)
+    return judge(job, status, strays, log_path)
+
+
+def judge(job, status, strays, log_path):
+    with open(log_path, errors="replace") as f:
+        lines = f.read().splitlines()
+    passed = sum(1 for s in lines if OK.match(s))
+    failed = sum(1 for s in lines if NOT_OK.match(s))
+    skipped = sum(1 for s in lines if SKIP.match(s))
+    show = []
+    if job.whole:
+        passed, failed = (1, 0) if status == 0 else (0, 1)
+    elif status == SKIPPED:
+        skipped = max(skipped, 1)
+    elif status != 0 and not failed:
+        failed = 1
+        show = [f"not ok - {job.name} ends well", f"#   exit status {status}"] + [f"#   {s}" for s in lines[-15:]]
+    elif status == 0 and not passed and not failed and not skipped:
+        failed = 1
+        show = [f"not ok - {job.name} runs any test"]
+    if strays:
+        failed += 1
+        show += [f"not ok - {job.name} leaves nothing running"] + [f"#   {s[:200]}" for s in strays[:5]]
+    totals.add(passed, failed, skipped)
+    if failed:
+        show = failures(lines) + show + [f"#   all of it: {os.path.relpath(log_path, TOP)}"]
+    elif skipped:
+        show = [f"  skipped: {s}" for s in lines if SKIP.match(s)] + show
+    if job.whole and status != 0:
+        show = [f"not ok - {job.name}"] + [f"#   {s}" for s in lines[-20:]]
+    return show
+
+
+def failures(lines, at_most=12):
+    """The failed tests' lines with what is said about them, before (cmocka) or after (ours)."""
+    out, found = [], 0
+    for i, line in enumerate(lines):
+        if not NOT_OK.match(line):
+            continue
+        found += 1
+        if found > at_most:
+            continue
+        out.append(line)
+        for more in lines[i + 1:i + 9]:
+            if not more.startswith("#") and "ERROR" not in more:
+                break
+            out.append(more if more.startswith("#") else f"#   {more}")
+    if found > at_most:
+        out.append(f"#   ... and {found - at_most} more")
+    return out
+
+
+def run_all(suite, jobs, parallel):
+    say(f"{suite}:")
+    begin, before = time.monotonic(), (totals.passed, totals.failed)
+    with ThreadPoolExecutor(parallel) as pool:
+        for lines in pool.map(lambda job: run(suite, job), jobs):
+            for line in lines:
+                say(line)
+    say(f"  {suite}: {totals.passed - before[0]} passed, {totals.failed - before[1]} failed ({minutes(begin)})")
+
+
+# ---- suites ----
+
+def unit_jobs(build_name, filter_out=()):
+    out = []
+    for name in sorted(n for n in ninja_targets(os.path.join(TOP, build_name)) if n.startswith("unit-")):
+        path = os.path.join(TOP, build_name, "tests", name)
+        if os.access(path, os.X_OK) and os.path.isfile(path) and name not in filter_out:
+            out.append(Job(name, [path], 10, {"XAPID_SIM": os.path.join(TOP, build_name, "xapid-sim")}))
+    return out
+
+
+def python(name, script, *args, build_name="build", limit=10, env=None):
+    return Job(name, [sys.executable, os.path.join(TOP, "tests", script), *args], limit,
+               {"XAPID_BUILD": os.path.join(TOP, build_name), **(env or {})})
+
+
+def api(build_name, limit=10, env=None):
+    return python(f"api-{build_name}", "api/run.py", build_name=build_name, limit=limit, env=env)
+
+
+def suite_format(_long):
+    run_all("format", [Job("clang-format", ["sh", "-c", 'git ls-files -co --exclude-standard "*.c" "*.h" | xargs clang-format --dry-run -Werror'], whole=True)], 1)
+
+
+def suite_unit(_long):
+    if build("build"):
+        run_all("unit", unit_jobs("build"), JOBS)
+
+
+def suite_golden(_long):
+    if build("build"):
+        run_all("golden", [python(n, f"golden/{n}.py") for n in ("compiler", "schema", "includes", "coverage", "words")], JOBS)
+
+
+def suite_api(_long):
+    if build("build"):
+        run_all("api", [api("build")], 1)
+
+
+def suite_asan(_long):
+    if build("build-asan"):
+        run_all("asan", unit_jobs("build-asan") + [api("build-asan", 15)], JOBS)
+
+
+def suite_tsan(_long):
+    if build("build-tsan"):
+        run_all("tsan", unit_jobs("build-tsan") + [api("build-tsan", 15)], JOBS)
+
+
+def suite_chaos(long):
+    if build("build"):
+        program = {"XAPID_PROGRAM": os.path.join(TOP, "build/tests/xapid-chaos")}
+        seeds = range(1, 11 if long else 3)
+        run_all("chaos", [api("build", 20, {**program, "XAPID_CHAOS_SEED": str(s)}) for s in seeds] +
+                [python("kill9-chaos", "durability/kill9.py", "3", limit=15, env=program)], 1)
+
+
+def suite_durability(long):
+    if build("build"):
+        run_all("durability", [
+            python("kill9", "durability/kill9.py", "200" if long else "15", limit=120 if long else 15),
+            python("full-disk", "durability/full_disk.py", limit=10),
+            python("fifty", "durability/fifty.py", limit=10),
+            python("powercut", "durability/powercut/powercut.py", "20" if long else "3", limit=120 if long else 20)], 1)
+
+
+def suite_faults(_long):
+    if build("build"):
+        run_all("faults", [python("steps", "faults/steps.py", limit=30)], 1)
+
+
+def suite_clients(_long):
+    if build("build"):
+        run_all("clients", [python("clients", "clients/run.py", limit=15)], 1)
+
+
+def suite_fuzz(long):
+    if not build("build-fuzz", ["fuzz-targets"]):
+        return
+    seconds = 3600 if long else 20
+    jobs = []
+    for name in sorted(n for n in ninja_targets(os.path.join(TOP, "build-fuzz")) if n.startswith("fuzz-") and n != "fuzz-targets"):
+        corpus = os.path.join(TOP, "tests/fuzz/corpus", name[5:])
+        grown = os.path.join(TOP, "build-fuzz/corpus", name[5:])
+        os.makedirs(grown, exist_ok=True)
+        seeds = [corpus] if os.path.isdir(corpus) else []
+        jobs.append(Job(name, [os.path.join(TOP, "build-fuzz/tests/fuzz", name), f"-max_total_time={seconds}", "-timeout=10",
+                               "-rss_limit_mb=2048", "-print_final_stats=1", f"-artifact_prefix={LOGS}/{name}-", grown, *seeds],
+                        seconds / 60 + 3, whole=True))
+    run_all("fuzz", jobs, JOBS)
+
+
+def suite_bench(long):
+    if build("build"):
+        run_all("bench", [python("bench", "bench/bench.py", *([] if long else ["--short"]), limit=60 if long else 15)], 1)
+        with open(os.path.join(LOGS, "bench-bench.log"), errors="replace") as f:
+            say("\n".join("  " + s.rstrip() for s in f if not s.startswith(("ok", "not ok", "#"))))
+
+
+def suite_demo(_long):
+    run_all("demo", [Job("demo", ["sh", "tests/demo.sh"], 20)], 1)
+
+
+SUITES = [
+    ("format", suite_format, "the sources are formatted as .clang-format says"),
+    ("golden", suite_golden, "the schema compiler, the schema, who includes whom, docs/coverage.md"),
+    ("unit", suite_unit, "unit tests"),
+    ("api", suite_api, "transcripts of calls and commands against a daemon"),
+    ("demo", suite_demo, "./demo: started twice, used, stopped"),
+    ("asan", suite_asan, "unit and api under AddressSanitizer and UndefinedBehaviorSanitizer"),
+    ("tsan", suite_tsan, "unit and api under ThreadSanitizer"),
+    ("chaos", suite_chaos, "api on a log that delays, refuses and leaves in doubt"),
+    ("faults", suite_faults, "each step of each operation fails, and kills the daemon"),
+    ("durability", suite_durability, "kill -9 under load, a full disk, 50 running VMs, power cuts"),
+    ("clients", suite_clients, "other people's clients"),
+    ("fuzz", suite_fuzz, "what reads from outside, with any bytes"),
+    ("bench", suite_bench, "figures, each beside a yardstick"),
+]
+QUICK = ("format", "golden", "unit", "api")
+
+
+def main():
+    chosen = [w[2:] for w in sys.argv[1:]]
+    names = [name for name, _, _ in SUITES]
+    if "help" in chosen or any(w[2:] not in [*names, "quick", "long"] or not w.startswith("--") for w in sys.argv[1:]):
+        say(__doc__.format(suites="\n".join(f"  --{n:<11} {text}" for n, _, text in SUITES)))
+        sys.exit(0 if "help" in chosen else 2)
+    wanted = [n for n in names if n in chosen] or (QUICK if "quick" in chosen else names)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    os.makedirs(LOGS, exist_ok=True)
+    begin = time.monotonic()
+    for name, suite, _ in SUITES:
+        if name in wanted:
+            suite("long" in chosen)
+    say(f"took {minutes(begin)}" + (f"; {totals.skipped} skipped" if totals.skipped else ""))
+    say(f"{totals.passed} passed, {totals.failed} failed")
+    sys.exit(1 if totals.failed else 0)
+
+
+def interrupted(signum, _frame):
+    for process in list(running.values()):
+        process.terminate()
+    sys.exit(128 + signum)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
+    main()

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/main/routes.h"
+
+#include "xapid/auth/audit.h"
+#include "xapid/http/files.h"
+#include "xapid/main/later.h"
+#include "xapid/ops/console.h"
+#include "xapid/ops/storage/raw.h"
+#include "xapid/rpc/rpc.h"
+
+/* A call of the XenAPI: records of a few hundred disks fit, floods do not. */
+#define RPC_BODY (4 << 20)
+
+#define LATER(method, path) {method, path, later_answer, 0}
+
+const struct http_route http_routes[] = {
+    {HTTP_M_POST, "/jsonrpc", rpc_post_json, RPC_BODY},
+    {HTTP_M_POST, "/", rpc_post_xml, RPC_BODY}, /* clients use "/", "/RPC2", "/xmlrpc", "/json" */
+    {HTTP_M_OPTIONS, "/", files_options, 0},
+    {HTTP_M_GET, "/", files_get, 0},
+
+    {HTTP_M_CONNECT, "/console", console_connect, -1},
+    {HTTP_M_GET, "/console", console_websocket, -1},
+    {HTTP_M_PUT, "/import_raw_vdi", raw_import, -1},
+    {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
+    {HTTP_M_GET, "/audit_log", audit_log_get, 0},
+
+    /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
+    LATER(HTTP_M_GET, "/export"),
+    LATER(HTTP_M_GET, "/export_metadata"),
+    LATER(HTTP_M_PUT, "/import"),
+    LATER(HTTP_M_PUT, "/import_metadata"),
+    LATER(HTTP_M_GET, "/host_rrd"),
+    LATER(HTTP_M_GET, "/vm_rrd"),
+    LATER(HTTP_M_GET, "/sr_rrd"),
+    LATER(HTTP_M_GET, "/rrd_updates"),
+    LATER(HTTP_M_PUT, "/rrd"),
+    LATER(HTTP_M_GET, "/vncsnapshot"),
+    LATER(HTTP_M_GET, "/host_backup"),
+    LATER(HTTP_M_PUT, "/host_restore"),
+    LATER(HTTP_M_GET, "/host_logs_download"),
+    LATER(HTTP_M_GET, "/system-status"),
+    LATER(HTTP_M_PUT, "/pool_patch_upload"),
+    LATER(HTTP_M_GET, "/pool/xmldbdump"),
+    LATER(HTTP_M_PUT, "/pool/xmldbdump"),
+    LATER(HTTP_M_GET, "/blob"),
+    LATER(HTTP_M_PUT, "/blob"),
+    LATER(HTTP_M_PUT, "/messages"),
+    LATER(HTTP_M_GET, "/services"),
+    LATER(HTTP_M_POST, "/services"),
+    LATER(HTTP_M_PUT, "/services"),
+    LATER(HTTP_M_GET, "/update"),
+    LATER(HTTP_M_GET, "/updates"),
+    LATER(HTTP_M_GET, "/host_updates"),
+    LATER(HTTP_M_GET, "/repository"),
+    LATER(HTTP_M_PUT, "/bundle"),
+    LATER(HTTP_M_GET, "/wlb_report"),
+    LATER(HTTP_M_GET, "/wlb_diagnostics"),
+    LATER(HTTP_M_POST, "/cli"),
+    LATER(HTTP_M_POST, "/remote_db_access"),
+    LATER(HTTP_M_GET, "/metrics"),
+    {HTTP_M_GET, NULL, NULL, 0},
+};

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/storage/attach.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
+#include "libxapi/value/value.h"
+#include "xapid/db/ready.h"
+#include "xapid/main/xapid.h"
+
+/* A disk that somebody reaches through a path. */
+struct disk {
+    struct disk *next;
+    ref_t vdi;
+    char *location, *path, *format;
+    bool writable, busy; /* busy: the driver is being asked */
+    int count;
+};
+
+struct sr_entry {
+    struct sr_entry *next;
+    ref_t sr;
+    struct arena arena; /* of the handle */
+    struct sr_handle handle;
+    int uses;
+    bool busy; /* being attached or detached */
+    struct disk *disks;
+};
+
+struct sr_table {
+    struct mutex lock;
+    struct cond changed; /* some 'busy' ended */
+    struct sr_entry *entries;
+};
+
+/*** the table ***/
+
+static void disk_free(struct disk *d)
+{
+    free(d->location);
+    free(d->path);
+    free(d->format);
+    free(d);
+}
+
+static void entry_free(struct sr_entry *e)
+{
+    while (e->disks) {
+        struct disk *next = e->disks->next;
+
+        disk_free(e->disks);
+        e->disks = next;
+    }
+    arena_release(&e->arena);
+    free(e);
+}
+
+struct sr_table *sr_table_new(void)
+{
+    struct sr_table *t = xcalloc(1, sizeof *t);
+
+    mutex_init(&t->lock);
+    cond_init(&t->changed);
+    return t;
+}
+
+void sr_table_free(struct sr_table *t)
+{
+    struct arena arena = {0};
+    struct call call = {.arena = &arena};
+
+    if (!t)
+        return;
+    while (t->entries) {
+        struct sr_entry *e = t->entries;
+
+        t->entries = e->next;
+        /* Disks of running domains stay as they are; the next daemon attaches them again. */
+        e->handle.driver->detach(&call, &e->handle);
+        entry_free(e);
+    }
+    arena_release(&arena);
+    cond_release(&t->changed);
+    mutex_release(&t->lock);
+    free(t);
+}
+
+/* The entry once nobody is attaching or detaching it, or NULL.  The lock is held. */
+static struct sr_entry *find_settled(struct sr_table *t, ref_t sr)
+{
+    struct sr_entry *e = t->entries;
+
+    while (e && (!ref_equal(e->sr, sr) || e->busy)) {
+        if (ref_equal(e->sr, sr)) {
+            cond_wait(&t->changed, &t->lock);
+            e = t->entries;
+        } else {
+            e = e->next;
+        }
+    }
+    return e;
+}
+
+static void remove_entry(struct sr_table *t, struct sr_entry *gone)
+{
+    struct sr_entry **p = &t->entries;
+
+    while (*p != gone)
+        p = &(*p)->next;
+    *p = gone->next;
+    entry_free(gone);
+}
+
+/*** attaching repositories ***/
+
+/* The driver gets what a secret holds under the key without "_secret". */
+static struct error *resolve_secrets(struct call *call, const struct strmap *config,
+                                     struct strmap *out)
+{
+    static const char suffix[] = "_secret";
+
+    *out = *config;
+    for (size_t i = 0; i < config->n; i++) {
+        const char *key = config->v[i].key;
+        size_t n = strlen(key), m = sizeof suffix - 1;
+        const struct secret *secret;
+        ref_t ref;
+
+        if (n <= m || strcmp(key + n - m, suffix) != 0)
+            continue;
+        TRY(db_by_uuid(call, CLASS_secret, config->v[i].value, &ref));
+        TRY(DB_GET(call, secret, ref, &secret));
+        *out = strmap_with(call->arena, *out, arena_strndup(call->arena, key, n - m),
+                           arena_strdup(call->arena, secret->value));
+    }
+    return OK;
+}
+
+static void handle_init(struct arena *arena, const struct sr_driver *driver, const char *uuid,
+                        const struct strmap *config, struct sr_handle *out)
+{
+    *out = (struct sr_handle){
+        .driver = driver,
+        .uuid = arena_strdup(arena, uuid),
+        .state = arena_zalloc(arena, MAX(driver->state_size, (size_t)1)),
+    };
+    value_copy(arena, api_fields[FIELD_pbd_device_config].type, config, &out->device_config);
+}
+
+struct error *sr_handle_new(struct call *call, const char *type, const char *uuid,
+                            const struct strmap *device_config, struct sr_handle *out)
+{
+    const struct sr_driver *driver = sr_driver_by_type(type);
+    struct strmap config;
+
+    if (!driver)
+        return err_sr_unknown_driver(call, type);
+    TRY(resolve_secrets(call, device_config, &config));
+    handle_init(call->arena, driver, uuid, &config, out);
+    return OK;
+}
+
+static struct error *driver_attach(struct call *call, struct sr_table *t, struct sr_entry *entry)
+{
+    struct error *e = entry->handle.driver->attach(call, &entry->handle);
+
+    MUTEX_GUARD(&t->lock);
+    if (e)
+        remove_entry(t, entry);
+    else
+        entry->busy = false;
+    cond_broadcast(&t->changed);
+    return e;
+}
+
+struct error *sr_attach(struct call *call, ref_t ref, const struct strmap *device_config)
+{
+    struct sr_table *t = call->xapid->srs;
+    const struct sr_driver *driver;
+    struct sr_entry *entry;
+    struct strmap config;
+    const struct sr *sr;
+
+    TRY(DB_GET(call, sr, ref, &sr));
+    driver = sr_driver_by_type(sr->type);
+    if (!driver)
+        return err_sr_unknown_driver(call, arena_strdup(call->arena, sr->type));
+    TRY(resolve_secrets(call, device_config, &config));
+    mutex_lock(&t->lock);
+    if (find_settled(t, ref)) {
+        mutex_unlock(&t->lock);
+        return OK;
+    }
+    entry = xcalloc(1, sizeof *entry);
+    entry->sr = ref;
+    entry->busy = true;
+    handle_init(&entry->arena, driver, sr->uuid, &config, &entry->handle);
+    entry->next = t->entries;
+    t->entries = entry;
+    mutex_unlock(&t->lock);
+    return driver_attach(call, t, entry);
+}
+
+struct error *sr_detach(struct call *call, ref_t sr)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct sr_entry *entry;
+
+    mutex_lock(&t->lock);
+    entry = find_settled(t, sr);
+    if (entry && entry->uses) {
+        ref_t vdi = entry->disks ? entry->disks->vdi : sr;
+
+        mutex_unlock(&t->lock);
+        return err_vdi_in_use(call, call_ref(call, vdi), "unplug");
+    }
+    if (entry)
+        entry->busy = true;
+    mutex_unlock(&t->lock);
+    if (!entry)
+        return OK;
+    entry->handle.driver->detach(call, &entry->handle);
+    mutex_lock(&t->lock);
+    remove_entry(t, entry);
+    cond_broadcast(&t->changed);
+    mutex_unlock(&t->lock);
+    return OK;
+}
+
+bool sr_is_attached(struct xapid *xapid, ref_t sr)
+{
+    MUTEX_GUARD(&xapid->srs->lock);
+    return find_settled(xapid->srs, sr) != NULL;
+}
+
+struct error *sr_use(struct call *call, ref_t sr, struct sr_use *out)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct sr_entry *entry;
+
+    mutex_lock(&t->lock);
+    entry = find_settled(t, sr);
+    if (entry)
+        entry->uses++;
+    mutex_unlock(&t->lock);
+    if (!entry)
+        return db_referrers(call, FIELD_pbd_sr, sr).n
+                   ? err_sr_not_attached(call, call_ref(call, sr))
+                   : err_sr_has_no_pbds(call, call_ref(call, sr));
+    *out = (struct sr_use){&entry->handle, entry, t};
+    return OK;
+}
+
+void sr_use_release(struct sr_use *use)
+{
+    if (!use->entry)
+        return;
+    mutex_lock(&use->table->lock);
+    use->entry->uses--;
+    mutex_unlock(&use->table->lock);
+    *use = (struct sr_use){0};
+}
+
+/*** sizes ***/
+
+struct error *sr_refresh_sizes(struct call *call, ref_t ref)
+{
+    AUTO(sr_use) use = {0};
+    struct sr_stat_info stat;
+    const struct sr *sr;
+
+    TRY(sr_use(call, ref, &use));
+    if (!(use.handle->driver->features & SR_F_STATS))
+        return OK;
+    TRY(use.handle->driver->stat(call, use.handle, &stat));
+    sr = db_find(call, CLASS_sr, ref);
+    if (!sr)
+        return OK;
+    if (sr->physical_size != stat.physical_size)
+        db_set_lazily(call->xapid->db, FIELD_sr_physical_size, ref, &stat.physical_size);
+    if (sr->physical_utilisation != stat.physical_utilisation)
+        db_set_lazily(call->xapid->db, FIELD_sr_physical_utilisation, ref,
+                      &stat.physical_utilisation);
+    if (sr->virtual_allocation != stat.virtual_allocation)
+        db_set_lazily(call->xapid->db, FIELD_sr_virtual_allocation, ref, &stat.virtual_allocation);
+    return OK;
+}
+
+/* The PBDs of this host. */
+static struct refs own_pbds(struct call *call)
+{
+    call_refresh(call);
+    return db_referrers(call, FIELD_pbd_host, call->xapid->host);
+}
+
+void srs_refresh_sizes(struct call *call)
+{
+    struct refs pbds = own_pbds(call);
+
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
+        struct error *e;
+
+        if (!pbd || !pbd->currently_attached)
+            continue;
+        e = sr_refresh_sizes(call, pbd->sr);
+        if (e && !error_is(e, "SR_NOT_ATTACHED"))
+            log_warning("the size of a storage repository is not known: %s",
+                        error_line(call->arena, e));
+    }
+}
+
+/*** at start ***/
+
+/* Disks of VMs that run here are in use through their domains. */
+static void attach_disks(struct call *call, ref_t sr)
+{
+    struct refs vdis = db_referrers(call, FIELD_vdi_sr, sr);
+
+    for (size_t i = 0; i < vdis.n; i++) {
+        struct refs vbds = db_referrers(call, FIELD_vbd_vdi, vdis.v[i]);
+
+        for (size_t k = 0; k < vbds.n; k++) {
+            const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[k]);
+            const struct vm *vm = vbd ? db_find(call, CLASS_vm, vbd->vm) : NULL;
+            struct vdi_path path;
+            struct error *e;
+
+            if (!vm || !vbd->currently_attached || !ref_equal(vm->resident_on, call->xapid->host))
+                continue;
+            e = vdi_path_attach(call, vdis.v[i], vbd->mode == VBD_RW, &path);
+            if (e)
+                log_error("a disk of VM %s is not at hand: %s", vm->uuid,
+                          error_line(call->arena, e));
+        }
+    }
+}
+
+static void attach_recorded(struct call *call, const struct pbd *pbd)
+{
+    ref_t ref = pbd->ref, sr = pbd->sr;
+    const char *uuid = arena_strdup(call->arena, pbd->uuid);
+    struct error *e = sr_attach(call, sr, &pbd->device_config);
+
+    if (!e) {
+        attach_disks(call, sr);
+        return;
+    }
+    log_error("the storage of PBD %s was not attached: %s", uuid, error_line(call->arena, e));
+    e = CALL_SET(call, pbd, ref, currently_attached, false);
+    if (e)
+        log_error("PBD %s is recorded as attached, which it is not: %s", uuid,
+                  error_line(call->arena, e));
+}
+
+void srs_attach_recorded(struct call *call)
+{
+    struct refs pbds = own_pbds(call);
+
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
+
+        if (pbd && pbd->currently_attached)
+            attach_recorded(call, pbd);
+    }
+    srs_refresh_sizes(call);
+}
+
+/*** disks ***/
+
+/* The disk once the driver is not being asked about it, or NULL.  The lock is held. */
+static struct disk *disk_settled(struct sr_table *t, struct sr_entry *entry, ref_t vdi)
+{
+    struct disk *d = entry->disks;
+
+    while (d && (!ref_equal(d->vdi, vdi) || d->busy)) {
+        if (ref_equal(d->vdi, vdi)) {
+            cond_wait(&t->changed, &t->lock);
+            d = entry->disks;
+        } else {
+            d = d->next;
+        }
+    }
+    return d;
+}
+
+static void disk_remove(struct sr_entry *entry, struct disk *gone)
+{
+    struct disk **p = &entry->disks;
+
+    while (*p != gone)
+        p = &(*p)->next;
+    *p = gone->next;
+    disk_free(gone);
+    entry->uses--;
+}
+
+/* A disk that this caller must ask the driver about (*ask), or one that is ready and counted. */
+static struct disk *disk_claim(struct sr_use *use, ref_t vdi, const char *location, bool writable,
+                               bool *ask)
+{
+    struct sr_table *t = use->table;
+    struct disk *d;
+
+    MUTEX_GUARD(&t->lock);
+    d = disk_settled(t, use->entry, vdi);
+    *ask = !d || (writable && !d->writable);
+    if (!*ask) {
+        d->count++;
+        return d;
+    }
+    if (!d) {
+        d = xcalloc(1, sizeof *d);
+        d->vdi = vdi;
+        d->location = xstrdup(location);
+        d->next = use->entry->disks;
+        use->entry->disks = d;
+        use->entry->uses++;
+    }
+    d->busy = true;
+    return d;
+}
+
+static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_path *path,
+                          bool writable)
+{
+    MUTEX_GUARD(&use->table->lock);
+    d->busy = false;
+    if (path) {
+        free(d->path);
+        free(d->format);
+        d->path = xstrdup(path->path);
+        d->format = xstrdup(path->format);
+        d->writable |= writable;
+        d->count++;
+    } else if (!d->count) {
+        disk_remove(use->entry, d);
+    }
+    cond_broadcast(&use->table->changed);
+}
+
+struct error *vdi_path_attach(struct call *call, ref_t ref, bool writable, struct vdi_path *out)
+{
+    AUTO(sr_use) use = {0};
+    const struct vdi *vdi;
+    struct error *e;
+    struct disk *d;
+    bool ask;
+    ref_t sr;
+
+    TRY(DB_GET(call, vdi, ref, &vdi));
+    sr = vdi->sr;
+    TRY(sr_use(call, sr, &use));
+    d = disk_claim(&use, ref, vdi->location, writable, &ask);
+    if (!ask) {
+        MUTEX_GUARD(&use.table->lock);
+        *out = (struct vdi_path){arena_strdup(call->arena, d->path),
+                                 arena_strdup(call->arena, d->format)};
+        return OK;
+    }
+    e = use.handle->driver->vdi_attach(call, use.handle, d->location, writable, out);
+    disk_answered(&use, d, e ? NULL : out, writable);
+    return vdi_error(call, e, sr, ref);
+}
+
+void vdi_path_detach(struct call *call, ref_t ref)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct disk *d = NULL;
+    struct sr_entry *entry;
+
+    mutex_lock(&t->lock);
+    for (entry = t->entries; entry; entry = entry->next) {
+        if (entry->busy)
+            continue; /* nothing of it is in use */
+        entry->uses++; /* it stays while the lock is given up to wait */
+        d = disk_settled(t, entry, ref);
+        entry->uses--;
+        if (d)
+            break;
+    }
+    if (!d || --d->count > 0) {
+        mutex_unlock(&t->lock);
+        return;
+    }
+    d->busy = true;
+    mutex_unlock(&t->lock);
+    entry->handle.driver->vdi_detach(call, &entry->handle, d->location);
+    mutex_lock(&t->lock);
+    disk_remove(entry, d);
+    cond_broadcast(&t->changed);
+    mutex_unlock(&t->lock);
+}
+
+/*** errors ***/
+
+struct error *vdi_error(struct call *call, struct error *e, ref_t sr, ref_t vdi)
+{
+    static const char *const with_vdi[] = {"VDI_IN_USE", "VDI_READONLY", "VDI_TOO_SMALL",
+                                           "VDI_TOO_LARGE"};
+
+    if (error_is(e, "VDI_MISSING"))
+        return err_vdi_missing(call, call_ref(call, sr), call_ref(call, vdi));
+    for (size_t i = 0; i < ARRAY_SIZE(with_vdi); i++) {
+        struct error *copy;
+
+        if (!error_is(e, with_vdi[i]) || !e->n_params)
+            continue;
+        copy = error_copy(call->arena, e);
+        copy->params[0] = call_ref(call, vdi);
+        return copy;
+    }
+    return e;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * check.h -- which operations storage objects and virtual devices allow: one list of checks each,
+ * used to refuse an operation with the right error and to compute allowed_operations.
+ *
+ * Each check is a mask of the operations it lets pass; the first that does not gives the error, in
+ * the order of the XenAPI's reference implementation.  Bits are 1 << the class's enum.
+ */
+#pragma once
+
+#include "xapid/db/db.h"
+
+uint64_t vdi_allowed(const struct db_snap *snap, const struct vdi *vdi);
+uint64_t sr_allowed(const struct db_snap *snap, const struct sr *sr);
+uint64_t vbd_allowed(const struct db_snap *snap, const struct vbd *vbd);
+
+/* OK, or why not. */
+MUST_CHECK struct error *vdi_check(struct call *call, const struct db_snap *snap,
+                                   const struct vdi *vdi, enum vdi_operations op);
+MUST_CHECK struct error *sr_check(struct call *call, const struct db_snap *snap,
+                                  const struct sr *sr, enum storage_operations op);
+MUST_CHECK struct error *vbd_check(struct call *call, const struct db_snap *snap,
+                                   const struct vbd *vbd, enum vbd_operations op);
+/* The same inside a transaction, which then relies on the VBD, its VM and its disk. */
+MUST_CHECK struct error *txn_vbd_check(struct txn *txn, ref_t vbd, enum vbd_operations op,
+                                       const struct vbd **out);
+
+/* The bits of what is under way. */
+uint64_t current_bits(const struct enummap *current);
+/* OTHER_OPERATION_IN_PROGRESS for the first of them. */
+MUST_CHECK struct error *busy_error(struct call *call, int class_id, ref_t ref,
+                                    const struct enum_desc *e, const struct enummap *current);
+/* A transaction that depends on who uses a disk: its VBDs and their VMs. */
+void txn_rely_on_users(struct txn *txn, ref_t vdi);
+/* True where the VM of a VBD is about to attach it, or to leave it. */
+bool vbd_vm_is_changing(const struct db_snap *snap, const struct vbd *vbd);
+/* Operations of a VM during which its devices are left alone. */
+bool vm_is_changing(const struct vm *vm);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* making.h -- within ops/storage: the operation that makes one disk, and its guard. */
+#pragma once
+
+#include "xapid/ops/storage/vdi_ops.h"
+
+/* A disk that is removed again unless it is kept; zero holds nothing.  Declared after the op. */
+struct making {
+    struct op *op;
+    const struct vdi_plan *plan;
+};
+void making_release(struct making *making);
+void making_keep(struct making *making);
+
+/* Begins the operation under the intent vdi_make. */
+MUST_CHECK struct error *making_begin(struct call *call, const struct vdi_plan *plan,
+                                      enum vdi_operations vdi_op, enum storage_operations sr_op,
+                                      struct op *op);
+/* Ends it with the row. */
+MUST_CHECK struct error *making_commit(struct op *op, const struct vdi_plan *plan,
+                                       const struct vdi_made *made);

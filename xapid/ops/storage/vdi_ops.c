@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/storage/vdi_ops.h"
+
+#include <openssl/sha.h>
+#include <string.h>
+
+#include "libxapi/base/seam.h"
+#include "libxapi/value/value.h"
+#include "xapid/db/row.h"
+#include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/vdi_copy.h"
+#include "xapid/task/task.h"
+
+#define PARENT_KEY "vhd-parent"
+
+/*** names that follow from a reference ***/
+
+/* 16 bytes that are the same for the same reference and purpose; in the form of a random uuid. */
+static void derive(ref_t vdi, const char *what, uint8_t out[16])
+{
+    uint8_t in[16 + 16] = {0}, digest[SHA256_DIGEST_LENGTH];
+
+    for (int i = 0; i < 8; i++) {
+        in[i] = (uint8_t)(vdi.hi >> (8 * i));
+        in[8 + i] = (uint8_t)(vdi.lo >> (8 * i));
+    }
+    memcpy(in + 16, what, strnlen(what, 16));
+    SHA256(in, sizeof in, digest);
+    memcpy(out, digest, 16);
+    out[6] = (uint8_t)((out[6] & 0x0f) | 0x40);
+    out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
+}
+
+static const char *derive_uuid(struct arena *arena, ref_t vdi, const char *what)
+{
+    uint8_t bytes[16];
+
+    derive(vdi, what, bytes);
+    return uuid_to_text(bytes, arena_alloc(arena, UUID_TEXT_SIZE));
+}
+
+const char *vdi_uuid_for(struct arena *arena, ref_t vdi)
+{
+    return derive_uuid(arena, vdi, "disk");
+}
+
+/* The hidden image a fork that makes 'vdi' leaves below it, and its row. */
+static const char *base_uuid(struct arena *arena, ref_t vdi)
+{
+    return derive_uuid(arena, vdi, "base");
+}
+
+static ref_t base_ref(ref_t vdi)
+{
+    uint8_t bytes[16];
+    ref_t ref;
+
+    derive(vdi, "base row", bytes);
+    memcpy(&ref.hi, bytes, 8);
+    memcpy(&ref.lo, bytes + 8, 8);
+    return ref;
+}
+
+bool op_hold_sr(struct op_hold holds[OP_MAX_HOLDS], size_t *n, ref_t sr,
+                enum storage_operations operation)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (holds[i].class_id == CLASS_sr && ref_equal(holds[i].ref, sr))
+            return true;
+    if (*n == OP_MAX_HOLDS)
+        return false;
+    holds[(*n)++] = (struct op_hold){CLASS_sr, sr, (int)operation};
+    return true;
+}
+
+/*** making ***/
+
+static bool is_fork(const struct vdi_plan *plan)
+{
+    return plan->how == VDI_CLONE || plan->how == VDI_SNAPSHOT;
+}
+
+struct error *vdi_plan_check(struct call *call, struct vdi_plan *plan)
+{
+    unsigned features, need = SR_F_VDI_CREATE;
+    AUTO(sr_use) use = {0};
+
+    TRY(sr_use(call, plan->sr, &use));
+    features = use.handle->driver->features;
+    if (plan->how == VDI_CLONE && !(features & SR_F_VDI_CLONE))
+        plan->how = VDI_COPY;
+    if (plan->how == VDI_SNAPSHOT)
+        need = SR_F_VDI_SNAPSHOT;
+    else if (plan->how == VDI_CLONE)
+        need = SR_F_VDI_CLONE;
+    return features & need ? OK : err_sr_operation_not_supported(call, call_ref(call, plan->sr));
+}
+
+struct part {
+    struct call *call;
+    double from, to;
+};
+
+static bool progress(void *ctx, double done)
+{
+    const struct part *p = ctx;
+
+    task_progress(p->call, p->from + (p->to - p->from) * done);
+    return task_check(p->call) == OK;
+}
+
+/* What is needed of the source, for as long as the call lives. */
+struct source {
+    ref_t ref, sr;
+    const char *location;
+    int64_t virtual_size;
+};
+
+static struct error *find_source(struct call *call, const struct vdi_plan *plan, struct source *out)
+{
+    const struct vdi *vdi;
+
+    TRY(DB_GET(call, vdi, plan->source, &vdi));
+    *out = (struct source){vdi->ref, vdi->sr, arena_strdup(call->arena, vdi->location),
+                           vdi->virtual_size};
+    return OK;
+}
+
+static struct error *fork_disk(struct call *call, struct sr_use *use, const struct vdi_plan *plan,
+                               const struct vdi_spec *spec, const struct source *source,
+                               struct vdi_made *out)
+{
+    const struct sr_driver *driver = use->handle->driver;
+    const char *base = base_uuid(call->arena, plan->vdi);
+    struct vdi_info info;
+    struct error *e = driver->vdi_fork(call, use->handle, source->location, base, spec, &out->info);
+
+    TRY(vdi_error(call, e, plan->sr, plan->source));
+    /* A driver that forks without a base is none the worse. */
+    out->forked = driver->vdi_stat(call, use->handle, base, &out->base) == OK;
+    TRY(vdi_error(call, driver->vdi_stat(call, use->handle, source->location, &info), plan->sr,
+                  plan->source));
+    out->source_utilisation = info.physical_utilisation;
+    return OK;
+}
+
+/* Between repositories the data goes through this host. */
+static struct error *copy_across(struct call *call, struct sr_use *use, struct vdi_spec *spec,
+                                 const struct source *source, const struct part *part,
+                                 struct vdi_made *out)
+{
+    const struct sr_driver *driver = use->handle->driver;
+    struct vdi_path from, to;
+    struct error *e;
+
+    spec->virtual_size = source->virtual_size;
+    TRY(driver->vdi_create(call, use->handle, spec, &out->info));
+    TRY(vdi_path_attach(call, source->ref, false, &from));
+    e = driver->vdi_attach(call, use->handle, spec->location, true, &to);
+    if (!e) {
+        e = data_copy(call, &(struct data_copy){.from = &from,
+                                                .to = &to,
+                                                .fresh = true,
+                                                .start = part->from,
+                                                .end = part->to});
+        driver->vdi_detach(call, use->handle, spec->location);
+    }
+    vdi_path_detach(call, source->ref);
+    TRY(e);
+    return driver->vdi_stat(call, use->handle, spec->location, &out->info);
+}
+
+/* The names the storage keeps: the row's. */
+static struct error *spec_names(struct call *call, const struct vdi_plan *plan,
+                                struct vdi_spec *spec)
+{
+    const struct vdi *source = NULL;
+
+    if (plan->how != VDI_EMPTY)
+        TRY(DB_GET(call, vdi, plan->source, &source));
+    spec->name_label = plan->name_label ? plan->name_label
+                       : source         ? arena_strdup(call->arena, source->name_label)
+                                        : "";
+    spec->name_description = plan->name_description ? plan->name_description
+                             : source ? arena_strdup(call->arena, source->name_description)
+                                      : "";
+    return OK;
+}
+
+struct error *vdi_make(struct call *call, const struct vdi_plan *plan, double from, double to,
+                       struct vdi_made *out)
+{
+    struct part part = {call, from, to};
+    struct vdi_spec spec = {.location = vdi_uuid_for(call->arena, plan->vdi),
+                            .virtual_size = plan->virtual_size,
+                            .sm_config = plan->sm_config};
+    const struct sr_driver *driver;
+    struct source source = {0};
+    AUTO(sr_use) use = {0};
+    struct error *e;
+
+    *out = (struct vdi_made){0};
+    TRY(sr_use(call, plan->sr, &use));
+    driver = use.handle->driver;
+    TRY(spec_names(call, plan, &spec));
+    if (plan->how != VDI_EMPTY)
+        TRY(find_source(call, plan, &source));
+    if (is_fork(plan))
+        return fork_disk(call, &use, plan, &spec, &source, out);
+    if (plan->how == VDI_EMPTY)
+        e = driver->vdi_create(call, use.handle, &spec, &out->info);
+    else if (ref_equal(source.sr, plan->sr))
+        e = driver->vdi_copy(call, use.handle, source.location, &spec, &out->info, progress, &part);
+    else
+        e = copy_across(call, &use, &spec, &source, &part, out);
+    return vdi_error(call, e, plan->sr, plan->how == VDI_EMPTY ? plan->vdi : plan->source);
+}
+
+struct error *vdi_unmake(struct call *call, const struct vdi_plan *plan)
+{
+    AUTO(sr_use) use = {0};
+    struct error *e;
+
+    if (!db_find(call, CLASS_sr, plan->sr))
+        return OK;
+    TRY(sr_use(call, plan->sr, &use));
+    TRY(vdi_error(call,
+                  use.handle->driver->vdi_delete(call, use.handle,
+                                                 vdi_uuid_for(call->arena, plan->vdi)),
+                  plan->sr, plan->vdi));
+    if (!is_fork(plan))
+        return OK;
+    e = use.handle->driver->vdi_delete(call, use.handle, base_uuid(call->arena, plan->vdi));
+    /* The source lies on it by now, and keeps it. */
+    return error_is(e, "VDI_IN_USE") ? OK : vdi_error(call, e, plan->sr, plan->vdi);
+}
+
+/*** recording ***/
+
+static void txn_free_uuid(struct txn *txn, const char *uuid, ref_t keep)
+{
+    struct refs same = txn_referrers(txn, FIELD_vdi_uuid, index_key_string(uuid));
+
+    /* A scan that saw the file before it had its row. */
+    for (size_t i = 0; i < same.n; i++) {
+        const struct vdi *vdi = txn_find(txn, CLASS_vdi, same.v[i]);
+
+        if (vdi && strcmp(vdi->uuid, uuid) == 0 && !ref_equal(vdi->ref, keep))
+            txn_destroy(txn, CLASS_vdi, vdi->ref);
+    }
+}
+
+static void fill_from_info(struct vdi *row, const struct vdi_info *info)
+{
+    row->location = info->location;
+    row->virtual_size = info->virtual_size;
+    row->physical_utilisation = info->physical_utilisation;
+}
+
+static void record_base(struct txn *txn, const struct vdi_plan *plan, const struct vdi_info *base)
+{
+    struct vdi row;
+
+    row_defaults(&api_classes[CLASS_vdi], &row);
+    row.ref = base_ref(plan->vdi);
+    if (txn_find(txn, CLASS_vdi, row.ref))
+        return;
+    row.uuid = base_uuid(txn_arena(txn), plan->vdi);
+    row.name_label = base->name_label;
+    row.name_description = base->name_description;
+    row.sr = plan->sr;
+    row.type = VDI_TYPE_USER;
+    row.read_only = true;
+    row.managed = false;
+    row.on_boot = ON_BOOT_PERSIST;
+    fill_from_info(&row, base);
+    if (base->parent[0])
+        row.sm_config = strmap_with(txn_arena(txn), row.sm_config, PARENT_KEY, base->parent);
+    txn_free_uuid(txn, row.uuid, row.ref);
+    txn_create(txn, CLASS_vdi, &row);
+}
+
+/* What a copy has in common with its source. */
+static void fill_from_source(struct txn *txn, struct vdi *row, const struct vdi *source)
+{
+    row->name_label = source->name_label;
+    row->name_description = source->name_description;
+    row->type = source->type;
+    row->sharable = source->sharable;
+    row->read_only = source->read_only;
+    row->other_config = source->other_config;
+    row->xenstore_data = source->xenstore_data;
+    row->sm_config = strmap_without(txn_arena(txn), source->sm_config, PARENT_KEY);
+    row->tags = source->tags;
+    row->allow_caching = source->allow_caching;
+    row->on_boot = source->on_boot;
+}
+
+static void fill_from_plan(struct vdi *row, const struct vdi_plan *plan)
+{
+    if (plan->name_label)
+        row->name_label = plan->name_label;
+    if (plan->name_description)
+        row->name_description = plan->name_description;
+    if (!plan->own_fields)
+        return;
+    row->type = plan->type;
+    row->sharable = plan->sharable;
+    row->read_only = plan->read_only;
+    row->other_config = plan->other_config;
+    row->xenstore_data = plan->xenstore_data;
+    row->sm_config = plan->sm_config;
+    row->tags = plan->tags;
+}
+
+static void record_fork(struct txn *txn, const struct vdi_plan *plan, const struct vdi_made *made,
+                        struct vdi *row)
+{
+    const char *base = base_uuid(txn_arena(txn), plan->vdi);
+
+    row->sm_config = strmap_with(txn_arena(txn), row->sm_config, PARENT_KEY, base);
+    record_base(txn, plan, &made->base);
+    txn_strmap_put(txn, FIELD_vdi_sm_config, plan->source, PARENT_KEY, base);
+    TXN_SET(txn, vdi, plan->source, physical_utilisation, made->source_utilisation);
+}
+
+struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
+                           const struct vdi_made *made)
+{
+    const struct vdi *source = NULL;
+    struct vdi row;
+
+    row_defaults(&api_classes[CLASS_vdi], &row);
+    row.type = VDI_TYPE_USER;
+    row.on_boot = ON_BOOT_PERSIST;
+    if (plan->how != VDI_EMPTY) {
+        TRY(TXN_GET(txn, vdi, plan->source, &source));
+        fill_from_source(txn, &row, source);
+    }
+    fill_from_plan(&row, plan);
+    fill_from_info(&row, &made->info);
+    row.ref = plan->vdi;
+    row.uuid = vdi_uuid_for(txn_arena(txn), plan->vdi);
+    row.sr = plan->sr;
+    row.managed = true;
+    if (plan->how == VDI_SNAPSHOT) {
+        row.is_a_snapshot = true;
+        row.snapshot_of = plan->source;
+        row.snapshot_time = clock_wall();
+    }
+    if (made->forked)
+        record_fork(txn, plan, made, &row);
+    txn_free_uuid(txn, row.uuid, row.ref);
+    txn_create(txn, CLASS_vdi, &row);
+    return OK;
+}
+
+/*** deleting ***/
+
+/* The hidden disk of this SR that has that uuid, or NULL. */
+static const struct vdi *find_base(struct call *call, ref_t sr, const char *uuid)
+{
+    struct refs same = db_referrers(call, FIELD_vdi_uuid, index_key_string(uuid));
+
+    for (size_t i = 0; i < same.n; i++) {
+        const struct vdi *vdi = db_find(call, CLASS_vdi, same.v[i]);
+
+        if (vdi && ref_equal(vdi->sr, sr) && !vdi->managed && strcmp(vdi->uuid, uuid) == 0)
+            return vdi;
+    }
+    return NULL;
+}
+
+/* The driver removes hidden images that nothing needs any more; find those that had a row. */
+static struct refs bases_gone(struct call *call, struct sr_use *use, const struct vdi *vdi)
+{
+    const char *parent = strmap_get(&vdi->sm_config, PARENT_KEY);
+    ref_t *v = arena_array(call->arena, ref_t, 256);
+    struct vdi_info info;
+    size_t n = 0;
+
+    while (parent && n < 256) {
+        const struct vdi *base = find_base(call, vdi->sr, parent);
+
+        if (!base || !error_is(use->handle->driver->vdi_stat(call, use->handle, base->location,
+                                                             &info),
+                               "VDI_MISSING"))
+            break;
+        v[n++] = base->ref;
+        parent = strmap_get(&base->sm_config, PARENT_KEY);
+    }
+    return (struct refs){n, v};
+}
+
+struct error *vdi_erase(struct call *call, ref_t ref, struct vdi_gone *out)
+{
+    const struct vdi *vdi = db_find(call, CLASS_vdi, ref);
+    AUTO(sr_use) use = {0};
+
+    *out = (struct vdi_gone){.vdi = ref};
+    if (!vdi)
+        return OK;
+    TRY(sr_use(call, vdi->sr, &use));
+    TRY(vdi_error(call, use.handle->driver->vdi_delete(call, use.handle, vdi->location), vdi->sr,
+                  ref));
+    out->bases = bases_gone(call, &use, vdi);
+    return OK;
+}
+
+static void forget_users(struct txn *txn, ref_t vdi)
+{
+    struct refs vbds = txn_referrers(txn, FIELD_vbd_vdi, vdi);
+    struct refs dumps = txn_referrers(txn, FIELD_crashdump_vdi, vdi);
+
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = txn_find(txn, CLASS_vbd, vbds.v[i]);
+
+        if (!vbd)
+            continue;
+        if (vbd->type != VBD_TYPE_DISK)
+            TXN_SET(txn, vbd, vbd->ref, empty, true);
+        else if (!vbd->currently_attached)
+            txn_destroy(txn, CLASS_vbd, vbd->ref);
+    }
+    for (size_t i = 0; i < dumps.n; i++)
+        txn_destroy(txn, CLASS_crashdump, dumps.v[i]);
+}
+
+void txn_vdi_gone(struct txn *txn, const struct vdi_gone *gone)
+{
+    if (txn_find(txn, CLASS_vdi, gone->vdi)) {
+        forget_users(txn, gone->vdi);
+        txn_destroy(txn, CLASS_vdi, gone->vdi);
+    }
+    for (size_t i = 0; i < gone->bases.n; i++)
+        if (txn_find(txn, CLASS_vdi, gone->bases.v[i]))
+            txn_destroy(txn, CLASS_vdi, gone->bases.v[i]);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* disks.h -- the disks of a VM that is about to run: promised to it, attached to this host, let go of again. */
+#pragma once
+
+#include "storage-repos/sr.h"
+#include "xapid/hypervisor/hv.h"
+#include "xapid/ops/op.h"
+
+/* Disks that an operation has attached and not yet handed over; zero holds nothing.  In the call's arena. */
+struct vm_disks {
+    struct op *op;
+    size_t n;
+    struct hv_disk *hv; /* as the hypervisor wants them, empty CD drives too */
+    ref_t *vdis;        /* null for an empty drive */
+};
+
+/*
+ * In op_begin's check: that the VM may have each of its disks, which are from then on currently_attached, so that nobody else takes one.  Errors of
+ * txn_vdi_check_attach.
+ */
+MUST_CHECK struct error *txn_vm_disks_reserve(struct txn *txn, const struct vm *vm);
+/* Takes that back. */
+void txn_vm_disks_unreserve(struct txn *txn, ref_t vm);
+
+/* Attaches every VBD's VDI through its SR. */
+MUST_CHECK struct error *vm_disks_attach(struct op *op, const struct vm *vm, struct vm_disks *out);
+/* They stay attached when the scope ends. */
+void vm_disks_keep(struct vm_disks *disks);
+/* Guard: detaches them, where op_may_undo. */
+void vm_disks_release(struct vm_disks *disks);
+/* After the domain's end: lets go of all that the VM's VBDs show as attached. */
+void vm_disks_detach_all(struct op *op, const struct vm *vm);
+/* At start of the daemon, for a domain that runs: counts its disks as attached again.  What fails is logged. */
+void vm_disks_adopt(struct call *call, const struct vm *vm);

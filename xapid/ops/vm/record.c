@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* record.c -- the transactions of domain.h: what the database says of a VM that runs, sleeps or is halted. */
+#include <string.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/seam.h"
+#include "libxapi/value/value.h"
+#include "xapid/db/row.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/message.h"
+#include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/device.h"
+#include "xapid/ops/vm/domain.h"
+#include "xapid/ops/vm/dump.h"
+
+/*** consoles ***/
+
+static void drop_consoles(struct txn *txn, ref_t vm)
+{
+    struct refs consoles = txn_referrers(txn, FIELD_console_vm, vm);
+
+    for (size_t i = 0; i < consoles.n; i++)
+        txn_destroy(txn, CLASS_console, consoles.v[i]);
+}
+
+static void make_console(struct txn *txn, ref_t vm, const struct host *host)
+{
+    struct console row;
+    char uuid[UUID_TEXT_SIZE];
+
+    drop_consoles(txn, vm);
+    row_defaults(&api_classes[CLASS_console], &row);
+    row.ref = ref_new();
+    row.uuid = uuid_new(uuid);
+    row.protocol = CONSOLE_PROTOCOL_RFB;
+    row.location = arena_printf(txn_arena(txn), strchr(host->address, ':') ? "https://[%s]/console?uuid=%s" : "https://%s/console?uuid=%s",
+                                host->address, uuid);
+    row.vm = vm;
+    txn_create(txn, CLASS_console, &row);
+}
+
+/*** devices ***/
+
+static void devices_attached(struct txn *txn, ref_t vm)
+{
+    struct refs vbds = txn_referrers(txn, FIELD_vbd_vm, vm);
+    struct refs vifs = txn_referrers(txn, FIELD_vif_vm, vm);
+
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = txn_find(txn, CLASS_vbd, vbds.v[i]);
+        int number = vbd_device_number(vbd->userdevice);
+
+        if (vbd->empty && vbd->type != VBD_TYPE_CD)
+            continue;
+        TXN_SET(txn, vbd, vbd->ref, currently_attached, true);
+        TXN_SET(txn, vbd, vbd->ref, device, number < 0 ? "" : vbd_device_name(txn_arena(txn), number));
+    }
+    for (size_t i = 0; i < vifs.n; i++)
+        TXN_SET(txn, vif, vifs.v[i], currently_attached, true);
+}
+
+static void devices_detached(struct txn *txn, ref_t vm)
+{
+    struct refs vbds = txn_referrers(txn, FIELD_vbd_vm, vm);
+    struct refs vifs = txn_referrers(txn, FIELD_vif_vm, vm);
+    struct refs vgpus = txn_referrers(txn, FIELD_vgpu_vm, vm);
+    struct refs vusbs = txn_referrers(txn, FIELD_vusb_vm, vm);
+    struct refs pcis = txn_referrers(txn, FIELD_pci_attached_vms, vm);
+
+    for (size_t i = 0; i < vbds.n; i++) {
+        TXN_SET(txn, vbd, vbds.v[i], currently_attached, false);
+        TXN_SET(txn, vbd, vbds.v[i], device, "");
+    }
+    for (size_t i = 0; i < vifs.n; i++)
+        TXN_SET(txn, vif, vifs.v[i], currently_attached, false);
+    for (size_t i = 0; i < vgpus.n; i++) {
+        TXN_SET(txn, vgpu, vgpus.v[i], currently_attached, false);
+        TXN_SET(txn, vgpu, vgpus.v[i], resident_on, REF_NULL);
+    }
+    for (size_t i = 0; i < vusbs.n; i++)
+        TXN_SET(txn, vusb, vusbs.v[i], currently_attached, false);
+    for (size_t i = 0; i < pcis.n; i++)
+        txn_set_remove(txn, FIELD_pci_attached_vms, pcis.v[i], &vm);
+}
+
+/*** metrics ***/
+
+/* The VM's metrics; a VM that came without gets them. */
+static ref_t metrics_of(struct txn *txn, const struct vm *vm)
+{
+    struct vm_metrics row;
+    char uuid[UUID_TEXT_SIZE];
+
+    if (txn_find(txn, CLASS_vm_metrics, vm->metrics))
+        return vm->metrics;
+    row_defaults(&api_classes[CLASS_vm_metrics], &row);
+    row.ref = ref_new();
+    row.uuid = uuid_new(uuid);
+    txn_create(txn, CLASS_vm_metrics, &row);
+    TXN_SET(txn, vm, vm->ref, metrics, row.ref);
+    return row.ref;
+}
+
+static bool platform_is(const struct vm *vm, const char *key)
+{
+    const char *value = strmap_get(&vm->platform, key);
+
+    return value && (strcmp(value, "true") == 0 || strcmp(value, "1") == 0);
+}
+
+static void metrics_started(struct txn *txn, const struct vm *vm)
+{
+    ref_t m = metrics_of(txn, vm);
+    usec_t now = clock_wall();
+
+    TXN_SET(txn, vm_metrics, m, start_time, now);
+    TXN_SET(txn, vm_metrics, m, last_updated, now);
+    TXN_SET(txn, vm_metrics, m, memory_actual, vm->memory_target > 0 ? vm->memory_target : vm->memory_dynamic_max);
+    TXN_SET(txn, vm_metrics, m, vcpus_number, vm->vcpus_at_startup);
+    TXN_SET(txn, vm_metrics, m, vcpus_params, vm->vcpus_params);
+    TXN_SET(txn, vm_metrics, m, hvm, vm_needs_hvm(vm));
+    TXN_SET(txn, vm_metrics, m, current_domain_type, vm_domain_type(vm));
+    TXN_SET(txn, vm_metrics, m, nomigrate, platform_is(vm, "nomigrate"));
+    TXN_SET(txn, vm_metrics, m, nested_virt, platform_is(vm, "nested-virt") || platform_is(vm, "exp-nested-hvm"));
+}
+
+static void metrics_ended(struct txn *txn, const struct vm *vm)
+{
+    if (!txn_find(txn, CLASS_vm_metrics, vm->metrics))
+        return;
+    TXN_SET(txn, vm_metrics, vm->metrics, memory_actual, 0);
+    TXN_SET(txn, vm_metrics, vm->metrics, vcpus_number, 0);
+    TXN_SET(txn, vm_metrics, vm->metrics, current_domain_type, DOMAIN_TYPE_UNSPECIFIED);
+    TXN_SET(txn, vm_metrics, vm->metrics, hvm, false);
+    TXN_SET(txn, vm_metrics, vm->metrics, nomigrate, false);
+    TXN_SET(txn, vm_metrics, vm->metrics, nested_virt, false);
+}
+
+/*** power states ***/
+
+static void no_domain(struct txn *txn, const struct vm *vm)
+{
+    TXN_SET(txn, vm, vm->ref, resident_on, REF_NULL);
+    TXN_SET(txn, vm, vm->ref, scheduled_to_be_resident_on, REF_NULL);
+    TXN_SET(txn, vm, vm->ref, domid, -1);
+    TXN_SET(txn, vm, vm->ref, requires_reboot, false);
+    drop_consoles(txn, vm->ref);
+    metrics_ended(txn, vm);
+    if (txn_find(txn, CLASS_vm_guest_metrics, vm->guest_metrics)) {
+        txn_destroy(txn, CLASS_vm_guest_metrics, vm->guest_metrics);
+        TXN_SET(txn, vm, vm->ref, guest_metrics, REF_NULL);
+    }
+}
+
+static void record_boot(struct txn *txn, const struct vm *vm, const struct host *host)
+{
+    const char *vendor = strmap_get(&host->cpu_info, "vendor"), *features = strmap_get(&host->cpu_info, "features_hvm");
+    const struct strpair flags[] = {{"vendor", vendor ? vendor : ""}, {"features", features ? features : ""}};
+
+    TXN_SET(txn, vm, vm->ref, last_boot_cpu_flags, (struct strmap){2, flags});
+    TXN_SET(txn, vm, vm->ref, last_booted_record, vm_dump(txn_arena(txn), vm));
+}
+
+struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paused)
+{
+    ref_t here = txn_call(txn)->xapid->host;
+    const struct host *host;
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, vm_ref, &vm));
+    TRY(TXN_GET(txn, host, here, &host));
+    TXN_SET(txn, vm, vm_ref, power_state, paused ? VM_PAUSED : VM_RUNNING);
+    TXN_SET(txn, vm, vm_ref, resident_on, here);
+    TXN_SET(txn, vm, vm_ref, scheduled_to_be_resident_on, REF_NULL);
+    TXN_SET(txn, vm, vm_ref, domid, domid);
+    TXN_SET(txn, vm, vm_ref, requires_reboot, false);
+    TXN_SET(txn, vm, vm_ref, memory_overhead, vm_memory_overhead(vm));
+    TXN_SET(txn, vm, vm_ref, pending_guidances, (struct enums){0});
+    TXN_SET(txn, vm, vm_ref, pending_guidances_recommended, (struct enums){0});
+    TXN_SET(txn, vm, vm_ref, pending_guidances_full, (struct enums){0});
+    if (strcmp(vm->ha_restart_priority, "restart") == 0)
+        TXN_SET(txn, vm, vm_ref, ha_always_run, true);
+    record_boot(txn, vm, host);
+    devices_attached(txn, vm_ref);
+    metrics_started(txn, vm);
+    make_console(txn, vm_ref, host);
+    return OK;
+}
+
+struct error *txn_vm_halted(struct txn *txn, ref_t vm_ref)
+{
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, vm_ref, &vm));
+    TXN_SET(txn, vm, vm_ref, power_state, VM_HALTED);
+    TXN_SET(txn, vm, vm_ref, suspend_vdi, REF_NULL);
+    no_domain(txn, vm);
+    devices_detached(txn, vm_ref);
+    return OK;
+}
+
+struct error *txn_vm_suspended(struct txn *txn, ref_t vm_ref, ref_t image)
+{
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, vm_ref, &vm));
+    TXN_SET(txn, vm, vm_ref, power_state, VM_SUSPENDED);
+    TXN_SET(txn, vm, vm_ref, suspend_vdi, image);
+    no_domain(txn, vm);
+    return OK;
+}
+
+void txn_vm_not_started(struct txn *txn, ref_t vm, bool was_suspended)
+{
+    if (!txn_find(txn, CLASS_vm, vm))
+        return;
+    TXN_SET(txn, vm, vm, scheduled_to_be_resident_on, REF_NULL);
+    if (!was_suspended)
+        txn_vm_disks_unreserve(txn, vm);
+}
+
+void vm_alert(struct call *call, const struct vm *vm, const char *name, const char *what)
+{
+    alert_create(call, name, CLS_VM, vm->uuid, arena_printf(call->arena, "VM '%s' (uuid: %s) %s", vm->name_label, vm->uuid, what));
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * shutdown.c -- VM.clean_shutdown, hard_shutdown, shutdown and power_state_reset.
+ *
+ * A hard shutdown cannot be taken back once it has begun, so after a crash it is finished.  A clean one asked the guest for something: after a crash it is
+ * finished where the guest has done so, else dropped.
+ */
+#include "libxapi/base/log.h"
+#include "libxapi/base/seam.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/storage/vdi_ops.h"
+#include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/power.h"
+
+/* Time for the guest to say that it heard (three quarters of it), and then to end. */
+#define ACK_TIMEOUT (80 * USEC_PER_SEC)
+#define END_SECONDS 1200
+#define WAIT_SLICE USEC_PER_SEC
+
+struct error *vm_wait_end(struct op *op, const struct vm *vm)
+{
+    usec_t deadline = clock_mono() + END_SECONDS * USEC_PER_SEC;
+    struct call *call = op->call;
+
+    while (clock_mono() < deadline) {
+        struct hv_request rq = op_hv_request(op, NULL);
+        enum hv_reason reason;
+        struct error *e;
+
+        rq.timeout = WAIT_SLICE;
+        e = hv_wait_death(call->xapid->hv, &rq, vm->uuid, &reason);
+        TRY(vm_step(op, vm->ref, "waiting", 0.5));
+        if (!e || hv_failure_of(e) == HV_NO_DOMAIN)
+            return OK;
+        if (hv_failure_of(e) != HV_UNKNOWN)
+            return vm_hv_error(call, vm, e);
+    }
+    return err_vm_shutdown_timeout(call, call_ref(call, vm->ref), arena_printf(call->arena, "%d", END_SECONDS));
+}
+
+/*** recording ***/
+
+struct ended {
+    ref_t vm;
+    const struct vdi_gone *image; /* may be NULL */
+};
+
+static struct error *record_ended(struct txn *txn, void *arg)
+{
+    const struct ended *e = arg;
+
+    if (!txn_find(txn, CLASS_vm, e->vm))
+        return OK;
+    TRY(txn_vm_halted(txn, e->vm));
+    TXN_SET(txn, vm, e->vm, ha_always_run, false);
+    if (e->image)
+        txn_vdi_gone(txn, e->image);
+    return OK;
+}
+
+/*** clean ***/
+
+static struct error *check_shutdown(struct txn *txn, void *arg)
+{
+    const struct vm_shutdown_intent *intent = arg;
+    const struct vm *vm;
+
+    return txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN, &vm);
+}
+
+static struct error *begin(struct call *call, const struct vm_shutdown_intent *intent, struct op *op)
+{
+    struct op_hold holds[OP_MAX_HOLDS] = {{CLASS_vm, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN}};
+    const struct vdi *image = db_find(call, CLASS_vdi, intent->image);
+    size_t n = 1;
+
+    if (image)
+        op_hold_sr(holds, &n, image->sr, SR_OP_VDI_DESTROY);
+    return op_begin(call,
+                    &(struct op_spec){.kind = INTENT_vm_shutdown,
+                                      .intent = intent,
+                                      .n_holds = n,
+                                      .holds = holds,
+                                      .check = check_shutdown,
+                                      .arg = (void *)intent},
+                    op);
+}
+
+struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args)
+{
+    const struct vm_shutdown_intent intent = {.vm = args->vm};
+    struct hv_request rq;
+    AUTO(op) op = {0};
+    const struct vm *vm;
+    struct error *e;
+
+    TRY(DB_GET(call, vm, args->vm, &vm));
+    TRY(vm_check_unless_busy(call, vm, VM_OP_CLEAN_SHUTDOWN));
+    TRY(begin(call, &intent, &op));
+    TRY(DB_GET(call, vm, args->vm, &vm));
+
+    rq = op_hv_request(&op, "ask");
+    rq.timeout = ACK_TIMEOUT;
+    e = hv_shutdown_request(call->xapid->hv, &rq, vm->uuid, HV_POWEROFF);
+    /* Without an answer the guest may have heard all the same: a harder operation may have come, or it just ends. */
+    TRY(vm_step(&op, args->vm, "asked", 0.2));
+    if (e && hv_failure_of(e) != HV_UNKNOWN && hv_failure_of(e) != HV_NO_DOMAIN)
+        return vm_hv_error(call, vm, e);
+    TRY(vm_wait_end(&op, vm));
+    TRY(domain_end(&op, vm, "destroy"));
+    TRY(op_step(&op, "destroyed", 0.9));
+    TRY(op_commit(&op, record_ended, &(struct ended){args->vm, NULL}));
+    vm_alert(call, vm, "VM_SHUTDOWN", "was shut down");
+    return OK;
+}
+
+/*** hard ***/
+
+/* Ends whatever the VM is by now: those it overruled may have ended, suspended or started it. */
+static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *intent)
+{
+    struct call *call = op->call;
+    struct vdi_gone gone = {0};
+    const struct vm *vm;
+
+    TRY(DB_GET(call, vm, intent->vm, &vm));
+    if (vm->power_state == VM_HALTED)
+        return op_commit(op, NULL, NULL);
+    if (vm->power_state != VM_SUSPENDED)
+        TRY(domain_end(op, vm, "destroy"));
+    TRY(op_step(op, "destroyed", 0.7));
+    if (!ref_is_null(vm->suspend_vdi)) {
+        struct error *e = vdi_erase(call, vm->suspend_vdi, &gone);
+
+        /* The VM is halted all the same; the disk stays, for its owner to remove. */
+        if (e)
+            log_warning("the memory image of VM %s is left over: %s", vm->uuid, error_line(call->arena, e));
+        if (e)
+            gone = (struct vdi_gone){0};
+    }
+    TRY(op_step(op, "erased", 0.9));
+    return op_commit(op, record_ended, &(struct ended){intent->vm, ref_is_null(gone.vdi) ? NULL : &gone});
+}
+
+struct error *vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_args *args)
+{
+    struct vm_shutdown_intent intent = {.vm = args->vm, .hard = true};
+    AUTO(op) op = {0};
+    const struct vm *vm;
+
+    TRY(DB_GET(call, vm, args->vm, &vm));
+    TRY(vm_check_unless_busy(call, vm, VM_OP_HARD_SHUTDOWN));
+    intent.image = vm->suspend_vdi;
+    TRY(begin(call, &intent, &op));
+    TRY(vm_overrule(&op, args->vm));
+    TRY(end_hard(&op, &intent));
+    vm = db_find(call, CLASS_vm, args->vm);
+    if (vm)
+        vm_alert(call, vm, "VM_SHUTDOWN", "was forcibly shut down");
+    return OK;
+}
+
+struct error *vm_shutdown(struct call *call, const struct vm_shutdown_args *args)
+{
+    const struct vm *vm;
+    struct error *e;
+
+    TRY(DB_GET(call, vm, args->vm, &vm));
+    TRY(vm_check_unless_busy(call, vm, VM_OP_SHUTDOWN));
+    e = vm_clean_shutdown(call, &(struct vm_clean_shutdown_args){args->vm});
+    if (!e || error_is(e, "TASK_CANCELLED"))
+        return e;
+    call_refresh(call);
+    vm = db_find(call, CLASS_vm, args->vm);
+    if (vm && vm->power_state == VM_HALTED)
+        return OK;
+    return vm_hard_shutdown(call, &(struct vm_hard_shutdown_args){args->vm});
+}
+
+struct error *vm_shutdown_recover(struct call *call, struct op *op, const struct vm_shutdown_intent *intent)
+{
+    static const char *const what[] = {"ask", "destroy", NULL};
+    const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
+    const struct hv_domain *found = NULL;
+
+    if (!vm || vm->power_state == VM_HALTED)
+        return op_commit(op, NULL, NULL);
+    if (vm->power_state == VM_SUSPENDED)
+        return intent->hard ? end_hard(op, intent) : op_commit(op, NULL, NULL);
+    TRY(domain_settle(op, vm, what, &found));
+    if (found && found->state != HV_SHUTDOWN && !intent->hard)
+        return op_commit(op, NULL, NULL);
+    uuid_new(op->id); /* "destroy" may have been done, in vain: it is asked for again */
+    return end_hard(op, intent);
+}
+
+/*** the administrator knows better ***/
+
+static struct error *reset_txn(struct txn *txn, void *arg)
+{
+    const ref_t *ref = arg;
+    const struct vm *vm;
+
+    TRY(txn_vm_check(txn, *ref, VM_OP_POWER_STATE_RESET, &vm));
+    return txn_vm_halted(txn, *ref);
+}
+
+struct error *vm_power_state_reset(struct call *call, const struct vm_power_state_reset_args *args)
+{
+    const struct vm *vm;
+    ref_t ref = args->vm;
+
+    TRY(DB_GET(call, vm, ref, &vm));
+    if (vm->is_control_domain)
+        return err_cannot_reset_control_domain(call, call_ref(call, ref));
+    TRY(vm_update(call, reset_txn, &ref));
+    log_warning("VM %s (%s) was recorded as halted by request", vm->uuid, vm->name_label);
+    return OK;
+}
