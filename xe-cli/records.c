@@ -975,8 +975,8 @@ const struct xe_class xe_classes[] = {
     {"template", "VM", P(vm_params),
      "name-label name-description uuid", "is-a-template=true is-a-snapshot=false"},
     {"snapshot", "VM", P(vm_params),
-     "name-label name-description uuid snapshot_of snapshot_time is-vmss-snapshot", "
-     ""is-a-snapshot=true"},
+     "name-label name-description uuid snapshot_of snapshot_time is-vmss-snapshot",
+     "is-a-snapshot=true"},
     {"host", "host", P(host_params),
      "uuid name-label name-description", ""},
     {"host-cpu", "host_cpu", P(host_cpu_params),
@@ -1037,8 +1037,8 @@ const struct xe_class xe_classes[] = {
     {"sdn-controller", "SDN_controller", P(sdn_controller_params),
      "uuid protocol address port", ""},
     {"pusb", "PUSB", P(pusb_params),
-     "uuid path product-id product-desc vendor-id vendor-desc serial version description speed", "
-     """},
+     "uuid path product-id product-desc vendor-id vendor-desc serial version description speed",
+     ""},
     {"usb-group", "USB_group", P(usb_group_params),
      "uuid name-label name-description", ""},
     {"vusb", "VUSB", P(vusb_params),

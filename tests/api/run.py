@@ -11,12 +11,12 @@ A transcript begins with a sentence; each later case begins with one on a line "
     $ sim crash=<vm>                        a command of the simulator
     $ until xe ...                          repeated until it answers as expected, for at most 30 s
     $ restart | kill                        the daemon ends and comes back, in an orderly way or by kill -9
-    $ upload FILE 100                       makes a file of that many bytes in the working directory
+    $ sh mkdir <dir>/x                      anything else
 
 with the lines it prints beneath: those of its standard error after "! ".  Blank lines count for nothing.  In all of them
 <name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
-All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one.
+<dir> is a directory that goes with the daemon.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
 """
 
@@ -37,6 +37,7 @@ import world  # noqa: E402
 VALUE = r"[^\s\"',()\[\]{}<>]+"
 TOKEN = re.compile(r"<([a-z][a-z0-9-]*)>|\.\.\.")
 PATIENCE = 30
+NO_NAMES = ("value", "provision")  # <value> is a part of what a task answers, <provision> of a template
 
 
 class Command:
@@ -75,6 +76,8 @@ def pattern(line, names):
         name = m.group(1)
         if not name:
             out += ".*"
+        elif name in NO_NAMES:
+            out += re.escape(m.group(0))
         elif name in names:
             out += re.escape(names[name])
         elif name in new:
@@ -109,7 +112,7 @@ def matches(expected, actual, names):
 def filled(line, names, number):
     def value(m):
         name = m.group(1)
-        if name is None:
+        if name is None or name in NO_NAMES:
             return m.group(0)
         if name not in names:
             raise ValueError(f"line {number}: <{name}> has no value yet")
@@ -161,11 +164,9 @@ class Runner:
             else:
                 self.daemon.restart()
             return []
-        if word == "upload":
-            name, size = rest.split()
-            with open(os.path.join(self.daemon.dir, name), "wb") as f:
-                f.write(bytes(range(256)) * (int(size) // 256))
-            return []
+        if word == "sh":
+            done = subprocess.run(rest, shell=True, cwd=self.daemon.dir, capture_output=True, text=True, timeout=60)
+            return done.stdout.splitlines() + ["! " + s for s in done.stderr.splitlines()]
         raise ValueError(f"no such command: {word}")
 
     def xe(self, words, user):
@@ -249,7 +250,7 @@ class Runner:
         cases = read(path)
         if not self.daemon or "[fresh]" in cases[0].title:
             self.fresh()
-        names = {}
+        names = {"dir": self.daemon.dir}
         for case in cases:
             self.case(case, names, where)
         if self.accept:

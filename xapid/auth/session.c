@@ -22,8 +22,8 @@ struct entry {
     struct entry *next;          /* of the same hash */
     uint32_t count;              /* holders; atomic */
     usec_t created, last_active; /* wall, to be shown; under lock */
-    usec_t used; /* monotonic: a clock that is set must not end sessions; under lock */
-    struct arena arena;          /* its strings */
+    usec_t used;        /* monotonic: a clock that is set must not end sessions; under lock */
+    struct arena arena; /* its strings */
     struct arena config_arena;
     struct strmap other_config; /* under lock */
 };

@@ -43,7 +43,8 @@ bool session_destroy(struct sessions *sessions, ref_t ref);
 void sessions_on_end(struct sessions *sessions, void (*fn)(void *ctx, ref_t ref), void *ctx);
 /* Ends those idle for too long; about every 30 s. */
 void sessions_collect(struct sessions *sessions);
-/* Ends those that nobody holds and that were not used for more than 'idle'; below 0: also those used just now. */
+/* Ends those that nobody holds and that were not used for more than 'idle'; below 0: also those
+ * used just now. */
 void sessions_end_idle(struct sessions *sessions, usec_t idle);
 /* The session as a record of class session, in the arena; NULL if there is none. */
 const struct session *session_record(struct sessions *sessions, struct arena *arena, ref_t ref);

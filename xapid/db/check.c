@@ -94,7 +94,8 @@ static void check_key(void *ctx, ref_t key)
     if ((at->n & (at->n - 1)) == 0) {
         ref_t *more = arena_array(at->arena, ref_t, MAX(2 * at->n, 1));
 
-        memcpy(more, at->keys, at->n * sizeof *more);
+        if (at->n)
+            memcpy(more, at->keys, at->n * sizeof *more);
         at->keys = more;
     }
     at->keys[at->n++] = key;

@@ -685,7 +685,7 @@ static enum load_outcome load_file(struct arena *arena, struct checkpoint *cp, s
 
     if (sqlite3_exec(cp->sqlite, "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL; BEGIN", NULL, NULL, NULL) != SQLITE_OK) {
         *why = arena_strdup(arena, sqlite3_errmsg(cp->sqlite));
-        return LOAD_FAILED;
+        return load_judge(cp->sqlite);
     }
     outcome = checkpoint_load(arena, cp->sqlite, root, cp->sums, why);
     sqlite3_exec(cp->sqlite, "COMMIT", NULL, NULL, NULL);

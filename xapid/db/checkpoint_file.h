@@ -64,6 +64,8 @@ enum load_outcome {
     LOAD_FAILED,  /* cannot be used, and must not be touched; *why says why */
 };
 
+/* Judges SQLite's last error: what the file's contents can cause is LOAD_DAMAGED, all else is LOAD_FAILED. */
+enum load_outcome load_judge(sqlite3 *sqlite);
 /* Reads everything.  'sums' are those of the tables; *root is made on LOAD_GOOD and LOAD_OLDER only. */
 enum load_outcome checkpoint_load(struct arena *arena, sqlite3 *sqlite, struct db_root **root, uint64_t sums[TABLE_COUNT],
                                   const char **why);

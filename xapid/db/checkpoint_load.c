@@ -29,16 +29,20 @@ static bool damaged(struct load *l, const char *why)
     return false;
 }
 
-/* Judges an error of SQLite: what the file's contents can cause is damage, all else is not. */
+enum load_outcome load_judge(sqlite3 *sqlite)
+{
+    int code = sqlite3_errcode(sqlite) & 0xff;
+
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR || code == SQLITE_FORMAT ||
+                   code == SQLITE_TOOBIG || code == SQLITE_MISMATCH
+               ? LOAD_DAMAGED
+               : LOAD_FAILED;
+}
+
 static bool sqlite_failed(struct load *l)
 {
-    int code = sqlite3_errcode(l->sqlite) & 0xff;
-
     l->why = arena_strdup(l->arena, sqlite3_errmsg(l->sqlite));
-    l->outcome = code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR || code == SQLITE_FORMAT ||
-                         code == SQLITE_TOOBIG || code == SQLITE_MISMATCH
-                     ? LOAD_DAMAGED
-                     : LOAD_FAILED;
+    l->outcome = load_judge(l->sqlite);
     return false;
 }
 
@@ -135,7 +139,7 @@ static bool table_columns(struct table *t)
             if (t->fields[i] && !field_is_stored(t->fields[i]))
                 t->fields[i] = NULL;
             n_fields += t->fields[i] != NULL;
-            if (!t->fields[i])
+            if (!t->fields[i] && l->older)
                 log_warning("the database's column %s.%s is not known to this version and is dropped", t->class->name, name);
         }
         if (special != COLUMN_CHECKSUM)

@@ -341,7 +341,7 @@ void cell_from_value(struct arena *arena, const struct type *type, const void *v
         *out = (struct cell){.kind = CELL_INT, .i = *(const bool *)value};
         break;
     case TYPE_FLOAT:
-        *out = (struct cell){.kind = CELL_REAL, .d = *(const double *)value};
+        *out = (struct cell){.kind = CELL_REAL, .d = *(const double *)value + 0.0}; /* no -0: SQLite has none */
         if (isnan(out->d))
             *out = (struct cell){.kind = CELL_NULL};
         break;

@@ -6,7 +6,7 @@
  *   datetime           TEXT, ISO 8601 with           float      REAL, NULL for not-a-number
  *                      microseconds                  set, map   TEXT, JSON
  *
- * A date outside the years 0 to 9999 is its number of microseconds.  In JSON the keys of an object are strings whatever their
+ * SQLite has one zero and one not-a-number; a write-set's reader makes others into these (write.c).  A date outside the years 0 to 9999 is its number of microseconds.  In JSON the keys of an object are strings whatever their
  * type, and floats that JSON cannot write are strings.
  */
 #pragma once

@@ -2,6 +2,7 @@
 #include "xapid/db/write.h"
 
 #include <endian.h>
+#include <math.h>
 #include <string.h>
 
 #include "xapid/db/row.h"
@@ -191,12 +192,22 @@ static bool take_field(struct write_reader *r, const struct field_desc **field)
     return true;
 }
 
+/* One zero and one not-a-number, because the checkpoint can hold no more: what is read back must be what the others have. */
+static void canonical(const struct type *type, void *value)
+{
+    double *d = value;
+
+    if (type->kind == TYPE_FLOAT)
+        *d = isnan(*d) ? (double)NAN : *d + 0.0;
+}
+
 static bool take_value(struct write_reader *r, const struct type *type, const void **out)
 {
     void *value = arena_alloc(r->arena, type->size);
 
     if (!value_decode(r->arena, type, &r->p, r->end, value))
         return fail(r, "a value of the wrong form");
+    canonical(type, value);
     *out = value;
     return true;
 }
@@ -260,6 +271,7 @@ static bool take_create(struct write_reader *r, struct write_op_item *out)
             return fail(r, "a field of another class");
         if (!value_decode(r->arena, f->type, &r->p, r->end, (char *)source + f->offset))
             return fail(r, "a value of the wrong form");
+        canonical(f->type, (char *)source + f->offset);
     }
     out->source = source;
     return true;

@@ -257,8 +257,8 @@ void xapid_stop(struct xapid *x)
     workers_free(x->workers);
     sr_table_free(x->srs);
     hv_free(x->hv);
-    audit_free(x->audit);
     auth_free(x->auth);
+    audit_free(x->audit);
     tasks_free(x->tasks);
     sessions_free(x->sessions);
     op_queue_free(x->queue);

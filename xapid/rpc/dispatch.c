@@ -71,20 +71,18 @@ void rpc_answer_value(struct rpc_call *rpc, struct buf *value)
     buf_release(&body);
 }
 
-/* An Async call has been answered with its task; the rest is the task's. The request is gone, so the call lives in an arena of its own. */
-static void end_async(struct rpc_call *rpc, struct error *e, const void *result)
+/* A task's result is the XML-RPC text of the value, whatever the client speaks. */
+static void end_task(struct rpc_call *rpc, const struct error *e, const void *result)
 {
-    struct arena *arena = rpc->call.arena;
     struct codec_env env;
     struct buf value = {0};
 
-    rpc_env(&env, arena, rpc->call.xapid, rpc->call.snap);
-    if (!e)
+    if (!e && !ref_is_null(rpc->call.task->ref)) {
+        rpc_env(&env, rpc->call.arena, rpc->call.xapid, rpc->call.snap);
         codec_xmlrpc.value(&value, &env, rpc->message->result, result);
+    }
     task_end(&rpc->call, e, value.data);
     buf_release(&value);
-    finish(rpc, e);
-    arena_free_self(arena);
 }
 
 void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result)
@@ -92,12 +90,16 @@ void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result)
     struct codec_env env;
     struct buf body = {0};
 
+    if (rpc->call.task)
+        end_task(rpc, e, result);
     if (rpc->answered) {
-        end_async(rpc, e, result);
+        /* An Async call gave its task long ago; the request is gone, and the call lives in an arena of its own. */
+        struct arena *arena = rpc->call.arena;
+
+        finish(rpc, e);
+        arena_free_self(arena);
         return;
     }
-    if (rpc->call.task)
-        task_end(&rpc->call, e, NULL);
     if (e) {
         rpc_failure(&body, &rpc->request, e);
     } else {

@@ -212,7 +212,7 @@ static void one_client_has_only_so_many_refusals_under_way(void **state)
 {
     struct lab *l = *state;
     struct answers a, other;
-    char guess[16];
+    char guess[32];
 
     answers_init(&a);
     answers_init(&other);

@@ -61,7 +61,7 @@ static void the_501st_session_of_an_originator_ends_the_one_unused_for_longest(v
 {
     struct fixture *f = *state;
     ref_t first = add(f, "u0", "tool"), second = add(f, "u1", "tool");
-    char user[16];
+    char user[32];
 
     session_unref(session_find(f->sessions, first)); /* now the second is the oldest */
     for (int i = 2; i < 500; i++) {
@@ -80,7 +80,7 @@ static void the_501st_session_of_an_originator_ends_the_one_unused_for_longest(v
 static void the_501st_session_of_a_user_ends_one_whatever_the_originators(void **state)
 {
     struct fixture *f = *state;
-    char originator[16];
+    char originator[32];
 
     for (int i = 0; i < 501; i++) {
         snprintf(originator, sizeof originator, "o%d", i);
@@ -92,7 +92,7 @@ static void the_501st_session_of_a_user_ends_one_whatever_the_originators(void *
 static void without_an_originator_there_are_400_at_most(void **state)
 {
     struct fixture *f = *state;
-    char user[16];
+    char user[32];
 
     for (int i = 0; i < 450; i++) {
         snprintf(user, sizeof user, "u%d", i);
@@ -106,7 +106,7 @@ static void user_and_originator_of_the_same_text_are_counted_apart(void **state)
 {
     static const char same[] = "same";
     struct fixture *f = *state;
-    char originator[16];
+    char originator[32];
 
     for (int i = 0; i < 500; i++) {
         snprintf(originator, sizeof originator, "o%d", i);

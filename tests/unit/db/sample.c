@@ -178,12 +178,16 @@ static void sample_op(struct arena *arena, uint64_t *seed, const struct db_root 
         write_create(w, class, ((struct row *)source)->ref, source);
     } else if (what < 3) {
         write_destroy(w, class, ref);
-    } else if (what < 4) {
-        write_touch(w, class, ref);
     } else {
+        int tries = 0;
+
         do
             f = &api_fields[class->first_field + sample_below(seed, class->n_fields)];
-        while (!field_is_stored(f) || f->id == class->uuid_field);
+        while ((!field_is_stored(f) || f->id == class->uuid_field) && tries++ < 100);
+        if (what < 4 || tries > 100) {
+            write_touch(w, class, ref);
+            return;
+        }
         if ((f->type->kind == TYPE_SET || f->type->kind == TYPE_MAP) && sample_below(seed, 4)) {
             sample_member(arena, seed, root, f, ref, w);
         } else {

@@ -322,7 +322,7 @@ static void help_tells_what_a_command_takes(void **state)
     mock_release(&m);
 }
 
-int main(void)
+int xe_commands_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_parameter_leads_to_a_field),

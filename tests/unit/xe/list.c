@@ -171,7 +171,7 @@ static void disks_of_a_vm_are_listed_with_their_vdis(void **state)
     mock_release(&m);
 }
 
-int main(void)
+int xe_list_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_has_the_stock_form),

@@ -46,3 +46,8 @@ int mock_count(const struct mock *m, const char *method);
 extern const struct mock_reply mock_pool[];
 #define WEB "11111111-1111-1111-1111-111111111111"
 #define DB "22222222-2222-2222-2222-222222222222"
+
+/* The tests of each file, run by main.c; the number of failures. */
+int xe_list_tests(void);
+int xe_params_tests(void);
+int xe_commands_tests(void);

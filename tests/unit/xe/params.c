@@ -112,7 +112,7 @@ static void an_unknown_uuid_is_the_servers_error(void **state)
     mock_release(&m);
 }
 
-int main(void)
+int xe_params_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(get_shows_one_value),

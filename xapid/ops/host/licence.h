@@ -11,3 +11,7 @@
 
 /* pool.restrictions and host.license_params. */
 extern const struct strmap licence_features;
+
+struct call;
+/* INVALID_EDITION for any but the one (or its other name, "free"). */
+MUST_CHECK struct error *licence_check_edition(struct call *call, const char *edition);

@@ -175,18 +175,16 @@ static struct error *driver_attach(struct call *call, struct sr_table *t, struct
     return e;
 }
 
-struct error *sr_attach(struct call *call, ref_t ref, const struct strmap *device_config)
+struct error *sr_attach_as(struct call *call, ref_t ref, const char *type, const char *uuid,
+                           const struct strmap *device_config)
 {
+    const struct sr_driver *driver = sr_driver_by_type(type);
     struct sr_table *t = call->xapid->srs;
-    const struct sr_driver *driver;
     struct sr_entry *entry;
     struct strmap config;
-    const struct sr *sr;
 
-    TRY(DB_GET(call, sr, ref, &sr));
-    driver = sr_driver_by_type(sr->type);
     if (!driver)
-        return err_sr_unknown_driver(call, arena_strdup(call->arena, sr->type));
+        return err_sr_unknown_driver(call, type);
     TRY(resolve_secrets(call, device_config, &config));
     mutex_lock(&t->lock);
     if (find_settled(t, ref)) {
@@ -196,11 +194,19 @@ struct error *sr_attach(struct call *call, ref_t ref, const struct strmap *devic
     entry = xcalloc(1, sizeof *entry);
     entry->sr = ref;
     entry->busy = true;
-    handle_init(&entry->arena, driver, sr->uuid, &config, &entry->handle);
+    handle_init(&entry->arena, driver, uuid, &config, &entry->handle);
     entry->next = t->entries;
     t->entries = entry;
     mutex_unlock(&t->lock);
     return driver_attach(call, t, entry);
+}
+
+struct error *sr_attach(struct call *call, ref_t ref, const struct strmap *device_config)
+{
+    const struct sr *sr;
+
+    TRY(DB_GET(call, sr, ref, &sr));
+    return sr_attach_as(call, ref, sr->type, sr->uuid, device_config);
 }
 
 struct error *sr_detach(struct call *call, ref_t sr)

@@ -33,6 +33,9 @@ void srs_refresh_sizes(struct call *call);
  */
 MUST_CHECK struct error *sr_attach(struct call *call, ref_t sr,
                                    const struct strmap *device_config);
+/* The same for an SR that has no row yet.  SR_UNKNOWN_DRIVER. */
+MUST_CHECK struct error *sr_attach_as(struct call *call, ref_t sr, const char *type,
+                                      const char *uuid, const struct strmap *device_config);
 /* Detaches; VDI_IN_USE while something uses it, nothing if it is not attached. */
 MUST_CHECK struct error *sr_detach(struct call *call, ref_t sr);
 bool sr_is_attached(struct xapid *xapid, ref_t sr);

@@ -36,6 +36,18 @@ void making_keep(struct making *m)
     m->plan = NULL;
 }
 
+struct error *op_commit_forward(struct op *op, db_txn_fn *fn, void *arg)
+{
+    struct error *e = op_commit(op, fn, arg);
+
+    if (!e || op->unknown)
+        return e;
+    e = op_commit(op, fn, arg);
+    if (e)
+        op->unknown = true; /* keeps the intent: recovery will record it */
+    return e;
+}
+
 struct make_ctx {
     const struct vdi_plan *plan;
     const struct vdi_made *made;
@@ -322,10 +334,9 @@ struct error *vdi_destroy(struct call *call, const struct vdi_destroy_args *args
                  &op));
     TRY(op_step(&op, "begun", 0.1));
     TRY(vdi_erase(call, ref, &gone));
-    /* The file is gone: from here on there is only forward, and recovery goes there too. */
-    op.unknown = true;
-    TRY(op_step(&op, "erased", 0.8));
-    TRY(op_commit(&op, record_gone, &gone));
+    /* The file is gone: there is only forward from here, cancelled or not. */
+    error_ignore(op_step(&op, "erased", 0.8));
+    TRY(op_commit_forward(&op, record_gone, &gone));
     error_ignore(sr_refresh_sizes(call, sr)); /* comes right at the next look anyway */
     return OK;
 }

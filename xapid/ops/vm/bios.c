@@ -51,14 +51,14 @@ static struct error *check_text(struct call *call, const char *key, const char *
     return good ? OK : err_invalid_value(call, key, value);
 }
 
-struct set {
+struct bios_change {
     ref_t vm;
     struct strmap strings;
 };
 
 static struct error *set_txn(struct txn *txn, void *arg)
 {
-    const struct set *s = arg;
+    const struct bios_change *s = arg;
     const struct vm *vm;
 
     TRY(TXN_GET(txn, vm, s->vm, &vm));
@@ -70,7 +70,7 @@ static struct error *set_txn(struct txn *txn, void *arg)
 
 struct error *vm_set_bios_strings(struct call *call, const struct vm_set_bios_strings_args *args)
 {
-    struct set s = {args->self, general_map};
+    struct bios_change s = {args->self, general_map};
 
     for (size_t i = 0; i < args->value.n; i++) {
         const struct strpair *p = &args->value.v[i];
@@ -90,5 +90,5 @@ struct error *vm_copy_bios_strings(struct call *call, const struct vm_copy_bios_
 
     TRY(DB_GET(call, vm, args->vm, &vm));
     TRY(DB_GET(call, host, args->host, &host));
-    return db_update(call, set_txn, &(struct set){args->vm, host->bios_strings.n ? host->bios_strings : general_map});
+    return db_update(call, set_txn, &(struct bios_change){args->vm, host->bios_strings.n ? host->bios_strings : general_map});
 }

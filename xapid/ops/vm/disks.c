@@ -92,17 +92,25 @@ void vm_disks_release(struct vm_disks *disks)
     disks->n = 0;
 }
 
-void vm_disks_detach_all(struct op *op, const struct vm *vm)
+struct refs vm_disks_attached(struct call *call, ref_t vm)
 {
-    struct call *call = op->call;
-    struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm->ref);
+    struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm);
+    ref_t *v = arena_array(call->arena, ref_t, vbds.n + 1);
+    size_t n = 0;
 
     for (size_t i = 0; i < vbds.n; i++) {
         const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
 
         if (vbd->currently_attached && !ref_is_null(vbd->vdi))
-            vdi_path_detach(call, vbd->vdi);
+            v[n++] = vbd->vdi;
     }
+    return (struct refs){n, v};
+}
+
+void vm_disks_detach(struct call *call, const struct refs *vdis)
+{
+    for (size_t i = 0; i < vdis->n; i++)
+        vdi_path_detach(call, vdis->v[i]);
 }
 
 void vm_disks_adopt(struct call *call, const struct vm *vm)

@@ -28,7 +28,8 @@ MUST_CHECK struct error *vm_disks_attach(struct op *op, const struct vm *vm, str
 void vm_disks_keep(struct vm_disks *disks);
 /* Guard: detaches them, where op_may_undo. */
 void vm_disks_release(struct vm_disks *disks);
-/* After the domain's end: lets go of all that the VM's VBDs show as attached. */
-void vm_disks_detach_all(struct op *op, const struct vm *vm);
-/* At start of the daemon, for a domain that runs: counts its disks as attached again.  What fails is logged. */
+/* The VDIs that the VM's VBDs show as attached: to be asked for before the record says otherwise, and let go of after the domain's end was recorded. */
+struct refs vm_disks_attached(struct call *call, ref_t vm);
+void vm_disks_detach(struct call *call, const struct refs *vdis);
+/* At start of the daemon, for a domain that exists: counts its disks as attached again.  What fails is logged. */
 void vm_disks_adopt(struct call *call, const struct vm *vm);

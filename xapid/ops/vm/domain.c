@@ -187,9 +187,7 @@ struct error *domain_end(struct op *op, const struct vm *vm, const char *what)
 {
     struct hv_request rq = op_hv_request(op, what);
 
-    TRY(vm_hv_error(op->call, vm, hv_destroy(op->call->xapid->hv, &rq, vm->uuid)));
-    vm_disks_detach_all(op, vm);
-    return OK;
+    return vm_hv_error(op->call, vm, hv_destroy(op->call->xapid->hv, &rq, vm->uuid));
 }
 
 /*** harder operations ***/

@@ -43,7 +43,7 @@ void domain_release(struct domain *domain);
 MUST_CHECK struct error *domain_settle(struct op *op, const struct vm *vm, const char *const *what, const struct hv_domain **out);
 /* The same for one request, with what became of it: *done where it is known to have succeeded. */
 MUST_CHECK struct error *domain_outcome(struct op *op, const char *what, bool *done);
-/* Destroys the VM's domain, if any, and lets go of its disks. */
+/* Destroys the VM's domain, if any. */
 MUST_CHECK struct error *domain_end(struct op *op, const struct vm *vm, const char *what);
 
 /*

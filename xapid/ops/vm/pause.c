@@ -25,13 +25,21 @@ static struct error *record_paused(struct txn *txn, void *arg)
     return OK;
 }
 
+static struct error *tell(struct op *op, const struct vm *vm, const char *what, bool pause)
+{
+    struct hv *hv = op->call->xapid->hv;
+    struct hv_request rq = op_hv_request(op, what);
+
+    return vm_hv_error(op->call, vm, pause ? hv_pause(hv, &rq, vm->uuid) : hv_unpause(hv, &rq, vm->uuid));
+}
+
 static struct error *set_paused(struct call *call, ref_t vm_ref, bool pause)
 {
     const struct vm_pause_intent intent = {vm_ref, pause};
     enum vm_operations operation = pause ? VM_OP_PAUSE : VM_OP_UNPAUSE;
-    struct hv_request rq;
     AUTO(op) op = {0};
     const struct vm *vm;
+    struct error *e;
 
     TRY(DB_GET(call, vm, vm_ref, &vm));
     TRY(vm_check_unless_busy(call, vm, operation));
@@ -44,10 +52,14 @@ static struct error *set_paused(struct call *call, ref_t vm_ref, bool pause)
                                    .check = check_pause,
                                    .arg = (void *)&intent},
                  &op));
-    rq = op_hv_request(&op, "set");
-    TRY(vm_hv_error(call, vm, pause ? hv_pause(call->xapid->hv, &rq, vm->uuid) : hv_unpause(call->xapid->hv, &rq, vm->uuid)));
-    TRY(vm_step(&op, vm_ref, "done", 0.9));
-    TRY(op_commit(&op, record_paused, &(struct paused){vm_ref, pause}));
+    TRY(tell(&op, vm, "set", pause));
+    e = vm_step(&op, vm_ref, "done", 0.9);
+    if (!e)
+        e = op_commit(&op, record_paused, &(struct paused){vm_ref, pause});
+    if (e && op_may_undo(&op))
+        error_ignore(tell(&op, vm, "undo", !pause)); /* the first error is the one to be told */
+    if (e)
+        return e;
     vm_alert(call, vm, pause ? "VM_PAUSED" : "VM_UNPAUSED", pause ? "was paused" : "was unpaused");
     return OK;
 }

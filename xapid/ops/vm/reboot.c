@@ -55,9 +55,12 @@ static struct error *build_again(struct op *op, const struct vm *vm)
 struct error *vm_rebuild(struct op *op, const struct vm *vm)
 {
     ref_t ref = vm->ref;
+    struct refs disks;
     struct error *e, *e2;
 
+    disks = vm_disks_attached(op->call, ref);
     TRY(domain_end(op, vm, "old"));
+    vm_disks_detach(op->call, &disks);
     e = build_again(op, vm);
     if (!e || !op_may_undo(op))
         return e;
@@ -151,10 +154,8 @@ struct error *vm_reboot_recover(struct call *call, struct op *op, const struct v
     alive = found && found->state != HV_SHUTDOWN;
     if (alive && found->domid == intent->domid && !intent->hard)
         return op_commit(op, NULL, NULL);
-    if (alive && found->domid != intent->domid && found->state == HV_RUNNING) {
-        vm_disks_adopt(call, vm);
+    if (alive && found->domid != intent->domid && found->state == HV_RUNNING)
         return op_commit(op, record_restarted, &(struct restarted){vm->ref, found->domid});
-    }
     uuid_new(op->id); /* the old ids have had their outcomes */
     e = vm_rebuild(op, vm);
     if (e && op_may_undo(op)) {

@@ -40,21 +40,20 @@ struct error *vm_wait_end(struct op *op, const struct vm *vm)
 
 /*** recording ***/
 
-struct ended {
-    ref_t vm;
-    const struct vdi_gone *image; /* may be NULL */
-};
-
 static struct error *record_ended(struct txn *txn, void *arg)
 {
-    const struct ended *e = arg;
+    const ref_t *vm = arg;
 
-    if (!txn_find(txn, CLASS_vm, e->vm))
+    if (!txn_find(txn, CLASS_vm, *vm))
         return OK;
-    TRY(txn_vm_halted(txn, e->vm));
-    TXN_SET(txn, vm, e->vm, ha_always_run, false);
-    if (e->image)
-        txn_vdi_gone(txn, e->image);
+    TRY(txn_vm_halted(txn, *vm));
+    TXN_SET(txn, vm, *vm, ha_always_run, false);
+    return OK;
+}
+
+static struct error *record_gone(struct txn *txn, void *arg)
+{
+    txn_vdi_gone(txn, arg);
     return OK;
 }
 
@@ -92,6 +91,7 @@ struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdow
     struct hv_request rq;
     AUTO(op) op = {0};
     const struct vm *vm;
+    struct refs disks;
     struct error *e;
 
     TRY(DB_GET(call, vm, args->vm, &vm));
@@ -107,39 +107,54 @@ struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdow
     if (e && hv_failure_of(e) != HV_UNKNOWN && hv_failure_of(e) != HV_NO_DOMAIN)
         return vm_hv_error(call, vm, e);
     TRY(vm_wait_end(&op, vm));
+    disks = vm_disks_attached(call, args->vm);
     TRY(domain_end(&op, vm, "destroy"));
     TRY(op_step(&op, "destroyed", 0.9));
-    TRY(op_commit(&op, record_ended, &(struct ended){args->vm, NULL}));
+    TRY(op_commit(&op, record_ended, (void *)&args->vm));
+    vm_disks_detach(call, &disks);
     vm_alert(call, vm, "VM_SHUTDOWN", "was shut down");
     return OK;
 }
 
 /*** hard ***/
 
+/* The VM is halted.  An image that cannot be removed now stays as a disk of no VM. */
+static struct error *erase_image(struct op *op, ref_t image)
+{
+    struct vdi_gone gone = {0};
+    struct error *e = op_step(op, "recorded", 0.8);
+
+    if (!e && db_find(op->call, CLASS_vdi, image))
+        e = vdi_erase(op->call, image, &gone);
+    if (e)
+        log_warning("the memory image of a VM that was shut down is left over: %s", error_line(op->call->arena, e));
+    return op_commit(op, e || ref_is_null(gone.vdi) ? NULL : record_gone, &gone);
+}
+
 /* Ends whatever the VM is by now: those it overruled may have ended, suspended or started it. */
 static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *intent)
 {
     struct call *call = op->call;
-    struct vdi_gone gone = {0};
     const struct vm *vm;
+    struct refs disks;
+    struct error *e;
+    ref_t image;
 
     TRY(DB_GET(call, vm, intent->vm, &vm));
+    image = vm->suspend_vdi;
     if (vm->power_state == VM_HALTED)
         return op_commit(op, NULL, NULL);
-    if (vm->power_state != VM_SUSPENDED)
-        TRY(domain_end(op, vm, "destroy"));
-    TRY(op_step(op, "destroyed", 0.7));
-    if (!ref_is_null(vm->suspend_vdi)) {
-        struct error *e = vdi_erase(call, vm->suspend_vdi, &gone);
-
-        /* The VM is halted all the same; the disk stays, for its owner to remove. */
-        if (e)
-            log_warning("the memory image of VM %s is left over: %s", vm->uuid, error_line(call->arena, e));
-        if (e)
-            gone = (struct vdi_gone){0};
+    if (!ref_is_null(image)) {
+        e = db_update(call, record_ended, (void *)&intent->vm);
+        op->unknown = db_outcome_is_unknown(e);
+        return e ? e : erase_image(op, image);
     }
-    TRY(op_step(op, "erased", 0.9));
-    return op_commit(op, record_ended, &(struct ended){intent->vm, ref_is_null(gone.vdi) ? NULL : &gone});
+    disks = vm_disks_attached(call, vm->ref);
+    TRY(domain_end(op, vm, "destroy"));
+    TRY(op_step(op, "destroyed", 0.7));
+    TRY(op_commit(op, record_ended, (void *)&intent->vm));
+    vm_disks_detach(call, &disks);
+    return OK;
 }
 
 struct error *vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_args *args)
@@ -184,7 +199,7 @@ struct error *vm_shutdown_recover(struct call *call, struct op *op, const struct
     const struct hv_domain *found = NULL;
 
     if (!vm || vm->power_state == VM_HALTED)
-        return op_commit(op, NULL, NULL);
+        return intent->hard ? erase_image(op, intent->image) : op_commit(op, NULL, NULL);
     if (vm->power_state == VM_SUSPENDED)
         return intent->hard ? end_hard(op, intent) : op_commit(op, NULL, NULL);
     TRY(domain_settle(op, vm, what, &found));

@@ -150,14 +150,16 @@ struct error *vm_start_recover(struct call *call, struct op *op, const struct vm
     static const char *const what[] = {"build", "unpause", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
     const struct hv_domain *found = NULL;
+    struct refs disks = {0};
 
     if (!vm)
         return op_commit(op, NULL, NULL);
     TRY(domain_settle(op, vm, what, &found));
-    if (found && (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused))) {
-        vm_disks_adopt(call, vm);
+    if (found && (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused)))
         return op_commit(op, record_started, &(struct started){intent, found->domid});
-    }
+    disks = found ? vm_disks_attached(call, vm->ref) : disks;
     TRY(domain_end(op, vm, "undo"));
-    return op_commit(op, record_not_started, (void *)intent);
+    TRY(op_commit(op, record_not_started, (void *)intent));
+    vm_disks_detach(call, &disks);
+    return OK;
 }

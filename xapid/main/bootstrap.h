@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bootstrap.h -- the pool of one host that a first start makes, and what every start brings up to
+ * date.
+ *
+ * Each step is one write-set that looks for what it would create, so a daemon killed at any line
+ * goes on where it was.  What an administrator has removed since (storage, networks, templates) is
+ * not made again.
+ */
+#pragma once
+
+#include "libxapi/base/call.h"
+
+/*
+ * At start, with database and hypervisor open and before operations are recovered.  Sets
+ * xapid->host, ->pool and ->epoch.  Fails where the database belongs to another host or nothing can
+ * be written.
+ */
+MUST_CHECK struct error *bootstrap(struct call *call);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* diagnostics.c -- class Diagnostics: what the daemon's own memory and database look like. */
+#include <malloc.h>
+
+#include "xapid/db/db.h"
+#include "xapid/main/xapid.h"
+
+static struct error *check_host(struct call *call, ref_t ref)
+{
+    const struct host *host;
+
+    return DB_GET(call, host, ref, &host);
+}
+
+/* Gives memory that is not in use back to the system. */
+struct error *diagnostics_gc_compact(struct call *call,
+                                     const struct diagnostics_gc_compact_args *args)
+{
+    TRY(check_host(call, args->host));
+    malloc_trim(0);
+    return OK;
+}
+
+static const char *number(struct call *call, uint64_t n)
+{
+    return arena_printf(call->arena, "%llu", (unsigned long long)n);
+}
+
+struct error *diagnostics_gc_stats(struct call *call, const struct diagnostics_gc_stats_args *args,
+                                   struct strmap *result)
+{
+    struct mallinfo2 info = mallinfo2();
+    const struct strpair pairs[] = {
+        {"heap_bytes", number(call, info.arena)},
+        {"heap_used_bytes", number(call, info.uordblks)},
+        {"heap_free_bytes", number(call, info.fordblks)},
+        {"heap_free_at_end_bytes", number(call, info.keepcost)},
+        {"mapped_blocks", number(call, info.hblks)},
+        {"mapped_bytes", number(call, info.hblkhd)},
+    };
+
+    TRY(check_host(call, args->host));
+    *result = (struct strmap){ARRAY_SIZE(pairs),
+                              arena_memdup(call->arena, pairs, sizeof pairs)};
+    return OK;
+}
+
+/* Nobody waits for a lock on the database: what there is to tell is how far its log has come. */
+struct error *diagnostics_db_stats(struct call *call, struct strmap *result)
+{
+    const struct db_root *root = snap_root(call->snap);
+    struct log_status status;
+    uint64_t rows = 0;
+
+    db_status(call->xapid->db, &status);
+    for (int i = 0; i < CLASS_COUNT; i++)
+        rows += root->tables[i].count;
+    {
+        const struct strpair pairs[] = {
+            {"revision", number(call, root->revision)},
+            {"rows", number(call, rows)},
+            {"log_last_index", number(call, status.last_index)},
+            {"log_applied_index", number(call, status.applied_index)},
+            {"log_term", number(call, status.term)},
+            {"writable", status.writable ? "true" : "false"},
+        };
+
+        *result = (struct strmap){ARRAY_SIZE(pairs),
+                                  arena_memdup(call->arena, pairs, sizeof pairs)};
+    }
+    return OK;
+}

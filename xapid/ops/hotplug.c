@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/hotplug.h"
+
+#include "xapid/main/xapid.h"
+#include "xapid/ops/vm/domain.h"
+#include "xapid/ops/vm/lifecycle.h"
+
+struct error *hotplug_settle(struct op *op, const char *what, struct error *e)
+{
+    struct hv_request rq = op_hv_request(op, what);
+    struct error *outcome = OK, *failure;
+    bool known = false;
+
+    if (!e || hv_failure_of(e) != HV_UNKNOWN)
+        return e;
+    failure = hv_outcome(op->call->xapid->hv, &rq, &known, &outcome);
+    if (failure) {
+        op->unknown = true;
+        return failure;
+    }
+    return known ? outcome : e;
+}
+
+struct error *hotplug_happened(struct op *op, const char *what, bool *happened)
+{
+    struct hv_request rq = op_hv_request(op, what);
+    struct error *outcome = OK;
+    bool known = false;
+
+    TRY(hv_outcome(op->call->xapid->hv, &rq, &known, &outcome));
+    *happened = known && !outcome;
+    return OK;
+}
+
+struct error *txn_check_has_domain(struct txn *txn, ref_t ref)
+{
+    struct call *call = txn_call(txn);
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, ref, &vm));
+    if (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED)
+        return err_vm_bad_power_state(call, call_ref(call, ref), "running",
+                                      vm_power_state_text(vm->power_state));
+    if (!ref_equal(vm->resident_on, call->xapid->host))
+        return err_cannot_contact_host(call, call_ref(call, vm->resident_on));
+    return OK;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/vm/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/storage/attach.h"
+#include "xapid/ops/vm/checks.h"
+#include "xapid/task/task.h"
+
+#define CHUNK ((size_t)1 << 20)
+
+int64_t vm_image_room(const struct vm *vm)
+{
+    int64_t bytes = vm->memory_static_max + vm_memory_overhead(vm), mib = (int64_t)1 << 20;
+
+    return (bytes + bytes / 10 + 16 * mib + mib - 1) / mib * mib;
+}
+
+/*** guards of this file ***/
+
+struct file {
+    int fd; /* one more than the descriptor; 0: none */
+};
+
+static void file_release(struct file *f)
+{
+    if (f->fd)
+        close(f->fd - 1);
+    f->fd = 0;
+}
+
+struct disk_io {
+    struct vdi_io *io;
+};
+
+static void disk_io_release(struct disk_io *d)
+{
+    vdi_io_close(d->io);
+}
+
+static struct error *failed(struct call *call, const char *path, int err)
+{
+    return error_internal(call->arena, "memory image %s: %s", path, strerrordesc_np(err));
+}
+
+/*** where it is ***/
+
+static struct error *open_image(struct op *op, ref_t vdi, bool writable, struct vm_image *out)
+{
+    struct call *call = op->call;
+    const char *dir = arena_printf(call->arena, "%s/images", call->xapid->options.state_dir);
+
+    TRY(vdi_path_attach(call, vdi, writable, &out->disk));
+    out->op = op;
+    out->vdi = vdi;
+    out->direct = strcmp(out->disk.format, "raw") == 0;
+    if (out->direct) {
+        out->path = out->disk.path;
+        return OK;
+    }
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return failed(call, dir, errno);
+    out->path = arena_printf(call->arena, "%s/%s", dir, call_ref(call, op->intent) + strlen("OpaqueRef:"));
+    return OK;
+}
+
+struct error *vm_image_for_writing(struct op *op, ref_t vdi, struct vm_image *out)
+{
+    return open_image(op, vdi, true, out);
+}
+
+bool vm_image_exists(const struct vm_image *image)
+{
+    return image->direct || access(image->path, R_OK) == 0;
+}
+
+void vm_image_release(struct vm_image *image)
+{
+    if (!image->op || !op_may_undo(image->op))
+        return;
+    /* A file that cannot be removed is only a waste. */
+    if (!image->direct && image->path)
+        unlink(image->path);
+    vdi_path_detach(image->op->call, image->vdi);
+    image->op = NULL;
+}
+
+/*** copying ***/
+
+static bool is_zero(const char *p, size_t n)
+{
+    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+/* Reads up to n bytes; fewer only at the end. */
+static struct error *read_full(struct call *call, const char *path, int fd, char *buf, size_t n, size_t *got)
+{
+    *got = 0;
+    while (*got < n) {
+        ssize_t k = read(fd, buf + *got, n - *got);
+
+        if (k < 0 && errno != EINTR)
+            return failed(call, path, errno);
+        if (k == 0)
+            break;
+        if (k > 0)
+            *got += (size_t)k;
+    }
+    return OK;
+}
+
+static struct error *write_full(struct call *call, const char *path, int fd, const char *buf, size_t n)
+{
+    while (n) {
+        ssize_t k = write(fd, buf, n);
+
+        if (k < 0 && errno != EINTR)
+            return failed(call, path, errno);
+        if (k > 0) {
+            buf += k;
+            n -= (size_t)k;
+        }
+    }
+    return OK;
+}
+
+struct error *vm_image_store(struct vm_image *image, int64_t *size)
+{
+    struct call *call = image->op->call;
+    AUTO(disk_io) disk = {0};
+    AUTO(file) file = {0};
+    size_t got = CHUNK;
+    char *buf;
+
+    *size = 0;
+    if (image->direct)
+        return OK;
+    file.fd = open(image->path, O_RDONLY | O_CLOEXEC) + 1;
+    if (!file.fd)
+        return failed(call, image->path, errno);
+    TRY(vdi_io_open(call, &image->disk, true, &disk.io));
+    buf = arena_alloc(call->arena, CHUNK);
+    while (got == CHUNK) {
+        TRY(read_full(call, image->path, file.fd - 1, buf, CHUNK, &got));
+        if (*size + (int64_t)got > vdi_io_size(disk.io))
+            return error_internal(call->arena, "the memory image is larger than its disk of %lld bytes",
+                                  (long long)vdi_io_size(disk.io));
+        /* A new disk reads as zeroes, but an interrupted earlier try may have written here. */
+        if (got && is_zero(buf, got))
+            TRY(vdi_io_zero(call, disk.io, *size, (int64_t)got));
+        else if (got)
+            TRY(vdi_io_write(call, disk.io, *size, buf, got));
+        *size += (int64_t)got;
+    }
+    return vdi_io_flush(call, disk.io);
+}
+
+static struct error *fetch(struct vm_image *image, int64_t size)
+{
+    struct call *call = image->op->call;
+    AUTO(disk_io) disk = {0};
+    AUTO(file) file = {0};
+    char *buf;
+
+    TRY(vdi_io_open(call, &image->disk, false, &disk.io));
+    if (size <= 0 || size > vdi_io_size(disk.io))
+        size = vdi_io_size(disk.io);
+    file.fd = open(image->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) + 1;
+    if (!file.fd || ftruncate(file.fd - 1, size) < 0)
+        return failed(call, image->path, errno);
+    buf = arena_alloc(call->arena, CHUNK);
+    for (int64_t at = 0; at < size;) {
+        size_t n = (size_t)MIN((int64_t)CHUNK, size - at);
+
+        TRY(task_check(call));
+        TRY(vdi_io_read(call, disk.io, at, buf, n));
+        if (!is_zero(buf, n))
+            TRY(write_full(call, image->path, file.fd - 1, buf, n));
+        else if (lseek(file.fd - 1, (off_t)n, SEEK_CUR) < 0)
+            return failed(call, image->path, errno);
+        at += (int64_t)n;
+    }
+    return OK;
+}
+
+struct error *vm_image_for_reading(struct op *op, ref_t vdi_ref, struct vm_image *out)
+{
+    const struct vdi *vdi;
+    const char *text;
+    int64_t size = 0;
+
+    TRY(DB_GET(op->call, vdi, vdi_ref, &vdi));
+    text = strmap_get(&vdi->other_config, VM_IMAGE_SIZE_KEY);
+    if (text && !int_from_text(text, &size))
+        size = 0;
+    TRY(open_image(op, vdi_ref, false, out));
+    return out->direct ? OK : fetch(out, size);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * image.h -- the memory image of a suspended VM, on its way between the hypervisor and a disk.
+ *
+ * The hypervisor reads and writes images as plain files, and most SRs keep disks in a format of their own: then the image passes through a file in
+ * <state_dir>/images, named after the operation.  Where the disk is a plain file or device the hypervisor uses it directly.
+ */
+#pragma once
+
+#include "storage-repos/sr.h"
+#include "xapid/ops/op.h"
+
+struct vm_image {
+    struct op *op;   /* NULL: nothing held */
+    ref_t vdi;       /* attached; a row of the database */
+    struct vdi_path disk;
+    const char *path; /* where the hypervisor writes or reads */
+    bool direct;      /* that is the disk itself */
+};
+
+/* Key of the disk's other_config with the number of bytes that are the image; without it all are. */
+#define VM_IMAGE_SIZE_KEY "xapid:image-size"
+
+/* Bytes a disk needs to hold the image of the VM. */
+int64_t vm_image_room(const struct vm *vm);
+
+/* A path for hv_save. An earlier daemon may have left the file, with the image in it. */
+MUST_CHECK struct error *vm_image_for_writing(struct op *op, ref_t vdi, struct vm_image *out);
+/* True if there is something to store: after a crash. */
+bool vm_image_exists(const struct vm_image *image);
+/* After hv_save: makes it durable on the disk.  *size: bytes of the image. */
+MUST_CHECK struct error *vm_image_store(struct vm_image *image, int64_t *size);
+
+/* A path for hv_restore, with the image of that disk. */
+MUST_CHECK struct error *vm_image_for_reading(struct op *op, ref_t vdi, struct vm_image *out);
+/* Guard: removes the file and detaches the disk; where the op's outcome is unknown both stay. */
+void vm_image_release(struct vm_image *image);
