@@ -100,7 +100,7 @@ struct error *dir_vdi_create(struct call *call, struct sr_handle *sr, const stru
     const struct dir_state *st = sr->state;
     char temp[DIR_NAME_SIZE];
     struct error *e;
-    int64_t size;
+    int64_t size = 0;
     bool found;
 
     TRY(check_new(call, spec->location));

@@ -1,243 +1,259 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""bench.py -- what a call costs, beside a yardstick measured in the same run on the same machine.
+"""bench.py [--short] -- figures of a daemon with 1,000 and 10,000 VMs, each beside what the machine can do.
 
-usage: bench.py [--short]
-
-Server CPU is what the kernel charged the process (user and system) between two readings of /proc/<pid>/stat, divided by the calls.
-Yardsticks: nginx serving a file of the reply's size over TLS to the same client; pwrite and fdatasync of 4 kB, and a bare libraft
-program, in the daemon's own directory.  Read the ratios; absolute figures are this machine's.
+Reads: server CPU for each call and calls a second, beside nginx sending a file of the answer's size over TLS to the same client.
+Writes: beside pwrite and fdatasync, and a bare libraft, on the same disk.  Then events, memory, start-up, and what a second core
+brings.  The figures depend on the machine; the ratios less so.  It fails where a call fails.
 """
 
+import json
 import os
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import xmlrpc.client
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from daemon import NULL, Daemon, program  # noqa: E402
+import lab  # noqa: E402
+from daemon import Daemon, program, until  # noqa: E402
+from report import Report  # noqa: E402
 
 SHORT = "--short" in sys.argv
+SECONDS = 2 if SHORT else 10
+CONNECTIONS = 4
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+def cpu(pids):
+    """Seconds of CPU used so far."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICK
 
 
-def anonymous_mb(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1)) / 1024
+def load(where, connections, seconds, files, count=0):
+    text = subprocess.run([program("bench-load"), where, str(connections), str(seconds), str(count), *files], check=True,
+                          capture_output=True, text=True).stdout
+    return {k: float(v) for k, v in (line.split() for line in text.splitlines())}
 
 
-def threads_of(pid):
-    return [int(t) for t in os.listdir(f"/proc/{pid}/task")]
+class Bench:
+    def __init__(self):
+        self.report = Report()
+        self.work = tempfile.mkdtemp(prefix="xb-")
+        self.rows = []
+        self.nginx = None
+        self.figures = {}
 
+    # -- requests --
 
-def pin(pid, cpus):
-    for tid in threads_of(pid):
-        os.sched_setaffinity(tid, cpus)
+    def file(self, name, head, body=b""):
+        path = os.path.join(self.work, name)
+        with open(path, "wb") as f:
+            f.write(head.encode() + body)
+        return path
 
+    def request(self, name, method, *params):
+        body = xmlrpc.client.dumps(params, method, allow_none=True).encode()
+        return self.file(name, f"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n", body)
 
-def request_file(folder, name, head, body):
-    path = os.path.join(folder, name)
-    with open(path, "w") as f:
-        f.write(f"{head}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}" if body is not None else f"{head}\r\nHost: localhost\r\n\r\n")
-    return path
+    # -- the yardstick of reads --
 
+    def start_nginx(self):
+        """One worker for each core, its port and its processes."""
+        key, cert = os.path.join(self.work, "key.pem"), os.path.join(self.work, "cert.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj",
+                        "/CN=localhost"], check=True, capture_output=True)
+        os.makedirs(os.path.join(self.work, "www"))
+        os.chmod(self.work, 0o755)
+        port = 20000 + os.getpid() % 20000
+        config = f"""
+            user root; worker_processes auto; pid {self.work}/nginx.pid; error_log {self.work}/nginx.log;
+            events {{ worker_connections 512; }}
+            http {{ access_log off; sendfile on; keepalive_requests 100000000; client_body_temp_path {self.work}/t1;
+                proxy_temp_path {self.work}/t2; fastcgi_temp_path {self.work}/t3; uwsgi_temp_path {self.work}/t4; scgi_temp_path {self.work}/t5;
+                server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; root {self.work}/www; }} }}"""
+        with open(os.path.join(self.work, "nginx.conf"), "w") as f:
+            f.write(config)
+        nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+        self.nginx = subprocess.Popen([nginx, "-c", os.path.join(self.work, "nginx.conf"), "-g", "daemon off;"], stderr=subprocess.PIPE)
+        self.nginx_port = port
+        if not until(lambda: os.path.exists(os.path.join(self.work, "nginx.pid")), 10):
+            raise RuntimeError(f"nginx does not start: {self.nginx.stderr.read().decode()}")
+        time.sleep(0.3)  # its workers listen as soon as it has made them; there is nothing to ask
 
-def call_file(folder, name, method, *params):
-    values = "".join(f"<param><value>{p}</value></param>" for p in params)
-    body = f"<?xml version=\"1.0\"?><methodCall><methodName>{method}</methodName><params>{values}</params></methodCall>"
-    return request_file(folder, name, "POST / HTTP/1.1\r\nContent-Type: text/xml", body)
+    def nginx_pids(self):
+        text = subprocess.run(["pgrep", "-P", str(self.nginx.pid)], capture_output=True, text=True).stdout
+        return [int(p) for p in text.split()]
 
+    def yardstick(self, size):
+        """CPU of one file of that size, and files a second."""
+        name = f"file-{size}"
+        with open(os.path.join(self.work, "www", name), "wb") as f:
+            f.write(os.urandom(4096) * (size // 4096 + 1))
+            f.truncate(size)
+        request = self.file(f"get-{size}", f"GET /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        before = cpu(self.nginx_pids())
+        got = load(f"tls:{self.nginx_port}", CONNECTIONS, SECONDS, [request])
+        return (cpu(self.nginx_pids()) - before) / got["answers"] * 1e6, got["per_second"]
 
-def load(port, connections, requests, path, seconds=0):
-    command = [program("bench-load"), "127.0.0.1", str(port), str(connections), str(requests), path]
-    out = subprocess.run(command + ([str(seconds)] if seconds else []), capture_output=True, text=True, check=True).stdout
-    return {k: float(v) for k, v in (line.split() for line in out.splitlines())}
+    # -- parts --
 
+    def read(self, daemon, name, request, key):
+        before = cpu([daemon.pid])
+        got = load(f"tls:{daemon.tls_port}", CONNECTIONS, SECONDS, [request])
+        each = (cpu([daemon.pid]) - before) / got["answers"] * 1e6
+        yard, yard_rate = self.yardstick(int(got["bytes"]))
+        self.report.check(got["failures"] == 0, f"{name}: no call fails", got)
+        self.rows.append((name, f"{each:.1f} us", f"{got['per_second']:.0f}/s", f"nginx, {int(got['bytes'])} bytes: {yard:.1f} us, {yard_rate:.0f}/s",
+                          f"{each / yard:.2f} x"))
+        self.figures[key] = {"cpu_us": each, "per_second": got["per_second"], "bytes": got["bytes"], "nginx_cpu_us": yard, "nginx_per_second": yard_rate}
 
-def measure(pid, port, connections, requests, path, seconds=0):
-    before = cpu_seconds(pid)
-    result = load(port, connections, requests, path, seconds)
-    result["cpu_us"] = (cpu_seconds(pid) - before) * 1e6 / result["requests"]
-    return result
+    def populate(self, daemon, client, wanted):
+        """VMs up to the number wanted."""
+        have = len(client("VM.get_all"))
+        record = dict(client("VM.get_record", lab.template(client)))
+        record.update(name_label="one of many", is_a_template=False, other_config={"folder": "/bench", "note": "x" * 40})
+        fields = {k: v for k, v in record.items() if not isinstance(v, list) and not (isinstance(v, str) and v.startswith("OpaqueRef:") and k != "affinity")}
+        fields["tags"] = []
+        request = self.request("create", "VM.create", client.session, fields)
+        begin = time.monotonic()
+        got = load(f"tls:{daemon.tls_port}", 32, 0, [request], wanted - have)
+        self.report.check(got["failures"] == 0, f"{wanted} VMs are made", got)
+        self.rows.append((f"VM.create to {wanted} VMs, 32 clients", "", f"{(wanted - have) / (time.monotonic() - begin):.0f}/s", "", ""))
 
+    def reads(self, daemon, client, count):
+        vm = client("VM.get_by_name_label", "one of many")[0]
+        self.read(daemon, f"VM.get_uuid, {count} VMs", self.request("get_uuid", "VM.get_uuid", client.session, vm), f"get_uuid_{count}")
+        self.read(daemon, f"VM.get_record, {count} VMs", self.request("get_record", "VM.get_record", client.session, vm), f"get_record_{count}")
+        self.read(daemon, f"VM.get_all_records, {count} VMs", self.request("get_all", "VM.get_all_records", client.session), f"get_all_{count}")
 
-class Nginx:
-    """A yardstick: one worker process, TLS with the daemon's own certificate, files of given sizes."""
+    def writes(self, daemon, client):
+        yard = {}
+        for line in subprocess.run([program("raft-yardstick"), daemon.dir, str(max(1, SECONDS // 2))], check=True, capture_output=True,
+                                   text=True).stdout.splitlines():
+            key, _, value = line.partition(" ")
+            yard[key] = float(value.split()[0])
+        vms = client("VM.get_by_name_label", "one of many")[:64]
+        files = [self.request(f"set-{i}", "VM.set_name_description", client.session, vm, "another text") for i, vm in enumerate(vms)]
+        for n in (1, 64):
+            before = cpu([daemon.pid])
+            got = load(f"tls:{daemon.tls_port}", n, SECONDS, files[:n])
+            each = (cpu([daemon.pid]) - before) / got["answers"] * 1e6
+            self.report.check(got["failures"] == 0, f"durable set, {n} clients: no call fails", got)
+            self.rows.append((f"durable set, {n} clients", f"{each:.1f} us", f"{got['per_second']:.0f}/s, p50 {got['p50']:.0f} us", "", ""))
+            self.figures[f"set_{n}"] = {"cpu_us": each, "per_second": got["per_second"], "p50_us": got["p50"], "p99_us": got["p99"]}
+        for key, value in yard.items():
+            self.rows.append((f"  yardstick {key}", "", f"{value:.0f}", "", ""))
+        self.figures["disk"] = yard
 
-    def __init__(self, folder, certificate, port):
-        self.folder, self.port = os.path.join(folder, "nginx"), port
-        os.makedirs(self.folder)
-        conf = os.path.join(self.folder, "conf")
-        with open(conf, "w") as f:
-            f.write(f"""
-user root; worker_processes 1; daemon off; pid {self.folder}/pid; error_log {self.folder}/error;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off; keepalive_requests 1000000; sendfile on;
-    client_body_temp_path {self.folder}/b; proxy_temp_path {self.folder}/p; fastcgi_temp_path {self.folder}/f;
-    uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
-    server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};
-              root {self.folder}; }}
-}}
-""")
-        self.process = subprocess.Popen(["nginx", "-p", self.folder, "-c", conf], stderr=subprocess.DEVNULL)
-        for _ in range(200):
-            if os.path.exists(f"{self.folder}/pid") and open(f"{self.folder}/pid").read().strip():
-                break
-            time.sleep(0.05)
-        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
-        self.pid = int(children[0])
-
-    def file(self, size):
-        with open(os.path.join(self.folder, str(size)), "wb") as f:
-            f.write(b"x" * size)
-        return request_file(self.folder, f"get-{size}", f"GET /{size} HTTP/1.1", None)
-
-    def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-
-
-def row(name, figure, unit, yardstick="", against=None):
-    ratio = f"  ratio {figure / against:.2f}" if against else ""
-    print(f"{name:44s} {figure:12.2f} {unit:10s} {yardstick:36s} {against if against is None else round(against, 2)!s:>10}{ratio}", flush=True)
-
-
-def fill(daemon, have, want):
-    """Makes VMs up to 'want', each with a network interface and an empty drive, several at a time."""
-    template = daemon.client()("VM.get_by_name_label", "Other install media")[0]
-    record = daemon.client()("VM.get_record", template)
-    network = daemon.client()("network.get_all")[0]
-    record.update(is_a_template=False, is_default_template=False, other_config={})
-    todo = iter(range(have, want))
-    lock = threading.Lock()
-
-    def work():
-        client = daemon.client()
-        while True:
-            with lock:
-                i = next(todo, None)
-            if i is None:
-                return
-            vm = client("VM.create", dict(record, name_label=f"vm-{i:05d}", uuid=""))
-            client("VIF.create", {"VM": vm, "network": network, "device": "0", "MAC": "", "MTU": 1500, "other_config": {},
-                                  "qos_algorithm_type": "", "qos_algorithm_params": {}})
-            client("VBD.create", {"VM": vm, "VDI": NULL, "userdevice": "3", "bootable": False, "mode": "RO", "type": "CD", "empty": True,
-                                  "unpluggable": True, "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
-
-    workers = [threading.Thread(target=work) for _ in range(8)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-
-
-def small_calls(d, folder, nginx, session, vm, uuid):
-    n = 4000 if SHORT else 20000
-    for name, method, params in (("VM.get_uuid", "VM.get_uuid", (session, vm)), ("VM.get_record", "VM.get_record", (session, vm))):
-        path = call_file(folder, name, method, *params)
-        load(d.tls_port, 4, 500, path)
-        ours = measure(d.pid, d.tls_port, 4, n, path)
-        yard = measure(nginx.pid, nginx.port, 4, n, nginx.file(int(ours["bytes"])))
-        row(f"{name}: server CPU a call", ours["cpu_us"], "us", f"nginx, {int(ours['bytes'])} bytes", yard["cpu_us"])
-        row(f"{name}: calls", ours["per_second"], "/s", "nginx", yard["per_second"])
-
-
-def all_records(d, folder, nginx, session, vms):
-    path = call_file(folder, "all", "VM.get_all_records", session)
-    n = 3 if SHORT else 10
-    load(d.tls_port, 1, 1, path)
-    ours = measure(d.pid, d.tls_port, 1, n, path)
-    yard = measure(nginx.pid, nginx.port, 1, n, nginx.file(int(ours["bytes"])))
-    row(f"VM.get_all_records of {vms}: server CPU", ours["cpu_us"] / 1000, "ms", f"nginx, {ours['bytes'] / 1e6:.1f} MB", yard["cpu_us"] / 1000)
-    row(f"VM.get_all_records of {vms}: time", ours["p50_us"] / 1000, "ms", "nginx", yard["p50_us"] / 1000)
-    if vms >= 1000 and os.cpu_count() > 1:
-        pin(d.pid, {0})
-        one = load(d.tls_port, 8, 8 * n, path)["per_second"]
-        pin(d.pid, set(range(2)))
-        two = load(d.tls_port, 8, 8 * n, path)["per_second"]
-        row(f"get_all_records of {vms}, 8 connections, two cores", two, "/s", "one core", one)
-
-
-def durable_set(d, folder, session, vm):
-    yard = subprocess.run([program("raft-yardstick"), d.state, "2"], capture_output=True, text=True, check=True).stdout
-    yard = {k: float(v) for k, v in (line.split()[:2] for line in yard.splitlines())}
-    print("#", " ".join(f"{k}={v:g}" for k, v in yard.items()))
-    path = call_file(folder, "set", "VM.set_name_description", session, vm, "benchmark")
-    # A set of the same value writes nothing to the row but is as durable as any other.
-    one = measure(d.pid, d.tls_port, 1, 2000 if SHORT else 10000, path)
-    many = measure(d.pid, d.tls_port, 64, 12800 if SHORT else 64000, path)
-    pwrite = [v for k, v in yard.items() if "pwrite" in k and "p50" in k]
-    lone = [v for k, v in yard.items() if "raft" in k and "p50" in k]
-    row("durable set, 1 client: p50", one["p50_us"], "us", "pwrite + fdatasync, 4 kB", pwrite[0] if pwrite else None)
-    row("durable set, 1 client: p50", one["p50_us"], "us", "bare libraft, 1 entry", lone[0] if lone else None)
-    row("durable set, 64 clients", many["per_second"], "/s", "one client", one["per_second"])
-    row("durable set, 64 clients: p99", many["p99_us"] / 1000, "ms")
-
-
-def event_delay(d, vm):
-    """From the acknowledgement of a change to its event at a listener that waits."""
-    writer, listener = d.client(), d.client()
-    token = listener("event.from", ["vm/" + vm], "", 0.0)["token"]
-    delays = []
-    for i in range(50 if SHORT else 300):
-        arrived = []
+    def events(self, daemon, client, rounds):
+        vm = client("VM.get_by_name_label", "one of many")[0]
+        listener = daemon.client()
+        arrived, wake = {}, threading.Event()
 
         def listen():
-            arrived.append((listener("event.from", ["vm/" + vm], token, 10.0), time.monotonic()))
+            token = listener("event.from", [f"vm/{vm}"], "", 1.0)["token"]
+            wake.set()
+            while len(arrived) < rounds:
+                answer = listener("event.from", [f"vm/{vm}"], token, 30.0)
+                t, token = time.monotonic(), answer["token"]
+                for e in answer["events"]:
+                    arrived[e["snapshot"]["name_description"]] = t
+                    wake.set()
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        wake.wait(30)
+        delays, calls = [], []
+        for i in range(rounds):
+            wake.clear()
+            begin = time.monotonic()
+            client("VM.set_name_description", vm, f"event {i}")
+            end = time.monotonic()
+            if not until(lambda: f"event {i}" in arrived, 10, 0.0005):
+                self.report.fail("every change arrives as an event", f"event {i}")
+                return
+            delays.append((arrived[f"event {i}"] - begin) * 1000)
+            calls.append((end - begin) * 1000)
+            time.sleep(0.06)  # each as after a pause: the first change goes out at once
+        thread.join(30)
+        self.rows.append(("event, from sending the change", f"p50 {statistics.median(delays):.2f} ms", f"max {max(delays):.1f} ms",
+                          f"the change itself: p50 {statistics.median(calls):.2f} ms", ""))
+        self.figures["event_ms"] = statistics.median(delays)
 
-        t = threading.Thread(target=listen)
-        t.start()
-        time.sleep(0.005)  # the listener waits by then; where it does not, the delay is only shorter
-        writer("VM.set_name_description", vm, f"event {i}")
-        changed = time.monotonic()
-        t.join()
-        token = arrived[0][0]["token"]
-        delays.append(max(0.0, arrived[0][1] - changed) * 1000)
-    row("event delay after the acknowledgement: p50", statistics.median(delays), "ms")
-    row("event delay: p99", sorted(delays)[len(delays) * 99 // 100], "ms")
+    def memory(self, daemon, count):
+        with open(f"/proc/{daemon.pid}/status") as f:
+            kib = int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1))
+        self.rows.append((f"anonymous memory, {count} VMs", f"{kib / 1024:.1f} MiB", "", "", ""))
+        self.figures[f"anon_mib_{count}"] = kib / 1024
+
+    def start_up(self, daemon, count):
+        daemon.stop()
+        begin = time.monotonic()
+        daemon.start()
+        seconds = time.monotonic() - begin
+        self.rows.append((f"start until calls are answered, {count} VMs", f"{seconds * 1000:.0f} ms", "", "", ""))
+        self.figures[f"start_ms_{count}"] = seconds * 1000
+
+    def cores(self, daemon, client):
+        """The same server on one core and on two; the client takes its own share of them."""
+        if (os.cpu_count() or 1) < 2:
+            return
+        request = self.request("get_all", "VM.get_all_records", client.session)
+        rates = {}
+        for cores in ("0", "0,1"):
+            subprocess.run(["taskset", "-a", "-p", "-c", cores, str(daemon.pid)], check=True, capture_output=True)
+            before, begin = cpu([daemon.pid]), time.monotonic()
+            got = load(f"plain:{daemon.plain_port}", 8, SECONDS * 2, [request])
+            rates[cores] = got["per_second"]
+            self.rows.append((f"VM.get_all_records, 8 connections, core {cores}", f"{(cpu([daemon.pid]) - before) / (time.monotonic() - begin):.2f} cores used",
+                              f"{got['per_second']:.1f}/s", f"client used {got['client_cpu'] / got['seconds']:.2f} cores", ""))
+        self.rows.append(("  two cores against one", "", f"{rates['0,1'] / rates['0']:.2f} x", "", ""))
+        self.figures["two_cores"] = rates["0,1"] / rates["0"]
+
+    def run(self):
+        self.start_nginx()
+        with Daemon() as daemon:
+            self.memory(daemon, 0)
+            client = daemon.client(transport="tls")
+            self.populate(daemon, client, 1000)
+            self.reads(daemon, client, 1000)
+            self.memory(daemon, 1000)
+            self.writes(daemon, client)
+            self.events(daemon, client, 20 if SHORT else 100)
+            self.populate(daemon, client, 10000)
+            self.reads(daemon, client, 10000)
+            self.memory(daemon, 10000)
+            self.cores(daemon, client)
+            self.start_up(daemon, 10000)
+        for row in self.rows:
+            print(f"{row[0]:<46} {row[1]:<16} {row[2]:<24} {row[3]:<44} {row[4]}")
+        print("# " + json.dumps(self.figures))
+
+    def end(self):
+        if self.nginx:
+            self.nginx.terminate()
+            self.nginx.wait()
+        shutil.rmtree(self.work, ignore_errors=True)
 
 
 def main():
-    folder = tempfile.mkdtemp(prefix="xapid-bench-")
-    print(f"{'what':44s} {'figure':>12s} {'':10s} {'yardstick':36s} {'figure':>10s}")
-    d = Daemon()
+    bench = Bench()
     try:
-        nginx = Nginx(folder, os.path.join(d.state, "xapid-tls.pem"), d.tls_port + 1)
-        row("resident anonymous memory, fresh", anonymous_mb(d.pid), "MB")
-        made = 0
-        for vms in (1000,) if SHORT else (1000, 10000):
-            fill(d, made, vms)
-            made = vms
-            client = d.client()
-            vm = client("VM.get_by_name_label", f"vm-{made - 1:05d}")[0]
-            if vms == 1000:
-                small_calls(d, folder, nginx, client.session, vm, client("VM.get_uuid", vm))
-                durable_set(d, folder, client.session, vm)
-                event_delay(d, vm)
-            all_records(d, folder, nginx, client.session, vms)
-            row(f"resident anonymous memory, {vms} VMs", anonymous_mb(d.pid), "MB")
-            start = time.monotonic()
-            d.restart()
-            row(f"stop and start with {vms} VMs", time.monotonic() - start, "s")
-            row(f"resident anonymous memory after it, {vms} VMs", anonymous_mb(d.pid), "MB")
-        nginx.close()
-        print("ok - every figure was measured")
+        bench.run()
     finally:
-        d.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        bench.end()
+    sys.exit(bench.report.done())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,49 +1,59 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * load.c -- a client that does nothing but send the same request over and over: N keep-alive TLS connections, a thread each.
+ * load.c -- asks a server over and over, as cheaply as a client can.
  *
- * usage: load HOST PORT CONNECTIONS REQUESTS FILE [SECONDS]
+ *     bench-load tls:PORT|plain:PORT CONNECTIONS SECONDS COUNT REQUEST-FILE...
  *
- * FILE is the whole request, head and body, as it goes out; the reply's Content-Length says where it ends.  Each connection sends its share of REQUESTS, or
- * stops after SECONDS.  Prints "key value" lines: requests, seconds, per_second, p50_us, p99_us, max_us, bytes of a reply.
+ * On 127.0.0.1.  Each connection is kept open and has a thread that sends the bytes of its file
+ * (the n-th of the files by turns), a whole HTTP request, and reads the answer by its
+ * Content-Length.  Ends after SECONDS, or after COUNT answers where that is not 0.  Prints "key
+ * value" lines; times in microseconds.  An answer that is not 200, or that tells of a failure in
+ * its first bytes, counts as failed.
  */
-#include <netdb.h>
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#define HEAD_MAX 16384
+#define READ_SIZE (256 << 10)
+#define HEAD_MAX 8192
+#define MAX_SAMPLES 200000
 
-struct run {
-    const char *host, *port, *request;
-    size_t request_size;
-    long share;
-    double seconds;
-    SSL_CTX *tls;
+struct request {
+    char *data;
+    size_t size;
+};
+
+struct load {
+    SSL_CTX *tls; /* NULL: plain */
+    int port;
+    double end;
+    long count;
+    atomic_long taken; /* of 'count' */
 };
 
 struct connection {
-    const struct run *run;
+    struct load *load;
+    const struct request *request;
     pthread_t thread;
-    uint32_t *usec; /* of each request */
-    long done;
-    size_t reply_size;
+    int fd;
+    SSL *ssl;
+    char *buffer;
+    long answers, failures;
+    long long bytes; /* of bodies */
+    float *samples;
+    size_t n_samples;
 };
-
-static void die(const char *what)
-{
-    fprintf(stderr, "load: %s\n", what);
-    exit(1);
-}
 
 static double now(void)
 {
@@ -53,148 +63,192 @@ static double now(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static SSL *open_connection(const struct run *run)
+static void die(const char *what)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-    int fd, one = 1;
-    SSL *ssl;
+    fprintf(stderr, "bench-load: %s\n", what);
+    exit(1);
+}
 
-    if (getaddrinfo(run->host, run->port, &hints, &found) != 0)
-        die("unknown host");
-    fd = socket(found->ai_family, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) < 0)
+static void read_file(const char *path, struct request *out)
+{
+    FILE *f = fopen(path, "rb");
+
+    if (!f)
+        die(path);
+    out->data = malloc(1 << 20);
+    if (!out->data)
+        die("memory");
+    out->size = fread(out->data, 1, 1 << 20, f);
+    fclose(f);
+}
+
+static void open_connection(struct connection *c)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)c->load->port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int one = 1;
+
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0)
         die("cannot connect");
-    freeaddrinfo(found);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    ssl = SSL_new(run->tls);
-    SSL_set_fd(ssl, fd);
-    if (SSL_connect(ssl) != 1)
-        die("TLS handshake failed");
-    return ssl;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (!c->load->tls)
+        return;
+    c->ssl = SSL_new(c->load->tls);
+    SSL_set_fd(c->ssl, c->fd);
+    if (SSL_connect(c->ssl) != 1)
+        die("the TLS handshake failed");
 }
 
-static long content_length(const char *head)
+static void send_request(struct connection *c)
 {
-    const char *p = strcasestr(head, "\r\ncontent-length:");
+    int n = c->ssl ? SSL_write(c->ssl, c->request->data, (int)c->request->size)
+                   : (int)write(c->fd, c->request->data, c->request->size);
 
-    return p ? atol(p + strlen("\r\ncontent-length:")) : -1;
+    if (n != (int)c->request->size)
+        die("the server closed the connection while it was asked");
 }
 
-/* Reads one reply; returns its size. */
-static size_t read_reply(SSL *ssl, char *buffer, size_t size)
+static size_t receive(struct connection *c, char *to, size_t size)
 {
-    size_t have = 0, head;
-    long length;
-    char *end = NULL;
+    int n = c->ssl ? SSL_read(c->ssl, to, (int)size) : (int)read(c->fd, to, size);
+
+    if (n <= 0)
+        die("the server closed the connection while it answered");
+    return (size_t)n;
+}
+
+/* Reads one answer; true if it is a good one. */
+static bool take_answer(struct connection *c)
+{
+    char *end = NULL, *field;
+    size_t n = 0, body, have;
+    bool good;
 
     while (!end) {
-        int n = SSL_read(ssl, buffer + have, (int)(HEAD_MAX - have - 1));
-
-        if (n <= 0)
-            die("the server closed the connection");
-        have += (size_t)n;
-        buffer[have] = '\0';
-        end = strstr(buffer, "\r\n\r\n");
+        if (n >= HEAD_MAX)
+            die("the answer's head is too long");
+        n += receive(c, c->buffer + n, READ_SIZE - n);
+        c->buffer[n] = '\0';
+        end = strstr(c->buffer, "\r\n\r\n");
     }
-    if (strncmp(buffer + 9, "200", 3) != 0)
-        die(buffer);
-    head = (size_t)(end + 4 - buffer);
-    length = content_length(buffer);
-    if (length < 0)
-        die("a reply without Content-Length");
-    while (have < head + (size_t)length) {
-        size_t want = head + (size_t)length - have;
-        int n = SSL_read(ssl, buffer, (int)(want < size ? want : size));
+    field = strcasestr(c->buffer, "\ncontent-length:");
+    if (!field || field > end)
+        die("an answer without Content-Length");
+    body = strtoul(field + 16, NULL, 10);
+    have = n - (size_t)(end + 4 - c->buffer);
+    good = strncmp(c->buffer + 8, " 200", 4) == 0 && !strstr(end, "<value>Failure</value>");
+    while (have < body) {
+        size_t want = body - have;
 
-        if (n <= 0)
-            die("the server closed the connection within a reply");
-        have += (size_t)n;
+        have += receive(c, c->buffer, want < READ_SIZE ? want : READ_SIZE);
     }
-    return have;
+    c->bytes += (long long)body;
+    return good;
 }
 
-static void *run_connection(void *arg)
+static bool go_on(struct load *load, double t)
+{
+    if (load->count)
+        return atomic_fetch_add(&load->taken, 1) < load->count;
+    return t < load->end;
+}
+
+static void *run(void *arg)
 {
     struct connection *c = arg;
-    const struct run *run = c->run;
-    SSL *ssl = open_connection(run);
-    size_t size = 256 << 10;
-    char *buffer = malloc(size);
-    double start = now();
+    double begin = now();
 
-    while (c->done < run->share && (run->seconds <= 0 || now() - start < run->seconds)) {
-        double before = now();
+    while (go_on(c->load, begin)) {
+        double end;
 
-        if (SSL_write(ssl, run->request, (int)run->request_size) != (int)run->request_size)
-            die("cannot send");
-        c->reply_size = read_reply(ssl, buffer, size);
-        c->usec[c->done++] = (uint32_t)((now() - before) * 1e6);
+        send_request(c);
+        if (!take_answer(c))
+            c->failures++;
+        end = now();
+        c->answers++;
+        if (c->n_samples < MAX_SAMPLES)
+            c->samples[c->n_samples++] = (float)((end - begin) * 1e6);
+        begin = end;
     }
-    SSL_free(ssl);
-    free(buffer);
     return NULL;
 }
 
-static int by_value(const void *a, const void *b)
+static int by_size(const void *a, const void *b)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    float x = *(const float *)a, y = *(const float *)b;
 
     return x < y ? -1 : x > y;
 }
 
-static void report(const struct connection *c, int n, double seconds)
+static void report(struct connection *c, int n, double seconds)
 {
-    uint32_t *all;
-    long total = 0, k = 0;
+    float *all = malloc((size_t)n * MAX_SAMPLES * sizeof *all);
+    struct rusage use;
+    long long bytes = 0;
+    long answers = 0, failures = 0;
+    size_t m = 0;
 
-    for (int i = 0; i < n; i++)
-        total += c[i].done;
-    all = malloc((size_t)(total + 1) * sizeof *all);
-    for (int i = 0; i < n; i++)
-        for (long j = 0; j < c[i].done; j++)
-            all[k++] = c[i].usec[j];
-    qsort(all, (size_t)total, sizeof *all, by_value);
-    printf("requests %ld\nseconds %.6f\nper_second %.1f\np50_us %u\np99_us %u\nmax_us %u\nbytes %zu\n", total, seconds,
-           (double)total / seconds, all[total / 2], all[total * 99 / 100], all[total - 1], c[0].reply_size);
-    free(all);
-}
-
-static char *read_file(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "r");
-    char *data = malloc(1 << 20);
-
-    if (!f)
-        die("cannot open the request");
-    *size = fread(data, 1, 1 << 20, f);
-    fclose(f);
-    return data;
+    for (int i = 0; all && i < n; i++) {
+        answers += c[i].answers;
+        failures += c[i].failures;
+        bytes += c[i].bytes;
+        memcpy(all + m, c[i].samples, c[i].n_samples * sizeof *all);
+        m += c[i].n_samples;
+    }
+    if (!all || !m)
+        die("nothing was answered");
+    qsort(all, m, sizeof *all, by_size);
+    getrusage(RUSAGE_SELF, &use);
+    printf("answers %ld\nfailures %ld\nseconds %.3f\nper_second %.1f\nbytes %lld\np50 %.0f\np99 "
+           "%.0f\n",
+           answers, failures, seconds, (double)answers / seconds, bytes / (answers ? answers : 1),
+           (double)all[m / 2], (double)all[m * 99 / 100]);
+    printf("client_cpu %.3f\n", (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                                    (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6);
 }
 
 int main(int argc, char **argv)
 {
-    struct run run;
+    struct load load = {0};
+    struct request *requests;
     struct connection *c;
-    double start;
-    int n;
+    double begin;
+    int n, n_requests = argc - 5;
 
-    if (argc < 6) {
-        fprintf(stderr, "usage: load HOST PORT CONNECTIONS REQUESTS FILE [SECONDS]\n");
+    if (argc < 6 || !strchr(argv[1], ':')) {
+        fprintf(
+            stderr,
+            "usage: bench-load tls:PORT|plain:PORT CONNECTIONS SECONDS COUNT REQUEST-FILE...\n");
         return 2;
     }
-    n = atoi(argv[3]);
-    run = (struct run){.host = argv[1], .port = argv[2], .share = atol(argv[4]) / n, .seconds = argc > 6 ? atof(argv[6]) : 0};
-    run.request = read_file(argv[5], &run.request_size);
-    run.tls = SSL_CTX_new(TLS_client_method());
+    if (strncmp(argv[1], "tls:", 4) == 0)
+        load.tls = SSL_CTX_new(TLS_client_method());
+    load.port = atoi(strchr(argv[1], ':') + 1);
+    load.count = atol(argv[4]);
+    n = atoi(argv[2]);
+    requests = calloc((size_t)n_requests, sizeof *requests);
     c = calloc((size_t)n, sizeof *c);
-    start = now();
+    if (!requests || !c)
+        die("memory");
+    for (int i = 0; i < n_requests; i++)
+        read_file(argv[5 + i], &requests[i]);
     for (int i = 0; i < n; i++) {
-        c[i].run = &run;
-        c[i].usec = calloc((size_t)run.share + 1, sizeof *c[i].usec);
-        pthread_create(&c[i].thread, NULL, run_connection, &c[i]);
+        c[i] = (struct connection){.load = &load, .request = &requests[i % n_requests]};
+        c[i].buffer = malloc(READ_SIZE + 1);
+        c[i].samples = malloc(MAX_SAMPLES * sizeof *c[i].samples);
+        if (!c[i].buffer || !c[i].samples)
+            die("memory");
+        open_connection(&c[i]);
     }
+    begin = now();
+    load.end = begin + atof(argv[3]);
+    for (int i = 0; i < n; i++)
+        if (pthread_create(&c[i].thread, NULL, run, &c[i]))
+            die("no thread");
     for (int i = 0; i < n; i++)
         pthread_join(c[i].thread, NULL);
-    report(c, n, now() - start);
+    report(c, n, now() - begin);
     return 0;
 }

@@ -286,7 +286,7 @@ def suite_faults(_long):
 
 def suite_clients(_long):
     if build("build"):
-        run_all("clients", [python("clients", "clients/run.py", limit=15)], 1)
+        run_all("clients", [python("clients", "lib/clients.py", limit=15)], 1)
 
 
 def suite_fuzz(long):

@@ -13,8 +13,8 @@
 
 /* A row as it will be: staged until the whole write-set was found good. */
 struct staged {
-    struct staged *next;   /* of the same hash */
-    struct staged *later;  /* in the order of first use */
+    struct staged *next;  /* of the same hash */
+    struct staged *later; /* in the order of first use */
     const struct class_desc *class;
     ref_t ref;
     const struct row *old; /* NULL where it is created */
@@ -41,7 +41,8 @@ static struct staged *stage_find(struct apply *a, int class_id, ref_t ref)
     return s;
 }
 
-static struct staged *stage_add(struct apply *a, const struct class_desc *class, ref_t ref, const struct row *old)
+static struct staged *stage_add(struct apply *a, const struct class_desc *class, ref_t ref,
+                                const struct row *old)
 {
     struct staged *s = arena_new(a->arena, struct staged);
 
@@ -91,7 +92,8 @@ static struct error *handle_invalid(struct apply *a, const struct class_desc *cl
 
 /*** operations ***/
 
-static size_t find_element(const struct type *elem, const struct set *set, size_t stride, const void *key)
+static size_t find_element(const struct type *elem, const struct set *set, size_t stride,
+                           const void *key)
 {
     size_t i = 0;
 
@@ -100,7 +102,8 @@ static size_t find_element(const struct type *elem, const struct set *set, size_
     return i;
 }
 
-/* The set or map with element i left out, or with one more at the end where i == n; returns the place of the new one. */
+/* The set or map with element i left out, or with one more at the end where i == n; returns the
+ * place of the new one. */
 static char *resize(struct apply *a, struct set *set, size_t stride, size_t i, bool add)
 {
     size_t n = add ? set->n + 1 : set->n - 1;
@@ -131,10 +134,11 @@ static struct error *change_map(struct apply *a, struct staged *s, const struct 
         return OK;
     }
     if (i < map->n && op->op == OP_MAP_ADD)
-        return error_new(a->arena, "MAP_DUPLICATE_KEY", 4, s->class->name, f->name, ref_text(a->arena, s->ref),
-                         value_filter_text(a->arena, t->key, op->key));
+        return error_new(a->arena, "MAP_DUPLICATE_KEY", 4, s->class->name, f->name,
+                         ref_text(a->arena, s->ref), value_filter_text(a->arena, t->key, op->key));
     if (i < map->n) {
-        if (value_equal(t->elem, (const char *)map->v + i * t->entry_size + t->value_offset, op->value))
+        if (value_equal(t->elem, (const char *)map->v + i * t->entry_size + t->value_offset,
+                        op->value))
             return OK;
         map->v = arena_memdup(a->arena, map->v, map->n * t->entry_size);
         entry = (char *)map->v + i * t->entry_size;
@@ -167,7 +171,8 @@ static struct error *create_row(struct apply *a, const struct write_op_item *op)
     struct staged *s = stage_find(a, op->class->id, op->ref);
 
     if (ref_is_null(op->ref))
-        return error_internal(a->arena, "an object of class %s without a reference", op->class->name);
+        return error_internal(a->arena, "an object of class %s without a reference",
+                              op->class->name);
     if (s || root_get(a->root, op->class->id, op->ref))
         return error_internal(a->arena, "object %s exists already", ref_text(a->arena, op->ref));
     s = stage_add(a, op->class, op->ref, NULL);
@@ -215,7 +220,8 @@ static struct error *run_op(struct apply *a, const struct write_op_item *op)
 /*** references ***/
 
 /* Takes every reference to 'target' out of one value of a row. */
-static void forget_reference(struct apply *a, struct staged *s, const struct field_desc *f, ref_t target)
+static void forget_reference(struct apply *a, struct staged *s, const struct field_desc *f,
+                             ref_t target)
 {
     const struct type *t = f->type;
     struct set *set = (struct set *)((char *)s->new + f->offset);
@@ -235,7 +241,8 @@ static void forget_reference(struct apply *a, struct staged *s, const struct fie
         bool hit = t->kind == TYPE_SET
                        ? ref_equal(*(const ref_t *)e, target)
                        : (t->key->kind == TYPE_REF && ref_equal(*(const ref_t *)e, target)) ||
-                             (t->elem->kind == TYPE_REF && ref_equal(*(const ref_t *)(e + t->value_offset), target));
+                             (t->elem->kind == TYPE_REF &&
+                              ref_equal(*(const ref_t *)(e + t->value_offset), target));
 
         if (hit) {
             resize(a, set, stride, i, false);
@@ -248,7 +255,8 @@ static void forget_reference(struct apply *a, struct staged *s, const struct fie
 
 static bool refers_to_class(const struct type *t, int class_id)
 {
-    return (t->kind == TYPE_REF && t->class_id == class_id) || (t->key && refers_to_class(t->key, class_id)) ||
+    return (t->kind == TYPE_REF && t->class_id == class_id) ||
+           (t->key && refers_to_class(t->key, class_id)) ||
            (t->elem && refers_to_class(t->elem, class_id));
 }
 
@@ -260,7 +268,8 @@ static void forget_destroyed(struct apply *a, const struct staged *gone)
         struct index_walk walk;
         ref_t row;
 
-        if (f->index_slot < 0 || (f->flags & FIELD_UNTRACKED) || !refers_to_class(f->type, gone->class->id))
+        if (f->index_slot < 0 || (f->flags & FIELD_UNTRACKED) ||
+            !refers_to_class(f->type, gone->class->id))
             continue;
         index_walk(a->root, f, gone->ref, &walk);
         while (index_next(&walk, &row)) {
@@ -274,12 +283,14 @@ static void forget_destroyed(struct apply *a, const struct staged *gone)
 
 static struct error *check_reference(struct apply *a, const struct type *t, ref_t ref)
 {
-    if (t->kind != TYPE_REF || ref_is_null(ref) || t->class_id < 0 || !(api_classes[t->class_id].flags & CLASS_STORED))
+    if (t->kind != TYPE_REF || ref_is_null(ref) || t->class_id < 0 ||
+        !(api_classes[t->class_id].flags & CLASS_STORED))
         return OK;
     return exists(a, t->class_id, ref) ? OK : handle_invalid(a, &api_classes[t->class_id], ref);
 }
 
-static struct error *check_references(struct apply *a, const struct field_desc *f, const void *value)
+static struct error *check_references(struct apply *a, const struct field_desc *f,
+                                      const void *value)
 {
     const struct type *t = f->type;
     const struct set *set = value;
@@ -312,7 +323,8 @@ static struct error *check_no_cycle(struct apply *a, const struct staged *s, int
         const void *row = current(a, f->class_id, at);
 
         if (ref_equal(at, s->ref) || i == MAX_CHAIN)
-            return error_internal(a->arena, "%s.%s of %s would form a cycle", s->class->name, f->name, ref_text(a->arena, s->ref));
+            return error_internal(a->arena, "%s.%s of %s would form a cycle", s->class->name,
+                                  f->name, ref_text(a->arena, s->ref));
         if (!row)
             break;
         at = *(const ref_t *)field_in(row, f);
@@ -330,10 +342,13 @@ static struct error *check_uuid(struct apply *a, const struct staged *s)
     index_walk(a->root, f, index_key_string(uuid), &walk);
     while (index_next(&walk, &other))
         if (!stage_find(a, s->class->id, other))
-            return error_new(a->arena, "UNIQUENESS_CONSTRAINT_VIOLATION", 3, s->class->name, "uuid", uuid);
+            return error_new(a->arena, "UNIQUENESS_CONSTRAINT_VIOLATION", 3, s->class->name, "uuid",
+                             uuid);
     for (const struct staged *t = a->first; t; t = t->later)
-        if (t != s && t->new && t->class == s->class && strcmp(*(const char *const *)field_in(t->new, f), uuid) == 0)
-            return error_new(a->arena, "UNIQUENESS_CONSTRAINT_VIOLATION", 3, s->class->name, "uuid", uuid);
+        if (t != s && t->new &&
+            t->class == s->class &&strcmp(*(const char *const *)field_in(t->new, f), uuid) == 0)
+            return error_new(a->arena, "UNIQUENESS_CONSTRAINT_VIOLATION", 3, s->class->name, "uuid",
+                             uuid);
     return OK;
 }
 
@@ -351,7 +366,8 @@ static struct error *check_row(struct apply *a, const struct staged *s)
         TRY(check_references(a, f, field_in(s->new, f)));
         if (f->id == s->class->uuid_field)
             TRY(check_uuid(a, s));
-        if (f->id == FIELD_vm_snapshot_of || f->id == FIELD_vm_parent || f->id == FIELD_vdi_snapshot_of)
+        if (f->id == FIELD_vm_snapshot_of || f->id == FIELD_vm_parent ||
+            f->id == FIELD_vdi_snapshot_of)
             TRY(check_no_cycle(a, s, f->id));
     }
     return OK;
@@ -382,7 +398,7 @@ static void touch_other_sides(struct apply *a, const struct staged *s)
 
         if (f->inverse < 0 || f->index_slot < 0)
             continue;
-        if (s->old && s->new && value_equal(f->type, field_in(s->old, f), field_in(s->new, f)))
+        if (s->old && s->new &&value_equal(f->type, field_in(s->old, f), field_in(s->new, f)))
             continue;
         ctx = (struct touch_ctx){a, api_fields[f->inverse].class_id};
         if (s->old)
@@ -468,10 +484,12 @@ static bool seen_before(struct apply *a, const struct write_reader *r, struct lo
     if (!r->origin)
         return false;
     if (!e) {
-        /* So old that it would be forgotten if it had been seen: nobody can say, so it is not applied. */
+        /* So old that it would be forgotten if it had been seen: nobody can say, so it is not
+         * applied. */
         if (r->number > UINT64_MAX - ROOT_MAX_REQUESTS)
             return false;
-        tree_seek(&a->root->requests, (uint64_t[]){r->origin, r->number + ROOT_MAX_REQUESTS}, &cursor);
+        tree_seek(&a->root->requests, (uint64_t[]){r->origin, r->number + ROOT_MAX_REQUESTS},
+                  &cursor);
         e = tree_next(&cursor);
         result->outcome = LOG_UNKNOWN;
         return e && e->k[0] == r->origin;
@@ -483,11 +501,12 @@ static bool seen_before(struct apply *a, const struct write_reader *r, struct lo
     return true;
 }
 
-/* Origins are boots of daemons: those long gone would pile up.  What came in the older half of the remembered stretch of
-   the log goes, on every member alike. */
+/* Origins are boots of daemons: those long gone would pile up.  What came in the older half of the
+   remembered stretch of the log goes, on every member alike. */
 static void forget_requests(struct db_root *root)
 {
-    uint64_t oldest = UINT64_MAX, newest = 0, *keys = xmalloc(root->requests.count * 2 * sizeof *keys);
+    uint64_t oldest = UINT64_MAX, newest = 0,
+             *keys = xmalloc(root->requests.count * 2 * sizeof *keys);
     const struct tree_entry *e;
     struct tree_cursor cursor;
     size_t n = 0;
@@ -515,11 +534,13 @@ static void remember(struct apply *a, const struct write_reader *r, const struct
     if (!r->origin)
         return;
     tree_put(&a->root->requests,
-             &(struct tree_entry){{r->origin, r->number, result->revision << 2 | result->outcome, a->root->log_index}});
+             &(struct tree_entry){{r->origin, r->number, result->revision << 2 | result->outcome,
+                                   a->root->log_index}});
     for (;;) {
         tree_seek(&a->root->requests, (uint64_t[]){r->origin, 0}, &cursor);
         e = tree_next(&cursor);
-        if (!e || e->k[0] != r->origin || r->number < ROOT_MAX_REQUESTS || e->k[1] > r->number - ROOT_MAX_REQUESTS)
+        if (!e || e->k[0] != r->origin || r->number < ROOT_MAX_REQUESTS ||
+            e->k[1] > r->number - ROOT_MAX_REQUESTS)
             break;
         memcpy(oldest, e->k, sizeof oldest);
         tree_remove(&a->root->requests, oldest);
@@ -528,9 +549,11 @@ static void remember(struct apply *a, const struct write_reader *r, const struct
         forget_requests(a->root);
 }
 
-void apply_write_set(struct db_root *root, struct arena *arena, const void *data, size_t size, struct log_result *result)
+void apply_write_set(struct db_root *root, struct arena *arena, const void *data, size_t size,
+                     struct log_result *result)
 {
-    struct apply a = {.root = root, .arena = arena, .revision = root->revision + 1, .last = &a.first};
+    struct apply a = {
+        .root = root, .arena = arena, .revision = root->revision + 1, .last = &a.first};
     struct write_reader r;
 
     *result = (struct log_result){.outcome = LOG_FAILED};

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * checkpoint.c -- the SQLite file beneath the log, kept up to date about once a second, by one thread.
+ * checkpoint.c -- the SQLite file beneath the log, kept up to date about once a second, by one
+ * thread.
  *
- * A flush is one transaction with the rows that changed since the last one.  What cannot be written is never tried again: after a
- * failed fsync nobody knows what is on the disk, so the file is left to the next start, which reads it with every checksum.  For the
- * same reason SQLite does not move its write-ahead log into the file by itself: it would hide the failure.
+ * A flush is one transaction with the rows that changed since the last one.  What cannot be written
+ * is never tried again: after a failed fsync nobody knows what is on the disk, so the file is left
+ * to the next start, which reads it with every checksum.  For the same reason SQLite does not move
+ * its write-ahead log into the file by itself: it would hide the failure.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,9 +44,12 @@ struct checkpoint {
 };
 
 const struct meta_key meta_keys[META_KEYS] = {
-    {"format", offsetof(struct meta, format)},           {"schema", offsetof(struct meta, schema)},
-    {"revision", offsetof(struct meta, revision)},       {"log_index", offsetof(struct meta, log_index)},
-    {"incarnation", offsetof(struct meta, incarnation)}, {"forgotten", offsetof(struct meta, forgotten)},
+    {"format", offsetof(struct meta, format)},
+    {"schema", offsetof(struct meta, schema)},
+    {"revision", offsetof(struct meta, revision)},
+    {"log_index", offsetof(struct meta, log_index)},
+    {"incarnation", offsetof(struct meta, incarnation)},
+    {"forgotten", offsetof(struct meta, forgotten)},
     {"tables", offsetof(struct meta, tables)},
 };
 
@@ -138,14 +143,18 @@ static struct error *set_aside(struct arena *arena, struct checkpoint *cp, const
         const char *from = arena_printf(arena, "%s%s", cp->path, suffixes[i]);
 
         if (rename(from, arena_printf(arena, "%s%s", to, suffixes[i])) < 0 && errno != ENOENT)
-            return error_internal(arena, "the database file %s is damaged (%s) and cannot be renamed: %s", from, why,
-                                  strerror(errno));
+            return error_internal(arena,
+                                  "the database file %s is damaged (%s) and cannot be renamed: %s",
+                                  from, why, strerror(errno));
     }
-    log_error("the database file %s is damaged (%s); it was renamed to %s and is made again from the log", cp->path, why, to);
+    log_error(
+        "the database file %s is damaged (%s); it was renamed to %s and is made again from the log",
+        cp->path, why, to);
     return OK;
 }
 
-/* An error that ends all writing. A file whose structure is broken is set aside now, else the next start would meet it too. */
+/* An error that ends all writing. A file whose structure is broken is set aside now, else the next
+ * start would meet it too. */
 static struct error *failed(struct arena *arena, struct checkpoint *cp)
 {
     const char *why = arena_strdup(arena, sqlite3_errmsg(cp->sqlite));
@@ -177,16 +186,19 @@ static struct error *done(struct arena *arena, struct checkpoint *cp, sqlite3_st
 }
 
 /* The same for one that must have met exactly one row. */
-static struct error *done_once(struct arena *arena, struct checkpoint *cp, sqlite3_stmt *stmt, const char *table)
+static struct error *done_once(struct arena *arena, struct checkpoint *cp, sqlite3_stmt *stmt,
+                               const char *table)
 {
     TRY(done(arena, cp, stmt));
     if (sqlite3_changes(cp->sqlite) == 1)
         return OK;
     TRY(set_aside(arena, cp, arena_printf(arena, "table %s lacks a row", table)));
-    return error_internal(arena, "cannot write the database file %s: it was damaged and set aside", cp->path);
+    return error_internal(arena, "cannot write the database file %s: it was damaged and set aside",
+                          cp->path);
 }
 
-static struct error *prepare(struct arena *arena, struct checkpoint *cp, const char *sql, sqlite3_stmt **stmt)
+static struct error *prepare(struct arena *arena, struct checkpoint *cp, const char *sql,
+                             sqlite3_stmt **stmt)
 {
     if (sqlite3_prepare_v3(cp->sqlite, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL) == SQLITE_OK)
         return OK;
@@ -207,13 +219,15 @@ static void bind_cell(sqlite3_stmt *stmt, int i, const struct cell *cell)
 
 /*** rows ***/
 
-/* The cells of a row in the order of the columns: _ref, _created, _version, _modified, the fields. */
+/* The cells of a row in the order of the columns: _ref, _created, _version, _modified, the fields.
+ */
 struct cells {
     size_t n;
     struct cell *v;
 };
 
-static struct cells row_cells(struct arena *arena, const struct class_desc *class, const struct row *row, uint64_t modified)
+static struct cells row_cells(struct arena *arena, const struct class_desc *class,
+                              const struct row *row, uint64_t modified)
 {
     struct cells cells = {.v = arena_array(arena, struct cell, class->n_fields + 4u)};
     char *ref = arena_alloc(arena, REF_TEXT_SIZE);
@@ -254,14 +268,17 @@ static const char *put_sql(struct arena *arena, const struct class_desc *class)
     return arena_strdup(arena, sql.data);
 }
 
-static struct error *statement(struct arena *arena, struct checkpoint *cp, const struct class_desc *class, enum statement which,
+static struct error *statement(struct arena *arena, struct checkpoint *cp,
+                               const struct class_desc *class, enum statement which,
                                sqlite3_stmt **out)
 {
     sqlite3_stmt **stmt = &cp->statements[class->id][which];
-    const char *sql = which == ROW_PUT ? put_sql(arena, class)
-                      : which == ROW_TOUCH
-                          ? arena_printf(arena, "UPDATE \"%s\" SET _modified = ?, _checksum = ? WHERE _ref = ?", class->name)
-                          : arena_printf(arena, "DELETE FROM \"%s\" WHERE _ref = ?", class->name);
+    const char *sql =
+        which == ROW_PUT ? put_sql(arena, class)
+        : which == ROW_TOUCH
+            ? arena_printf(arena, "UPDATE \"%s\" SET _modified = ?, _checksum = ? WHERE _ref = ?",
+                           class->name)
+            : arena_printf(arena, "DELETE FROM \"%s\" WHERE _ref = ?", class->name);
 
     if (!*stmt)
         TRY(prepare(arena, cp, sql, stmt));
@@ -269,8 +286,9 @@ static struct error *statement(struct arena *arena, struct checkpoint *cp, const
     return OK;
 }
 
-static struct error *put_row(struct arena *arena, struct checkpoint *cp, const struct class_desc *class,
-                             const struct cells *cells, uint64_t checksum)
+static struct error *put_row(struct arena *arena, struct checkpoint *cp,
+                             const struct class_desc *class, const struct cells *cells,
+                             uint64_t checksum)
 {
     sqlite3_stmt *stmt;
 
@@ -282,8 +300,9 @@ static struct error *put_row(struct arena *arena, struct checkpoint *cp, const s
 }
 
 /* A row that had an event but no change: two columns instead of all. */
-static struct error *touch_row(struct arena *arena, struct checkpoint *cp, const struct class_desc *class,
-                               const struct cells *cells, uint64_t checksum)
+static struct error *touch_row(struct arena *arena, struct checkpoint *cp,
+                               const struct class_desc *class, const struct cells *cells,
+                               uint64_t checksum)
 {
     sqlite3_stmt *stmt;
 
@@ -294,8 +313,8 @@ static struct error *touch_row(struct arena *arena, struct checkpoint *cp, const
     return done_once(arena, cp, stmt, class->name);
 }
 
-static struct error *drop_row(struct arena *arena, struct checkpoint *cp, const struct class_desc *class,
-                              const struct cells *cells)
+static struct error *drop_row(struct arena *arena, struct checkpoint *cp,
+                              const struct class_desc *class, const struct cells *cells)
 {
     sqlite3_stmt *stmt;
 
@@ -305,11 +324,13 @@ static struct error *drop_row(struct arena *arena, struct checkpoint *cp, const 
 }
 
 /* Brings one row of the file from what 'before' (NULL: nothing) has to what 'root' has. */
-static struct error *write_row(struct arena *arena, struct checkpoint *cp, const struct db_root *before,
-                               const struct db_root *root, int class_id, ref_t ref)
+static struct error *write_row(struct arena *arena, struct checkpoint *cp,
+                               const struct db_root *before, const struct db_root *root,
+                               int class_id, ref_t ref)
 {
     const struct class_desc *class = &api_classes[class_id];
-    const struct row *old = before ? root_get(before, class_id, ref) : NULL, *new = root_get(root, class_id, ref);
+    const struct row *old = before ? root_get(before, class_id, ref) : NULL,
+                     *new = root_get(root, class_id, ref);
     struct cells cells = {0};
     uint64_t checksum;
 
@@ -325,13 +346,14 @@ static struct error *write_row(struct arena *arena, struct checkpoint *cp, const
     cells = row_cells(arena, class, new, root_modified(root, class_id, ref));
     checksum = cells_checksum(cp, class_id, &cells);
     cp->sums[class_id] += checksum;
-    return old == new ? touch_row(arena, cp, class, &cells, checksum) : put_row(arena, cp, class, &cells, checksum);
+    return old == new ? touch_row(arena, cp, class, &cells, checksum)
+                      : put_row(arena, cp, class, &cells, checksum);
 }
 
 /*** tombstones, requests, descriptions ***/
 
-static struct error *table_statement(struct arena *arena, struct checkpoint *cp, int table, enum statement which, const char *sql,
-                                     sqlite3_stmt **out)
+static struct error *table_statement(struct arena *arena, struct checkpoint *cp, int table,
+                                     enum statement which, const char *sql, sqlite3_stmt **out)
 {
     if (!cp->statements[table][which])
         TRY(prepare(arena, cp, sql, &cp->statements[table][which]));
@@ -339,11 +361,13 @@ static struct error *table_statement(struct arena *arena, struct checkpoint *cp,
     return OK;
 }
 
-static struct error *put_tombstone(struct arena *arena, struct checkpoint *cp, const struct root_change *c)
+static struct error *put_tombstone(struct arena *arena, struct checkpoint *cp,
+                                   const struct root_change *c)
 {
     sqlite3_stmt *stmt;
 
-    TRY(table_statement(arena, cp, TABLE_TOMBSTONES, ROW_PUT, "INSERT INTO _tombstones VALUES (?, ?, ?, ?)", &stmt));
+    TRY(table_statement(arena, cp, TABLE_TOMBSTONES, ROW_PUT,
+                        "INSERT INTO _tombstones VALUES (?, ?, ?, ?)", &stmt));
     sqlite3_bind_int64(stmt, 1, (int64_t)c->revision);
     sqlite3_bind_text(stmt, 2, api_classes[c->class_id].name, -1, SQLITE_STATIC);
     sqlite3_bind_text(stmt, 3, ref_text(arena, c->ref), -1, SQLITE_STATIC);
@@ -354,8 +378,8 @@ static struct error *put_tombstone(struct arena *arena, struct checkpoint *cp, c
 }
 
 /* Deletions that the new root no longer remembers. */
-static struct error *forget_tombstones(struct arena *arena, struct checkpoint *cp, const struct db_root *before,
-                                       const struct db_root *root)
+static struct error *forget_tombstones(struct arena *arena, struct checkpoint *cp,
+                                       const struct db_root *before, const struct db_root *root)
 {
     struct tree_cursor cursor;
     struct root_change c;
@@ -368,27 +392,32 @@ static struct error *forget_tombstones(struct arena *arena, struct checkpoint *c
         if (c.deleted)
             cp->sums[TABLE_TOMBSTONES] -= tombstone_checksum(&c);
     cp->dirty[TABLE_TOMBSTONES] = true;
-    TRY(table_statement(arena, cp, TABLE_TOMBSTONES, ROW_DROP, "DELETE FROM _tombstones WHERE deleted <= ?", &stmt));
+    TRY(table_statement(arena, cp, TABLE_TOMBSTONES, ROW_DROP,
+                        "DELETE FROM _tombstones WHERE deleted <= ?", &stmt));
     sqlite3_bind_int64(stmt, 1, (int64_t)root->forgotten);
     return done(arena, cp, stmt);
 }
 
-static struct error *put_request(struct arena *arena, struct checkpoint *cp, const struct tree_entry *e)
+static struct error *put_request(struct arena *arena, struct checkpoint *cp,
+                                 const struct tree_entry *e)
 {
     sqlite3_stmt *stmt;
 
-    TRY(table_statement(arena, cp, TABLE_REQUESTS, ROW_PUT, "INSERT INTO _requests VALUES (?, ?, ?, ?)", &stmt));
+    TRY(table_statement(arena, cp, TABLE_REQUESTS, ROW_PUT,
+                        "INSERT INTO _requests VALUES (?, ?, ?, ?)", &stmt));
     for (int i = 0; i < 4; i++)
         sqlite3_bind_int64(stmt, i + 1, (int64_t)e->k[i]);
     cp->sums[TABLE_REQUESTS] += request_checksum(e);
     return done(arena, cp, stmt);
 }
 
-static struct error *drop_request(struct arena *arena, struct checkpoint *cp, const struct tree_entry *e)
+static struct error *drop_request(struct arena *arena, struct checkpoint *cp,
+                                  const struct tree_entry *e)
 {
     sqlite3_stmt *stmt;
 
-    TRY(table_statement(arena, cp, TABLE_REQUESTS, ROW_DROP, "DELETE FROM _requests WHERE origin = ? AND number = ?", &stmt));
+    TRY(table_statement(arena, cp, TABLE_REQUESTS, ROW_DROP,
+                        "DELETE FROM _requests WHERE origin = ? AND number = ?", &stmt));
     sqlite3_bind_int64(stmt, 1, (int64_t)e->k[0]);
     sqlite3_bind_int64(stmt, 2, (int64_t)e->k[1]);
     cp->sums[TABLE_REQUESTS] -= request_checksum(e);
@@ -396,8 +425,8 @@ static struct error *drop_request(struct arena *arena, struct checkpoint *cp, co
 }
 
 /* Both trees are walked side by side; 'before' may be NULL. */
-static struct error *write_requests(struct arena *arena, struct checkpoint *cp, const struct db_root *before,
-                                    const struct db_root *root)
+static struct error *write_requests(struct arena *arena, struct checkpoint *cp,
+                                    const struct db_root *before, const struct db_root *root)
 {
     const struct tree_entry *old, *new;
     struct tree_cursor olds, news;
@@ -433,7 +462,8 @@ static uint64_t table_rows(const struct db_root *root, int table)
                                      : root->tables[table].count;
 }
 
-static struct error *write_tables(struct arena *arena, struct checkpoint *cp, const struct db_root *root, uint64_t *checksum)
+static struct error *write_tables(struct arena *arena, struct checkpoint *cp,
+                                  const struct db_root *root, uint64_t *checksum)
 {
     const char *sql = "INSERT OR REPLACE INTO _tables VALUES (?, ?, ?)";
     struct error *e = OK;
@@ -459,7 +489,8 @@ static struct error *write_tables(struct arena *arena, struct checkpoint *cp, co
     return e;
 }
 
-static struct error *write_meta(struct arena *arena, struct checkpoint *cp, const struct db_root *root)
+static struct error *write_meta(struct arena *arena, struct checkpoint *cp,
+                                const struct db_root *root)
 {
     struct meta meta = {.format = CHECKPOINT_FORMAT,
                         .schema = api_schema_hash,
@@ -477,7 +508,8 @@ static struct error *write_meta(struct arena *arena, struct checkpoint *cp, cons
     for (int i = 0; i <= META_KEYS && !e; i++) {
         const char *key = i < META_KEYS ? meta_keys[i].name : "checksum";
 
-        memcpy(&value, i < META_KEYS ? (char *)&meta + meta_keys[i].offset : (char *)&checksum, sizeof value);
+        memcpy(&value, i < META_KEYS ? (char *)&meta + meta_keys[i].offset : (char *)&checksum,
+               sizeof value);
         checksum += meta_checksum(key, value);
         sqlite3_bind_text(stmt, 1, key, -1, SQLITE_STATIC);
         sqlite3_bind_int64(stmt, 2, (int64_t)value);
@@ -494,14 +526,16 @@ static const char *table_sql(struct arena *arena, const struct class_desc *class
     AUTO(buf) sql = {0};
 
     buf_printf(&sql,
-               "CREATE TABLE \"%s\" (_ref TEXT PRIMARY KEY, _created INTEGER NOT NULL, _version INTEGER NOT NULL, "
+               "CREATE TABLE \"%s\" (_ref TEXT PRIMARY KEY, _created INTEGER NOT NULL, _version "
+               "INTEGER NOT NULL, "
                "_modified INTEGER NOT NULL",
                class->name);
     for (int i = 0; i < class->n_fields; i++) {
         const struct field_desc *f = &api_fields[class->first_field + i];
 
         if (field_is_stored(f))
-            buf_printf(&sql, ", \"%s\" %s%s", f->name, column_type(f->type), f->type->kind == TYPE_FLOAT ? "" : " NOT NULL");
+            buf_printf(&sql, ", \"%s\" %s%s", f->name, column_type(f->type),
+                       f->type->kind == TYPE_FLOAT ? "" : " NOT NULL");
     }
     buf_puts(&sql, ", _checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID");
     return arena_strdup(arena, sql.data);
@@ -526,13 +560,17 @@ static struct error *drop_tables(struct arena *arena, struct checkpoint *cp)
 
 static struct error *create_tables(struct arena *arena, struct checkpoint *cp)
 {
-    TRY(run(arena, cp,
-            "CREATE TABLE _meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-            "CREATE TABLE _tables (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-            "CREATE TABLE _tombstones (deleted INTEGER, class TEXT, ref TEXT, created INTEGER NOT NULL, "
-            "PRIMARY KEY (deleted, class, ref)) STRICT, WITHOUT ROWID;"
-            "CREATE TABLE _requests (origin INTEGER, number INTEGER, outcome INTEGER NOT NULL, log_index INTEGER NOT NULL, "
-            "PRIMARY KEY (origin, number)) STRICT, WITHOUT ROWID;"));
+    TRY(run(
+        arena, cp,
+        "CREATE TABLE _meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+        "CREATE TABLE _tables (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, sum INTEGER NOT NULL) "
+        "STRICT, WITHOUT ROWID;"
+        "CREATE TABLE _tombstones (deleted INTEGER, class TEXT, ref TEXT, created INTEGER NOT "
+        "NULL, "
+        "PRIMARY KEY (deleted, class, ref)) STRICT, WITHOUT ROWID;"
+        "CREATE TABLE _requests (origin INTEGER, number INTEGER, outcome INTEGER NOT NULL, "
+        "log_index INTEGER NOT NULL, "
+        "PRIMARY KEY (origin, number)) STRICT, WITHOUT ROWID;"));
     for (int c = 0; c < CLASS_COUNT; c++)
         if (class_has_table(&api_classes[c]))
             TRY(run(arena, cp, table_sql(arena, &api_classes[c])));
@@ -540,15 +578,17 @@ static struct error *create_tables(struct arena *arena, struct checkpoint *cp)
 }
 
 /* The rows' arenas are small: of a large root they would add up. */
-static struct error *write_row_alone(struct arena *arena, struct checkpoint *cp, const struct db_root *before,
-                                     const struct db_root *root, int class_id, ref_t ref)
+static struct error *write_row_alone(struct arena *arena, struct checkpoint *cp,
+                                     const struct db_root *before, const struct db_root *root,
+                                     int class_id, ref_t ref)
 {
     AUTO(arena) own = {0};
 
     return error_copy(arena, write_row(&own, cp, before, root, class_id, ref));
 }
 
-static struct error *write_class(struct arena *arena, struct checkpoint *cp, const struct db_root *root, int class_id)
+static struct error *write_class(struct arena *arena, struct checkpoint *cp,
+                                 const struct db_root *root, int class_id)
 {
     struct tree_cursor cursor;
     const struct tree_entry *e;
@@ -560,7 +600,8 @@ static struct error *write_class(struct arena *arena, struct checkpoint *cp, con
 }
 
 /* Everything anew, whatever the file holds. */
-static struct error *write_all(struct arena *arena, struct checkpoint *cp, const struct db_root *root)
+static struct error *write_all(struct arena *arena, struct checkpoint *cp,
+                               const struct db_root *root)
 {
     struct tree_cursor cursor;
     struct root_change c;
@@ -589,7 +630,8 @@ static bool follows(const struct db_root *root, const struct db_root *flushed)
            (root->forgotten <= flushed->revision);
 }
 
-static struct error *write_changes(struct arena *arena, struct checkpoint *cp, const struct db_root *root)
+static struct error *write_changes(struct arena *arena, struct checkpoint *cp,
+                                   const struct db_root *root)
 {
     struct tree_cursor cursor;
     struct root_change c;
@@ -624,7 +666,8 @@ static struct error *move_wal(struct arena *arena, struct checkpoint *cp)
 }
 
 /* One transaction.  *busy: another process holds the file; nothing was done. */
-static struct error *transaction(struct arena *arena, struct checkpoint *cp, const struct db_root *root, bool all, bool *busy)
+static struct error *transaction(struct arena *arena, struct checkpoint *cp,
+                                 const struct db_root *root, bool all, bool *busy)
 {
     *busy = sqlite3_exec(cp->sqlite, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_BUSY;
     if (*busy)
@@ -638,12 +681,14 @@ static struct error *transaction(struct arena *arena, struct checkpoint *cp, con
     return move_wal(arena, cp);
 }
 
-struct error *checkpoint_flush(struct arena *arena, struct checkpoint *cp, const struct db_root *root)
+struct error *checkpoint_flush(struct arena *arena, struct checkpoint *cp,
+                               const struct db_root *root)
 {
     bool busy;
 
     if (cp->failed)
-        return error_internal(arena, "the database file %s is no longer written after a failure", cp->path);
+        return error_internal(arena, "the database file %s is no longer written after a failure",
+                              cp->path);
     if (root == cp->flushed)
         return OK;
     TRY(transaction(arena, cp, root, !follows(root, cp->flushed), &busy));
@@ -678,18 +723,22 @@ static struct error *open_file(struct arena *arena, struct checkpoint *cp)
     return OK;
 }
 
-/* Reads the file.  SQLITE_READONLY is damage too: the process may write it, its header says that no version of SQLite may. */
-static enum load_outcome load_file(struct arena *arena, struct checkpoint *cp, struct db_root **root, const char **why)
+/* Reads the file.  SQLITE_READONLY is damage too: the process may write it, its header says that no
+ * version of SQLite may. */
+static enum load_outcome load_file(struct arena *arena, struct checkpoint *cp,
+                                   struct db_root **root, const char **why)
 {
     enum load_outcome outcome;
 
-    if (sqlite3_exec(cp->sqlite, "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL; BEGIN", NULL, NULL, NULL) != SQLITE_OK) {
+    if (sqlite3_exec(cp->sqlite, "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL; BEGIN",
+                     NULL, NULL, NULL) != SQLITE_OK) {
         *why = arena_strdup(arena, sqlite3_errmsg(cp->sqlite));
         return load_judge(cp->sqlite);
     }
     outcome = checkpoint_load(arena, cp->sqlite, root, cp->sums, why);
     sqlite3_exec(cp->sqlite, "COMMIT", NULL, NULL, NULL);
-    if (outcome != LOAD_FAILED && outcome != LOAD_DAMAGED && sqlite3_db_readonly(cp->sqlite, "main") == 1) {
+    if (outcome != LOAD_FAILED && outcome != LOAD_DAMAGED &&
+        sqlite3_db_readonly(cp->sqlite, "main") == 1) {
         if (outcome != LOAD_EMPTY)
             root_unref(*root);
         *why = "its header does not allow writing";
@@ -706,7 +755,8 @@ static void make_seeds(struct checkpoint *cp)
         const char **names = arena_array(&arena, const char *, class->n_fields + 4u);
         size_t n = 4;
 
-        memcpy(names, (const char *[]){"_ref", "_created", "_version", "_modified"}, 4 * sizeof *names);
+        memcpy(names, (const char *[]){"_ref", "_created", "_version", "_modified"},
+               4 * sizeof *names);
         for (int i = 0; i < class->n_fields; i++)
             if (field_is_stored(&api_fields[class->first_field + i]))
                 names[n++] = api_fields[class->first_field + i].name;
@@ -732,7 +782,8 @@ static struct error *open_parts(struct arena *arena, struct checkpoint *cp, stru
     }
     if (outcome == LOAD_EMPTY)
         *root = root_new();
-    if (sqlite3_exec(cp->sqlite, "PRAGMA synchronous = FULL; PRAGMA journal_mode = WAL", NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(cp->sqlite, "PRAGMA synchronous = FULL; PRAGMA journal_mode = WAL", NULL, NULL,
+                     NULL) != SQLITE_OK)
         return failed(arena, cp);
     if (outcome == LOAD_GOOD) {
         cp->flushed = root_ref(*root);
@@ -744,7 +795,8 @@ static struct error *open_parts(struct arena *arena, struct checkpoint *cp, stru
     return busy ? cannot_open(arena, cp, "another process holds it") : OK;
 }
 
-struct error *checkpoint_open(struct arena *arena, const char *path, struct checkpoint **out, struct db_root **root)
+struct error *checkpoint_open(struct arena *arena, const char *path, struct checkpoint **out,
+                              struct db_root **root)
 {
     struct checkpoint *cp = xcalloc(1, sizeof *cp);
     struct error *e;

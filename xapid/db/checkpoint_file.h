@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * checkpoint_file.h -- what the writer (checkpoint.c) and the reader (checkpoint_load.c) of the SQLite file share.
+ * checkpoint_file.h -- what the writer (checkpoint.c) and the reader (checkpoint_load.c) of the
+ * SQLite file share.
  *
- * One table for each class with the columns _ref, _created, _version, _modified, one for each stored field, _checksum; and
+ * One table for each class with the columns _ref, _created, _version, _modified, one for each
+ * stored field, _checksum; and
  *
  *   _tombstones (deleted, class, ref, created)              deletions that are remembered
  *   _requests   (origin, number, outcome, log_index)        write-sets that are remembered
- *   _tables     (name, rows, sum)                           of each table: how many rows, the sum of their checksums
- *   _meta       (key, value)                                format, schema, revision, log_index, incarnation, forgotten,
- *                                                           tables and checksum (of _tables and of _meta itself)
+ *   _tables     (name, rows, sum)                           of each table: how many rows, the sum
+ * of their checksums _meta       (key, value)                                format, schema,
+ * revision, log_index, incarnation, forgotten, tables and checksum (of _tables and of _meta itself)
  *
- * A row's checksum is made of what stands in its columns, not of values, so that it can be judged under any schema.  Whatever is
- * changed, lost or brought back in the file shows in a checksum or in a sum.
+ * A row's checksum is made of what stands in its columns, not of values, so that it can be judged
+ * under any schema.  Whatever is changed, lost or brought back in the file shows in a checksum or
+ * in a sum.
  */
 #pragma once
 
@@ -64,8 +67,10 @@ enum load_outcome {
     LOAD_FAILED,  /* cannot be used, and must not be touched; *why says why */
 };
 
-/* Judges SQLite's last error: what the file's contents can cause is LOAD_DAMAGED, all else is LOAD_FAILED. */
+/* Judges SQLite's last error: what the file's contents can cause is LOAD_DAMAGED, all else is
+ * LOAD_FAILED. */
 enum load_outcome load_judge(sqlite3 *sqlite);
-/* Reads everything.  'sums' are those of the tables; *root is made on LOAD_GOOD and LOAD_OLDER only. */
-enum load_outcome checkpoint_load(struct arena *arena, sqlite3 *sqlite, struct db_root **root, uint64_t sums[TABLE_COUNT],
-                                  const char **why);
+/* Reads everything.  'sums' are those of the tables; *root is made on LOAD_GOOD and LOAD_OLDER
+ * only. */
+enum load_outcome checkpoint_load(struct arena *arena, sqlite3 *sqlite, struct db_root **root,
+                                  uint64_t sums[TABLE_COUNT], const char **why);

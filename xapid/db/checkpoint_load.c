@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* checkpoint_load.c -- the SQLite file read into a root, every checksum verified; files of an older schema too. */
+/* checkpoint_load.c -- the SQLite file read into a root, every checksum verified; files of an older
+ * schema too. */
 #include "xapid/db/checkpoint_file.h"
 
 #include <inttypes.h>
@@ -17,7 +18,7 @@ struct load {
     uint64_t *sums;
     struct meta meta;
     bool older;
-    uint64_t tables;  /* checksum of _tables as read */
+    uint64_t tables; /* checksum of _tables as read */
     enum load_outcome outcome;
     const char *why;
 };
@@ -33,8 +34,8 @@ enum load_outcome load_judge(sqlite3 *sqlite)
 {
     int code = sqlite3_errcode(sqlite) & 0xff;
 
-    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR || code == SQLITE_FORMAT ||
-                   code == SQLITE_TOOBIG || code == SQLITE_MISMATCH
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR ||
+                   code == SQLITE_FORMAT || code == SQLITE_TOOBIG || code == SQLITE_MISMATCH
                ? LOAD_DAMAGED
                : LOAD_FAILED;
 }
@@ -93,15 +94,24 @@ static void column_cell(sqlite3_stmt *stmt, int i, struct cell *out)
 
 /*** tables of classes ***/
 
-enum special { COLUMN_REF, COLUMN_CREATED, COLUMN_VERSION, COLUMN_MODIFIED, COLUMN_CHECKSUM, N_SPECIAL };
-static const char *const special_names[N_SPECIAL] = {"_ref", "_created", "_version", "_modified", "_checksum"};
+enum special {
+    COLUMN_REF,
+    COLUMN_CREATED,
+    COLUMN_VERSION,
+    COLUMN_MODIFIED,
+    COLUMN_CHECKSUM,
+    N_SPECIAL
+};
+static const char *const special_names[N_SPECIAL] = {"_ref", "_created", "_version", "_modified",
+                                                     "_checksum"};
 
 struct table {
     struct load *l;
     const struct class_desc *class;
     sqlite3_stmt *stmt;
     int n;
-    const struct field_desc **fields; /* of each column; NULL for the special and the unknown ones */
+    const struct field_desc *
+        *fields; /* of each column; NULL for the special and the unknown ones */
     int special[N_SPECIAL];
     uint64_t seed;
     char *source, *defaults; /* structs of the class */
@@ -120,7 +130,8 @@ static int find_special(const char *name)
     return i;
 }
 
-/* Which field each column is.  Columns that no longer are one are given up, missing ones have their default. */
+/* Which field each column is.  Columns that no longer are one are given up, missing ones have their
+ * default. */
 static bool table_columns(struct table *t)
 {
     struct load *l = t->l;
@@ -140,15 +151,19 @@ static bool table_columns(struct table *t)
                 t->fields[i] = NULL;
             n_fields += t->fields[i] != NULL;
             if (!t->fields[i] && l->older)
-                log_warning("the database's column %s.%s is not known to this version and is dropped", t->class->name, name);
+                log_warning(
+                    "the database's column %s.%s is not known to this version and is dropped",
+                    t->class->name, name);
         }
         if (special != COLUMN_CHECKSUM)
             names[n_names++] = name;
     }
     for (int i = 0; i < t->class->n_fields; i++)
         n_stored += field_is_stored(&api_fields[t->class->first_field + i]);
-    if (n_special != N_SPECIAL || (!l->older && (n_fields != n_stored || t->n != n_stored + N_SPECIAL)))
-        return damaged(l, arena_printf(l->arena, "table %s has not the columns it should", t->class->name));
+    if (n_special != N_SPECIAL ||
+        (!l->older && (n_fields != n_stored || t->n != n_stored + N_SPECIAL)))
+        return damaged(
+            l, arena_printf(l->arena, "table %s has not the columns it should", t->class->name));
     t->seed = columns_seed(names, (size_t)n_names);
     return true;
 }
@@ -157,8 +172,8 @@ static bool row_damaged(struct table *t, const char *how)
 {
     const struct cell *ref = &t->cells[t->special[COLUMN_REF]];
 
-    return damaged(t->l, arena_printf(t->l->arena, "the %s %.60s %s", t->class->name, ref->kind == CELL_TEXT ? ref->text : "",
-                                      how));
+    return damaged(t->l, arena_printf(t->l->arena, "the %s %.60s %s", t->class->name,
+                                      ref->kind == CELL_TEXT ? ref->text : "", how));
 }
 
 static bool row_field(struct table *t, int i)
@@ -171,7 +186,9 @@ static bool row_field(struct table *t, int i)
         return row_damaged(t, arena_printf(t->l->arena, "has no proper %s", f->name));
     memcpy(t->source + f->offset, t->defaults + f->offset, f->type->size);
     if (!t->complained[i])
-        log_warning("some objects' %s.%s has a value that is none to this version; they get the default", t->class->name, f->name);
+        log_warning(
+            "some objects' %s.%s has a value that is none to this version; they get the default",
+            t->class->name, f->name);
     t->complained[i] = true;
     return true;
 }
@@ -187,7 +204,8 @@ static bool row_put(struct table *t)
     row->row_class = t->class->id;
     if (ref->kind != CELL_TEXT || !ref_from_text(ref->text, &row->ref) || ref_is_null(row->ref))
         return row_damaged(t, "has no proper reference");
-    if (row->row_created > row->row_version || row->row_version > modified || modified > t->l->meta.revision)
+    if (row->row_created > row->row_version || row->row_version > modified ||
+        modified > t->l->meta.revision)
         return row_damaged(t, "has impossible revisions");
     root_put(t->l->root, row_new(t->class, t->source), modified);
     return true;
@@ -263,8 +281,8 @@ static bool load_tombstones(struct load *l)
 
         if (!class && l->older)
             continue;
-        if (!class || !ref_from_text(column_text(stmt, 2), &c.ref) || c.revision > l->meta.revision ||
-            l->root->tombstones == ROOT_MAX_TOMBSTONES) {
+        if (!class || !ref_from_text(column_text(stmt, 2), &c.ref) ||
+            c.revision > l->meta.revision || l->root->tombstones == ROOT_MAX_TOMBSTONES) {
             damaged(l, "a remembered deletion is not one");
             break;
         }
@@ -300,7 +318,8 @@ static int table_by_name(const char *name)
 
 static bool load_table(struct load *l, int table, uint64_t rows, uint64_t sum)
 {
-    bool whole = table < CLASS_COUNT || !l->older; /* deletions of a class that is gone were left out */
+    bool whole =
+        table < CLASS_COUNT || !l->older; /* deletions of a class that is gone were left out */
     uint64_t read;
 
     if (table == TABLE_TOMBSTONES ? !load_tombstones(l)
@@ -311,7 +330,8 @@ static bool load_table(struct load *l, int table, uint64_t rows, uint64_t sum)
            : table == TABLE_REQUESTS ? l->root->requests.count
                                      : l->root->tables[table].count;
     if (whole && (read != rows || l->sums[table] != sum))
-        return damaged(l, arena_printf(l->arena, "table %s has not the rows it should", table_name(table)));
+        return damaged(
+            l, arena_printf(l->arena, "table %s has not the rows it should", table_name(table)));
     return true;
 }
 
@@ -322,7 +342,8 @@ static bool load_tables(struct load *l)
 
     while (stmt && next(l, stmt)) {
         const char *name = column_text(stmt, 0);
-        uint64_t rows = (uint64_t)sqlite3_column_int64(stmt, 1), sum = (uint64_t)sqlite3_column_int64(stmt, 2);
+        uint64_t rows = (uint64_t)sqlite3_column_int64(stmt, 1),
+                 sum = (uint64_t)sqlite3_column_int64(stmt, 2);
         int table = table_by_name(name);
 
         l->tables += table_checksum(name, rows, sum);
@@ -330,7 +351,9 @@ static bool load_tables(struct load *l)
             if (!l->older)
                 damaged(l, "there is a table that should not be");
             else if (rows)
-                log_warning("the database's table %s is not known to this version: its %" PRIu64 " rows are dropped", name, rows);
+                log_warning("the database's table %s is not known to this version: its %" PRIu64
+                            " rows are dropped",
+                            name, rows);
         } else {
             n++;
             load_table(l, table, rows, sum);
@@ -377,7 +400,8 @@ static bool load_meta(struct load *l)
     if (l->meta.format > CHECKPOINT_FORMAT) {
         l->outcome = LOAD_FAILED;
         l->why = arena_printf(l->arena,
-                              "it was written by a later version of xapid (format %" PRIu64 "; this version knows up to %d)",
+                              "it was written by a later version of xapid (format %" PRIu64
+                              "; this version knows up to %d)",
                               l->meta.format, CHECKPOINT_FORMAT);
         return false;
     }
@@ -397,8 +421,8 @@ static bool has_tables(struct load *l)
     return any;
 }
 
-enum load_outcome checkpoint_load(struct arena *arena, sqlite3 *sqlite, struct db_root **root, uint64_t sums[TABLE_COUNT],
-                                  const char **why)
+enum load_outcome checkpoint_load(struct arena *arena, sqlite3 *sqlite, struct db_root **root,
+                                  uint64_t sums[TABLE_COUNT], const char **why)
 {
     struct load l = {.arena = arena, .sqlite = sqlite, .sums = sums};
     bool good;

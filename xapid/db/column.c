@@ -23,7 +23,8 @@ const char *column_type(const struct type *type)
 
 /*** dates ***/
 
-/* The date with its microseconds, or the bare number where that would not be read as the same date. */
+/* The date with its microseconds, or the bare number where that would not be read as the same date.
+ */
 static void iso_from_date(usec_t date, char out[ISO_SIZE])
 {
     char compact[DATE_TEXT_SIZE], micro[INT_TEXT_SIZE];
@@ -49,7 +50,8 @@ static bool iso_to_date(const char *text, usec_t *out)
 
 /*** values without elements, as text ***/
 
-static const char *scalar_to_text(const struct type *type, const void *value, char small[REF_TEXT_SIZE])
+static const char *scalar_to_text(const struct type *type, const void *value,
+                                  char small[REF_TEXT_SIZE])
 {
     switch (type->kind) {
     case TYPE_STRING:
@@ -316,7 +318,8 @@ static void cell_text(struct cell *out, const char *text, size_t n)
     *out = (struct cell){.kind = CELL_TEXT, .text = text, .n = n};
 }
 
-static void cell_json(struct arena *arena, const struct type *type, const struct set *set, struct cell *out)
+static void cell_json(struct arena *arena, const struct type *type, const struct set *set,
+                      struct cell *out)
 {
     AUTO(buf) buf = {0};
 
@@ -328,7 +331,8 @@ static void cell_json(struct arena *arena, const struct type *type, const struct
     cell_text(out, arena_strndup(arena, buf.data, buf.len), buf.len);
 }
 
-void cell_from_value(struct arena *arena, const struct type *type, const void *value, struct cell *out)
+void cell_from_value(struct arena *arena, const struct type *type, const void *value,
+                     struct cell *out)
 {
     const char *text;
     char *small;
@@ -341,7 +345,8 @@ void cell_from_value(struct arena *arena, const struct type *type, const void *v
         *out = (struct cell){.kind = CELL_INT, .i = *(const bool *)value};
         break;
     case TYPE_FLOAT:
-        *out = (struct cell){.kind = CELL_REAL, .d = *(const double *)value + 0.0}; /* no -0: SQLite has none */
+        *out = (struct cell){.kind = CELL_REAL,
+                             .d = *(const double *)value + 0.0}; /* no -0: SQLite has none */
         if (isnan(out->d))
             *out = (struct cell){.kind = CELL_NULL};
         break;
@@ -389,7 +394,8 @@ static bool number_to_value(const struct type *type, const struct cell *cell, vo
     return true;
 }
 
-bool cell_to_value(struct arena *arena, const struct type *type, const struct cell *cell, bool lenient, void *out)
+bool cell_to_value(struct arena *arena, const struct type *type, const struct cell *cell,
+                   bool lenient, void *out)
 {
     struct json json = {.arena = arena, .p = cell->text};
 
@@ -399,7 +405,8 @@ bool cell_to_value(struct arena *arena, const struct type *type, const struct ce
     case TYPE_BOOL:
         if (number_to_value(type, cell, out))
             return true;
-        return lenient && cell->kind != CELL_NULL && scalar_from_text(type, lenient_text(arena, cell), out);
+        return lenient && cell->kind != CELL_NULL &&
+               scalar_from_text(type, lenient_text(arena, cell), out);
     case TYPE_SET:
     case TYPE_MAP:
         if (cell->kind != CELL_TEXT)

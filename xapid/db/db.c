@@ -51,8 +51,9 @@ struct db {
     struct thread flusher;
     bool closing;
     bool opened;
-    bool stuck;    /* of the log's thread: an entry cannot be read, so nothing after it may be applied */
-    char *failure; /* why nothing can be written any more */
+    bool stuck; /* of the log's thread: an entry cannot be read, so nothing after it may be applied
+                 */
+    char *failure;           /* why nothing can be written any more */
     uint64_t origin, number; /* of request ids; number under lock */
 
     struct mutex feed_lock; /* held while subscribers run */
@@ -75,14 +76,16 @@ static void fsm_failed(void *ctx, const char *why)
     log_error("the database accepts no more changes: %s", why);
 }
 
-static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size, struct log_result *result)
+static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size,
+                      struct log_result *result)
 {
     struct db *db = ctx;
 
     if (db->stuck) {
         *result = (struct log_result){
             .outcome = LOG_FAILED,
-            .error = error_internal(arena, "the database stopped at an entry of the log that it cannot read")};
+            .error = error_internal(
+                arena, "the database stopped at an entry of the log that it cannot read")};
         return;
     }
     if (!db->work)
@@ -91,8 +94,8 @@ static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void
     apply_write_set(db->work, arena, data, size, result);
     if (result->outcome != LOG_FAILED)
         return;
-    /* The entry is applied again at the next start, by a version that understands it; the part of it that was applied is
-       known then by its request ids. */
+    /* The entry is applied again at the next start, by a version that understands it; the part of
+       it that was applied is known then by its request ids. */
     db->stuck = true;
     db->work->log_index = index - 1;
     fsm_failed(db, error_line(arena, result->error));
@@ -144,7 +147,8 @@ static void fsm_unhold(void *ctx, void *held)
     root_unref(held);
 }
 
-static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size, const char **why)
+static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const void *data,
+                        size_t size, const char **why)
 {
     struct db *db = ctx;
     struct db_root *root;
@@ -177,12 +181,10 @@ static void flush(struct db *db)
 static void *flusher_run(void *arg)
 {
     struct db *db = arg;
-    uint64_t flushed = UINT64_MAX;
     bool closing = false;
 
     while (!closing) {
         usec_t next = clock_mono() + FLUSH_PERIOD;
-        uint64_t revision;
         bool failed;
 
         db_flush_lazy(db);
@@ -190,12 +192,10 @@ static void *flusher_run(void *arg)
         while (!db->closing && cond_wait_until(&db->published, &db->lock, next))
             ;
         closing = db->closing;
-        revision = db->root->revision;
         failed = db->failure != NULL;
         mutex_unlock(&db->lock);
-        if (revision != flushed && !failed)
+        if (!failed)
             flush(db);
-        flushed = revision;
     }
     return NULL;
 }
@@ -205,7 +205,8 @@ static void *flusher_run(void *arg)
 static struct error *not_writable(struct db *db, struct arena *arena)
 {
     MUTEX_GUARD(&db->lock);
-    return db->failure ? error_internal(arena, "the database accepts no changes: %s", db->failure) : OK;
+    return db->failure ? error_internal(arena, "the database accepts no changes: %s", db->failure)
+                       : OK;
 }
 
 /* All that waits, as one list. */
@@ -237,13 +238,15 @@ static void lazy_free(struct lazy *list)
     }
 }
 
-static struct error *open_raft(void *ctx, struct arena *arena, const char *dir, const struct log_fsm *fsm, struct log **out)
+static struct error *open_raft(void *ctx, struct arena *arena, const char *dir,
+                               const struct log_fsm *fsm, struct log **out)
 {
     (void)ctx;
     return log_raft_open(arena, dir, NULL, fsm, out);
 }
 
-static struct error *open_parts(struct arena *arena, struct db *db, const struct db_options *options)
+static struct error *open_parts(struct arena *arena, struct db *db,
+                                const struct db_options *options)
 {
     const char *raft = arena_printf(arena, "%s/raft", options->dir);
     struct log_status status;
@@ -252,13 +255,16 @@ static struct error *open_parts(struct arena *arena, struct db *db, const struct
 
     if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
         return error_internal(arena, "cannot make directory %s: %s", options->dir, strerror(errno));
-    TRY(checkpoint_open(arena, arena_printf(arena, "%s/xapid.db", options->dir), &db->checkpoint, &db->root));
+    TRY(checkpoint_open(arena, arena_printf(arena, "%s/xapid.db", options->dir), &db->checkpoint,
+                        &db->root));
     db->fsm.applied_index = db->root->log_index;
-    TRY((options->open_log ? options->open_log : open_raft)(options->ctx, arena, raft, &db->fsm, &db->log));
+    TRY((options->open_log ? options->open_log : open_raft)(options->ctx, arena, raft, &db->fsm,
+                                                            &db->log));
     db_status(db, &status);
     if (status.last_index < db->fsm.applied_index)
         return error_internal(arena,
-                              "the log in %s ends at entry %" PRIu64 ", but the database already contains entry %" PRIu64
+                              "the log in %s ends at entry %" PRIu64
+                              ", but the database already contains entry %" PRIu64
                               ": entries were lost; it was not opened",
                               raft, status.last_index, db->fsm.applied_index);
     TRY(not_writable(db, arena));
@@ -266,7 +272,9 @@ static struct error *open_parts(struct arena *arena, struct db *db, const struct
     faults = db_check(snap);
     db_snap_unref(snap);
     if (faults > 0)
-        return error_internal(arena, "the database in %s breaks its own rules (see the log); it was not opened", options->dir);
+        return error_internal(
+            arena, "the database in %s breaks its own rules (see the log); it was not opened",
+            options->dir);
     return OK;
 }
 
@@ -398,7 +406,8 @@ const void *db_walk_next(struct db_walk *walk)
     return e ? (const void *)e->k[2] : NULL;
 }
 
-static struct refs collect(struct arena *arena, const struct db_root *root, const struct field_desc *f, ref_t key)
+static struct refs collect(struct arena *arena, const struct db_root *root,
+                           const struct field_desc *f, ref_t key)
 {
     struct index_walk walk;
     size_t n = 0, room = 8;
@@ -436,7 +445,8 @@ static int by_age(const void *a, const void *b, void *arg)
     return x->hi != y->hi ? (x->hi < y->hi ? -1 : 1) : x->lo < y->lo ? -1 : x->lo > y->lo;
 }
 
-struct refs db_derived(struct arena *arena, const struct db_snap *snap, const struct field_desc *f, ref_t self)
+struct refs db_derived(struct arena *arena, const struct db_snap *snap, const struct field_desc *f,
+                       ref_t self)
 {
     const struct field_desc *stored = &api_fields[f->relation];
     struct refs refs = {0};
@@ -445,7 +455,8 @@ struct refs db_derived(struct arena *arena, const struct db_snap *snap, const st
         return refs;
     refs = collect(arena, snap_root(snap), stored, self);
     if (refs.n > 1)
-        qsort_r((void *)refs.v, refs.n, sizeof *refs.v, by_age, (void *)&snap_root(snap)->tables[stored->class_id]);
+        qsort_r((void *)refs.v, refs.n, sizeof *refs.v, by_age,
+                (void *)&snap_root(snap)->tables[stored->class_id]);
     return refs;
 }
 
@@ -491,7 +502,9 @@ const void *txn_find(struct txn *txn, int class_id, ref_t ref)
 struct error *txn_get(struct txn *txn, int class_id, ref_t ref, const void **row)
 {
     *row = txn_find(txn, class_id, ref);
-    return *row ? OK : err_handle_invalid(txn->call, api_classes[class_id].name, call_ref(txn->call, ref));
+    return *row ? OK
+                : err_handle_invalid(txn->call, api_classes[class_id].name,
+                                     call_ref(txn->call, ref));
 }
 
 struct refs txn_referrers(struct txn *txn, int field_id, ref_t key)
@@ -582,7 +595,8 @@ static void proposal_done(struct log_proposal *proposal, const struct log_result
 /* Proposes bytes and waits for the outcome. */
 static struct log_result propose(struct db *db, struct arena *arena, const char *data, size_t size)
 {
-    struct waiting w = {.proposal = {.data = data, .size = size, .done = proposal_done}, .arena = arena};
+    struct waiting w = {.proposal = {.data = data, .size = size, .done = proposal_done},
+                        .arena = arena};
 
     mutex_init(&w.lock);
     cond_init(&w.cond);
@@ -602,7 +616,8 @@ static uint64_t next_number(struct db *db)
     return ++db->number;
 }
 
-/* Bytes that apply could not read would stop every member for good: a bug must be found before they are in the log. */
+/* Bytes that apply could not read would stop every member for good: a bug must be found before they
+ * are in the log. */
 static struct error *check_readable(struct arena *arena, const char *data, size_t size)
 {
     AUTO(arena) scratch = {0};
@@ -611,18 +626,22 @@ static struct error *check_readable(struct arena *arena, const char *data, size_
     struct write_reader r;
 
     if (size > LOG_MAX_WRITE_SET)
-        return error_internal(arena, "a change of %zu bytes is larger than the limit of %d", size, LOG_MAX_WRITE_SET);
+        return error_internal(arena, "a change of %zu bytes is larger than the limit of %d", size,
+                              LOG_MAX_WRITE_SET);
     if (write_open(&r, &scratch, data, size)) {
         while (write_next_read(&r, &item))
             ;
         while (write_next_op(&r, &op))
             ;
     }
-    return r.bad ? error_internal(arena, "a change that nobody could read was not made: %s", r.why) : OK;
+    return r.bad ? error_internal(arena, "a change that nobody could read was not made: %s", r.why)
+                 : OK;
 }
 
-/* One write-set to its end: the same bytes again, under the same id, while the outcome is unknown. */
-static struct log_result propose_until_known(struct db *db, struct arena *arena, struct write_set *set, usec_t deadline)
+/* One write-set to its end: the same bytes again, under the same id, while the outcome is unknown.
+ */
+static struct log_result propose_until_known(struct db *db, struct arena *arena,
+                                             struct write_set *set, usec_t deadline)
 {
     struct log_result result;
     struct error *bad;
@@ -648,11 +667,13 @@ static struct log_result propose_until_known(struct db *db, struct arena *arena,
     return result;
 }
 
-static const char outcome_unknown[] = "the outcome of the change is not known yet: it may still take effect";
+static const char outcome_unknown[] =
+    "the outcome of the change is not known yet: it may still take effect";
 
 bool db_outcome_is_unknown(const struct error *e)
 {
-    return error_is(e, "INTERNAL_ERROR") && e->n_params == 1 && strcmp(e->params[0], outcome_unknown) == 0;
+    return error_is(e, "INTERNAL_ERROR") && e->n_params == 1 &&
+           strcmp(e->params[0], outcome_unknown) == 0;
 }
 
 struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
@@ -679,7 +700,8 @@ struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
         if (result.outcome != LOG_CONFLICT)
             return result.error;
         if (clock_mono() > deadline)
-            return error_internal(call->arena, "the change met others again and again and was given up");
+            return error_internal(call->arena,
+                                  "the change met others again and again and was given up");
     }
 }
 
@@ -717,7 +739,8 @@ void db_flush_lazy(struct db *db)
 
             /* A metric that is lost is measured again. */
             if (result.outcome == LOG_REJECTED)
-                log_warning("some of the measured values were refused: %s", error_line(&arena, result.error));
+                log_warning("some of the measured values were refused: %s",
+                            error_line(&arena, result.error));
             write_release(&set);
         }
     }
@@ -727,7 +750,8 @@ void db_flush_lazy(struct db *db)
 
 /*** the feed ***/
 
-struct db_subscription *db_subscribe(struct db *db, void (*changed)(void *ctx, uint64_t revision), void *ctx)
+struct db_subscription *db_subscribe(struct db *db, void (*changed)(void *ctx, uint64_t revision),
+                                     void *ctx)
 {
     struct db_subscription *s = xcalloc(1, sizeof *s);
 

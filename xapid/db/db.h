@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * db.h -- the object database of one daemon: snapshots to read, transactions to write, the feed of changes.
+ * db.h -- the object database of one daemon: snapshots to read, transactions to write, the feed of
+ * changes.
  *
- * Reads never wait: a snapshot (struct db_snap) is one version of everything, counted.  The only way to write is a transaction: a function that reads
- * from a snapshot, says what it relies on and what to change; db_update runs it until the log has applied or refused it.  Nothing is
- * visible, in a read or in an event, before it is durable.
+ * Reads never wait: a snapshot (struct db_snap) is one version of everything, counted.  The only
+ * way to write is a transaction: a function that reads from a snapshot, says what it relies on and
+ * what to change; db_update runs it until the log has applied or refused it.  Nothing is visible,
+ * in a read or in an event, before it is durable.
  */
 #pragma once
 
@@ -19,16 +21,20 @@ struct db;
 struct db_options {
     const char *dir; /* holds xapid.db (SQLite) and raft/; made if absent */
     /* Opens the log; NULL: log_raft_open.  'ctx' is passed on. Tests put another engine here. */
-    struct error *(*open_log)(void *ctx, struct arena *arena, const char *dir, const struct log_fsm *fsm, struct log **out);
+    struct error *(*open_log)(void *ctx, struct arena *arena, const char *dir,
+                              const struct log_fsm *fsm, struct log **out);
     void *ctx;
 };
 
-/* Loads the checkpoint, replays the log's tail, checks, starts the threads.  Errors say what is damaged and what to do. */
-MUST_CHECK struct error *db_open(struct arena *arena, const struct db_options *options, struct db **out);
+/* Loads the checkpoint, replays the log's tail, checks, starts the threads.  Errors say what is
+ * damaged and what to do. */
+MUST_CHECK struct error *db_open(struct arena *arena, const struct db_options *options,
+                                 struct db **out);
 /* Flushes the checkpoint and closes.  No call may be under way. */
 void db_close(struct db *db);
 void db_status(struct db *db, struct log_status *out);
-/* Checks the rules over the whole present version: references, indexes, relations, uuids.  Returns the number of faults, each logged. */
+/* Checks the rules over the whole present version: references, indexes, relations, uuids.  Returns
+ * the number of faults, each logged. */
 int db_check(const struct db_snap *snap);
 
 /*** reading ***/
@@ -43,13 +49,15 @@ static inline const struct db_root *snap_root(const struct db_snap *snap)
     return (const struct db_root *)snap;
 }
 
-/* The row of a reference, valid while the call's snapshot is held; HANDLE_INVALID(class, ref) if there is none. */
+/* The row of a reference, valid while the call's snapshot is held; HANDLE_INVALID(class, ref) if
+ * there is none. */
 MUST_CHECK struct error *db_get(struct call *call, int class_id, ref_t ref, const void **row);
 /* NULL where there is none. */
 const void *db_find(const struct call *call, int class_id, ref_t ref);
 /* UUID_INVALID(class, uuid) if there is none. */
 MUST_CHECK struct error *db_by_uuid(struct call *call, int class_id, const char *uuid, ref_t *ref);
-/* A newer snapshot for the call: after its own writes and after waiting.  Rows got before are no longer valid. */
+/* A newer snapshot for the call: after its own writes and after waiting.  Rows got before are no
+ * longer valid. */
 void call_refresh(struct call *call);
 /* Text of a reference in the call's arena, for errors. */
 const char *call_ref(const struct call *call, ref_t ref);
@@ -63,7 +71,8 @@ const void *db_walk_next(struct db_walk *walk);
 /* The rows of f's class whose field f has the value 'key' (or contains it). */
 struct refs db_referrers(const struct call *call, int field_id, ref_t key);
 /* Value of a derived field: the references of the other side, in the arena, oldest row first. */
-struct refs db_derived(struct arena *arena, const struct db_snap *snap, const struct field_desc *f, ref_t self);
+struct refs db_derived(struct arena *arena, const struct db_snap *snap, const struct field_desc *f,
+                       ref_t self);
 
 /* DB_GET(call, vm, ref, &vm): typed form of db_get. */
 #define DB_GET(call, class, ref, out) db_get((call), CLASS_##class, (ref), (const void **)(out))
@@ -74,28 +83,34 @@ struct txn; /* one run of a transaction's function; all memory in its arena */
 typedef struct error *db_txn_fn(struct txn *txn, void *arg);
 
 /*
- * Runs fn on a fresh transaction until its write-set was applied or refused: again on a conflict, waiting while the outcome is unknown (up to the
- * log's own limits).  fn may run several times and must have no effect but on the transaction and 'arg'.  An error of fn, or a
- * refusal, is returned; nothing was changed then.  A transaction without operations is not proposed.  Afterwards the call has a newer snapshot,
- * which contains the change: rows that the call got before (db_get) are no longer valid.
+ * Runs fn on a fresh transaction until its write-set was applied or refused: again on a conflict,
+ * waiting while the outcome is unknown (up to the log's own limits).  fn may run several times and
+ * must have no effect but on the transaction and 'arg'.  An error of fn, or a refusal, is returned;
+ * nothing was changed then.  A transaction without operations is not proposed.  Afterwards the call
+ * has a newer snapshot, which contains the change: rows that the call got before (db_get) are no
+ * longer valid.
  */
 MUST_CHECK struct error *db_update(struct call *call, db_txn_fn *fn, void *arg);
 
-/* True for the error db_update gives where the change may still take effect: nothing that belongs to it may be undone. */
+/* True for the error db_update gives where the change may still take effect: nothing that belongs
+ * to it may be undone. */
 bool db_outcome_is_unknown(const struct error *e);
 
 struct call *txn_call(struct txn *txn);
 struct arena *txn_arena(struct txn *txn);
 const struct db_snap *txn_snap(struct txn *txn);
-/* Reads see the transaction's base, not its own changes; each is recorded, so that a change meanwhile is a conflict. */
+/* Reads see the transaction's base, not its own changes; each is recorded, so that a change
+ * meanwhile is a conflict. */
 MUST_CHECK struct error *txn_get(struct txn *txn, int class_id, ref_t ref, const void **row);
 /* NULL where there is none; that is relied on too. */
 const void *txn_find(struct txn *txn, int class_id, ref_t ref);
-/* The rows whose field has the value 'key'; the whole set, with its members' versions, is relied on. */
+/* The rows whose field has the value 'key'; the whole set, with its members' versions, is relied
+ * on. */
 struct refs txn_referrers(struct txn *txn, int field_id, ref_t key);
 #define TXN_GET(txn, class, ref, out) txn_get((txn), CLASS_##class, (ref), (const void **)(out))
 
-/* A new row from a struct of the class whose 'ref' was chosen (ref_new); unset fields should have been filled by row_defaults. */
+/* A new row from a struct of the class whose 'ref' was chosen (ref_new); unset fields should have
+ * been filled by row_defaults. */
 void txn_create(struct txn *txn, int class_id, const void *source);
 /* 'value' points to a value of the field's type. */
 void txn_set_value(struct txn *txn, int field_id, ref_t ref, const void *value);
@@ -116,8 +131,8 @@ void txn_destroy(struct txn *txn, int class_id, ref_t ref);
 void txn_touch(struct txn *txn, int class_id, ref_t ref);
 
 /*
- * Metrics, progress, last_updated: nobody waits.  Coalesced for each field and row to at most one write-set a second; a row that is gone by then
- * is no error; lost at kill -9.
+ * Metrics, progress, last_updated: nobody waits.  Coalesced for each field and row to at most one
+ * write-set a second; a row that is gone by then is no error; lost at kill -9.
  */
 void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value);
 /* Writes what is waiting now. */
@@ -127,7 +142,8 @@ void db_flush_lazy(struct db *db);
 
 /* Called on the log's thread after each publication with the new revision: must only post. */
 struct db_subscription;
-struct db_subscription *db_subscribe(struct db *db, void (*changed)(void *ctx, uint64_t revision), void *ctx);
+struct db_subscription *db_subscribe(struct db *db, void (*changed)(void *ctx, uint64_t revision),
+                                     void *ctx);
 /* Afterwards 'changed' will not run any more. */
 void db_unsubscribe(struct db *db, struct db_subscription *subscription);
 /* Blocks until the revision is above 'revision'; false when the deadline (monotonic) has passed. */
@@ -136,14 +152,19 @@ bool db_wait(struct db *db, uint64_t revision, usec_t deadline);
 /*** for the checkpoint (db/checkpoint.c) ***/
 
 struct checkpoint;
-/* Loads path into a new root (an empty one if the file does not exist).  A damaged file is set aside as path.damaged-<time>, and the
-   root is empty with log_index 0: the log's snapshot then serves, or the start fails. */
-MUST_CHECK struct error *checkpoint_open(struct arena *arena, const char *path, struct checkpoint **out, struct db_root **root);
-/* Writes what changed since the last flush and makes it durable.  A failure is final: the daemon must stop writing. */
-MUST_CHECK struct error *checkpoint_flush(struct arena *arena, struct checkpoint *checkpoint, const struct db_root *root);
+/* Loads path into a new root (an empty one if the file does not exist).  A damaged file is set
+   aside as path.damaged-<time>, and the root is empty with log_index 0: the log's snapshot then
+   serves, or the start fails. */
+MUST_CHECK struct error *checkpoint_open(struct arena *arena, const char *path,
+                                         struct checkpoint **out, struct db_root **root);
+/* Writes what changed since the last flush and makes it durable.  A failure is final: the daemon
+ * must stop writing. */
+MUST_CHECK struct error *checkpoint_flush(struct arena *arena, struct checkpoint *checkpoint,
+                                          const struct db_root *root);
 void checkpoint_close(struct checkpoint *checkpoint);
 
 /* A whole root as bytes, for the log's snapshots (db/image.c). */
 void image_write(struct buf *out, const struct db_root *root);
 /* False if the bytes are damaged or of a later version; *why says so. */
-bool image_read(struct arena *arena, const void *data, size_t size, struct db_root **root, const char **why);
+bool image_read(struct arena *arena, const void *data, size_t size, struct db_root **root,
+                const char **why);

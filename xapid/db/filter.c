@@ -69,7 +69,8 @@ static enum token word(struct parser *p)
     static const struct {
         const char *word;
         enum token token;
-    } words[] = {{"field", FIELD}, {"and", AND}, {"or", OR}, {"not", NOT}, {"true", TRUE}, {"false", FALSE}};
+    } words[] = {{"field", FIELD}, {"and", AND},   {"or", OR},
+                 {"not", NOT},     {"true", TRUE}, {"false", FALSE}};
 
     for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
         size_t n = strlen(words[i].word);
@@ -138,7 +139,8 @@ static struct error *parse_side(struct parser *p, struct side *side)
     if (is_field)
         advance(p);
     if (p->token != STRING)
-        return wrong(p, is_field ? "expected a name in double quotes after 'field'" : "expected a string in double quotes, or 'field'");
+        return wrong(p, is_field ? "expected a name in double quotes after 'field'"
+                                 : "expected a string in double quotes, or 'field'");
     if (is_field) {
         side->name = p->string;
         side->is_ref = strcmp(side->name, "_ref") == 0;
@@ -215,7 +217,8 @@ static void compile(struct parser *p, struct node *node)
 
     node->kind = NODE_TEXT;
     if (is_missing(&node->left) || is_missing(&node->right)) {
-        /* Alerts are no rows in other pools' databases: there, a field that they lack is only never equal. */
+        /* Alerts are no rows in other pools' databases: there, a field that they lack is only never
+         * equal. */
         node->kind = p->filter->class->id == CLASS_message ? NODE_CONSTANT : NODE_MISSING;
         p->filter->has_missing |= node->kind == NODE_MISSING;
     } else if (field->literal) {
@@ -307,7 +310,8 @@ static struct error *parse_expr(struct parser *p, struct node **out)
     return OK;
 }
 
-struct error *filter_parse(struct arena *arena, const struct class_desc *class, const char *text, struct filter **out)
+struct error *filter_parse(struct arena *arena, const struct class_desc *class, const char *text,
+                           struct filter **out)
 {
     struct parser p = {.arena = arena, .text = text, .p = text};
 
@@ -363,9 +367,11 @@ static bool text_equal(const struct node *n, const struct codec_env *env, const 
     return strcmp(side_text(a, env, row), side_text(b, env, row)) == 0;
 }
 
-static struct error *judge(const struct node *n, const struct codec_env *env, const void *row, bool *match);
+static struct error *judge(const struct node *n, const struct codec_env *env, const void *row,
+                           bool *match);
 
-static struct error *judge_chain(const struct node *chain, const struct codec_env *env, const void *row, bool *match)
+static struct error *judge_chain(const struct node *chain, const struct codec_env *env,
+                                 const void *row, bool *match)
 {
     TRY(judge(chain->inner, env, row, match));
     for (const struct node *n = chain->inner->next; n; n = n->next)
@@ -381,7 +387,8 @@ static struct error *missing(const struct node *n, struct arena *arena)
     return error_new(arena, "INTERNAL_ERROR", 3, "missing field", side->name, "");
 }
 
-static struct error *judge(const struct node *n, const struct codec_env *env, const void *row, bool *match)
+static struct error *judge(const struct node *n, const struct codec_env *env, const void *row,
+                           bool *match)
 {
     const void *value = n->field ? field_in(row, n->field) : NULL;
 
@@ -422,7 +429,8 @@ static struct error *judge(const struct node *n, const struct codec_env *env, co
     return OK;
 }
 
-struct error *filter_match(const struct filter *filter, const struct codec_env *env, const void *row, bool *match)
+struct error *filter_match(const struct filter *filter, const struct codec_env *env,
+                           const void *row, bool *match)
 {
     return judge(filter->top, env, row, match);
 }
@@ -435,8 +443,8 @@ static bool narrows(const struct node *n)
            (n->kind == NODE_REF && n->field->index_slot >= 0 && !ref_is_null(n->ref));
 }
 
-/* A comparison that every match fulfils and an index answers; NULL if there is none.  A filter with a missing field must fail on the
-   first row, so it is not narrowed. */
+/* A comparison that every match fulfils and an index answers; NULL if there is none.  A filter with
+   a missing field must fail on the first row, so it is not narrowed. */
 static const struct node *narrowest(const struct filter *filter)
 {
     const struct node *found = NULL;
@@ -448,7 +456,8 @@ static const struct node *narrowest(const struct filter *filter)
     for (const struct node *n = filter->top->inner; n; n = n->next) {
         if (n->is_or && n != filter->top->inner)
             return NULL;
-        if (narrows(n) && (!found || n->kind == NODE_OWN_REF || n->field->id == filter->class->uuid_field))
+        if (narrows(n) &&
+            (!found || n->kind == NODE_OWN_REF || n->field->id == filter->class->uuid_field))
             found = n;
     }
     return found;
@@ -503,14 +512,15 @@ static struct error *scan_some(struct scan *s, const struct db_root *root, const
         row = root_get(root, class_id, by->ref);
         return row ? scan_row(s, row) : OK;
     }
-    index_walk(root, by->field, by->kind == NODE_REF ? by->ref : index_key_string(by->right.literal), &walk);
+    index_walk(root, by->field,
+               by->kind == NODE_REF ? by->ref : index_key_string(by->right.literal), &walk);
     while (index_next(&walk, &ref))
         TRY(scan_row(s, root_get(root, class_id, ref)));
     return OK;
 }
 
-struct error *filter_rows(struct arena *arena, const struct filter *filter, const struct db_root *root,
-                          const struct codec_env *env, struct rows *out)
+struct error *filter_rows(struct arena *arena, const struct filter *filter,
+                          const struct db_root *root, const struct codec_env *env, struct rows *out)
 {
     struct scan s = {.arena = arena, .filter = filter, .out = out};
     struct error *e;

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * image.c -- a whole root as bytes, for the log's snapshots.  They lie on disks and go to members of other versions.
+ * image.c -- a whole root as bytes, for the log's snapshots.  They lie on disks and go to members
+ * of other versions.
  *
- *   8 bytes "xapidimg", u32 format, u32 zero, u64 bytes of the body, u64 xxh3 of the body, then the body:
- *   u64 revision, log index, incarnation, forgotten
- *   u32 classes, for each: u32 hash, u64 bytes of what follows,
- *       u32 fields, for each: u32 hash, u32 bytes, its default
- *       u32 rows, for each: ref, u64 created, version, modified, u32 bytes of what follows,
- *           u32 fields, for each: u32 place among the class's fields, u32 bytes, value
- *   u32 deletions, for each: u32 hash of the class, ref, u64 created, deleted
- *   u32 requests, for each: four u64
+ *   8 bytes "xapidimg", u32 format, u32 zero, u64 bytes of the body, u64 xxh3 of the body, then the
+ * body: u64 revision, log index, incarnation, forgotten u32 classes, for each: u32 hash, u64 bytes
+ * of what follows, u32 fields, for each: u32 hash, u32 bytes, its default u32 rows, for each: ref,
+ * u64 created, version, modified, u32 bytes of what follows, u32 fields, for each: u32 place among
+ * the class's fields, u32 bytes, value u32 deletions, for each: u32 hash of the class, ref, u64
+ * created, deleted u32 requests, for each: four u64
  *
- * Fields that have the writer's default are left out; the reader takes it from the image, so that its own may be another.
- * Classes and fields that the reader does not know are left out with a line in the log.  All is little-endian and in the order of
- * the trees: equal roots have equal images.
+ * Fields that have the writer's default are left out; the reader takes it from the image, so that
+ * its own may be another. Classes and fields that the reader does not know are left out with a line
+ * in the log.  All is little-endian and in the order of the trees: equal roots have equal images.
  */
 #include <endian.h>
 #include <string.h>
@@ -80,7 +79,8 @@ static void put_fields(struct buf *b, const struct class_desc *class, const void
     patch(b, at, n, 4);
 }
 
-static void put_row(struct buf *b, const struct class_desc *class, const void *defaults, const struct row *row, uint64_t modified)
+static void put_row(struct buf *b, const struct class_desc *class, const void *defaults,
+                    const struct row *row, uint64_t modified)
 {
     uint32_t place = 0, n = 0;
     size_t at;
@@ -301,7 +301,9 @@ static bool take_fields(struct reader *r, struct fields *fields)
             return false;
         f = api_field_by_hash(hash);
         if (!f || f->class_id != class->id || !field_is_stored(f)) {
-            log_warning("a snapshot has a field of class %s that is not known to this version: it is left out", class->name);
+            log_warning("a snapshot has a field of class %s that is not known to this version: it "
+                        "is left out",
+                        class->name);
             f = NULL;
         }
         fields->v[i] = f;
@@ -339,13 +341,14 @@ static bool take_row(struct reader *r, const struct fields *fields)
     uint32_t size;
 
     memcpy(row, fields->defaults, fields->class->struct_size);
-    if (!take_ref(r, &row->ref) || !take_u64(r, &row->row_created) || !take_u64(r, &row->row_version) ||
-        !take_u64(r, &modified) || !take_u32(r, &size) || !enter(r, size, &outer) || !take_row_fields(r, fields) ||
-        !leave(r, outer))
+    if (!take_ref(r, &row->ref) || !take_u64(r, &row->row_created) ||
+        !take_u64(r, &row->row_version) || !take_u64(r, &modified) || !take_u32(r, &size) ||
+        !enter(r, size, &outer) || !take_row_fields(r, fields) || !leave(r, outer))
         return false;
     if (ref_is_null(row->ref) || root_get(r->root, fields->class->id, row->ref))
         return fail(r, "a row has no reference of its own");
-    if (row->row_created > row->row_version || row->row_version > modified || modified > r->root->revision)
+    if (row->row_created > row->row_version || row->row_version > modified ||
+        modified > r->root->revision)
         return fail(r, "a row has impossible revisions");
     root_put(r->root, row_new(fields->class, row), modified);
     return true;
@@ -392,7 +395,8 @@ static bool take_deletions(struct reader *r)
         uint64_t created, deleted;
         ref_t ref;
 
-        if (!take_u32(r, &hash) || !take_ref(r, &ref) || !take_u64(r, &created) || !take_u64(r, &deleted))
+        if (!take_u32(r, &hash) || !take_ref(r, &ref) || !take_u64(r, &created) ||
+            !take_u64(r, &deleted))
             return false;
         class = api_class_by_hash(hash);
         if (created > deleted || deleted > r->root->revision || deleted <= r->root->forgotten)
@@ -430,7 +434,8 @@ static bool take_head(struct reader *r)
 
     if (!take(r, magic, sizeof magic) || memcmp(magic, MAGIC, sizeof magic) != 0)
         return fail(r, "it is not an image of a database");
-    if (!take_u32(r, &format) || !take_u32(r, &zero) || !take_u64(r, &size) || !take_u64(r, &checksum))
+    if (!take_u32(r, &format) || !take_u32(r, &zero) || !take_u64(r, &size) ||
+        !take_u64(r, &checksum))
         return false;
     if (format != IMAGE_FORMAT || zero)
         return fail(r, "it has a format that this version does not know");
@@ -445,8 +450,9 @@ static bool take_body(struct reader *r)
 {
     uint32_t n;
 
-    if (!take_u64(r, &r->root->revision) || !take_u64(r, &r->root->log_index) || !take_u64(r, &r->root->incarnation) ||
-        !take_u64(r, &r->root->forgotten) || !take_count(r, 12, &n))
+    if (!take_u64(r, &r->root->revision) || !take_u64(r, &r->root->log_index) ||
+        !take_u64(r, &r->root->incarnation) || !take_u64(r, &r->root->forgotten) ||
+        !take_count(r, 12, &n))
         return false;
     if (r->root->forgotten > r->root->revision || r->root->revision >= UINT64_MAX >> 16)
         return fail(r, "it has impossible revisions");
@@ -458,7 +464,8 @@ static bool take_body(struct reader *r)
     return r->p == r->end || fail(r, "there are bytes behind its end");
 }
 
-bool image_read(struct arena *arena, const void *data, size_t size, struct db_root **root, const char **why)
+bool image_read(struct arena *arena, const void *data, size_t size, struct db_root **root,
+                const char **why)
 {
     struct reader r = {.arena = arena, .p = data, .end = (const char *)data + size};
     bool good;

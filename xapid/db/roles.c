@@ -75,15 +75,18 @@ static void collect(struct permissions *list)
             continue;
         add_permission(list, m->full_name, m->role);
         for (const struct map_key_role *k = m->map_key_roles; k && k->pattern; k++)
-            add_permission(list, arena_printf(&list->arena, "%s/key:%s", m->full_name, k->pattern), k->role);
+            add_permission(list, arena_printf(&list->arena, "%s/key:%s", m->full_name, k->pattern),
+                           k->role);
     }
     for (size_t i = 0; i < api_n_actions; i++)
-        add_permission(list, arena_printf(&list->arena, "http/%s", api_actions[i].name), api_actions[i].role);
+        add_permission(list, arena_printf(&list->arena, "http/%s", api_actions[i].name),
+                       api_actions[i].role);
     for (const struct map_key_role *p = api_permissions; p->pattern; p++)
         add_permission(list, p->pattern, p->role);
 }
 
-static void add_row(struct db_root *root, const char *name, const char *doc, struct refs subroles, bool is_internal)
+static void add_row(struct db_root *root, const char *name, const char *doc, struct refs subroles,
+                    bool is_internal)
 {
     struct role row;
     char uuid[UUID_TEXT_SIZE];
@@ -118,7 +121,8 @@ void roles_add(struct db_root *root)
         for (size_t i = 0; i < list.n; i++)
             if ((int)list.v[i].role >= r)
                 granted[n++] = all[i];
-        add_row(root, api_role_names[r], api_role_docs[r], (struct refs){n, granted}, r == ROLE_CLIENT_CERT);
+        add_row(root, api_role_names[r], api_role_docs[r], (struct refs){n, granted},
+                r == ROLE_CLIENT_CERT);
     }
     free(all);
     free(granted);

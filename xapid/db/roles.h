@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* roles.h -- the static rows of class role, made from the schema: the same on every member, never in the log. */
+/* roles.h -- the static rows of class role, made from the schema: the same on every member, never
+ * in the log. */
 #pragma once
 
 #include "xapid/db/root.h"

@@ -50,7 +50,9 @@ struct db_root *root_copy(const struct db_root *root)
 {
     struct db_root *copy = xmalloc(sizeof *copy);
 
-    *copy = *root;
+    /* All but the count, which others change meanwhile. */
+    memcpy((char *)copy + sizeof copy->count, (const char *)root + sizeof root->count,
+           sizeof *copy - sizeof copy->count);
     copy->count = 1;
     for (int i = 0; i < CLASS_COUNT; i++)
         copy->tables[i] = tree_copy(&root->tables[i]);
@@ -70,7 +72,8 @@ ref_t index_key_string(const char *s)
     return (ref_t){h.high64, h.low64};
 }
 
-static void scalar_keys(const struct type *type, const void *value, void (*fn)(void *, ref_t), void *ctx)
+static void scalar_keys(const struct type *type, const void *value, void (*fn)(void *, ref_t),
+                        void *ctx)
 {
     if (type->kind == TYPE_REF && !ref_is_null(*(const ref_t *)value))
         fn(ctx, *(const ref_t *)value);
@@ -78,7 +81,8 @@ static void scalar_keys(const struct type *type, const void *value, void (*fn)(v
         fn(ctx, index_key_string(*(const char *const *)value));
 }
 
-void index_keys(const struct field_desc *f, const void *value, void (*fn)(void *ctx, ref_t key), void *ctx)
+void index_keys(const struct field_desc *f, const void *value, void (*fn)(void *ctx, ref_t key),
+                void *ctx)
 {
     const struct type *t = f->type;
     const struct set *set = value;
@@ -132,7 +136,7 @@ static void index_row(struct db_root *root, const struct row *old, const struct 
 
         if (f->index_slot < 0)
             continue;
-        if (old && new && value_equal(f->type, field_in(old, f), field_in(new, f)))
+        if (old && new &&value_equal(f->type, field_in(old, f), field_in(new, f)))
             continue;
         edit = (struct index_edit){&root->indexes[f->index_slot], any->ref};
         if (old)
@@ -142,7 +146,8 @@ static void index_row(struct db_root *root, const struct row *old, const struct 
     }
 }
 
-void index_walk(const struct db_root *root, const struct field_desc *f, ref_t key, struct index_walk *walk)
+void index_walk(const struct db_root *root, const struct field_desc *f, ref_t key,
+                struct index_walk *walk)
 {
     assert(f->index_slot >= 0);
     walk->key = key;
@@ -176,10 +181,13 @@ uint64_t index_digest(const struct db_root *root, const struct field_desc *f, re
 
 /*** rows ***/
 
-static struct tree_entry change_key(uint64_t revision, int class_id, ref_t ref, uint64_t created, bool deleted)
+static struct tree_entry change_key(uint64_t revision, int class_id, ref_t ref, uint64_t created,
+                                    bool deleted)
 {
-    return (struct tree_entry){{revision, (uint64_t)class_id << 48 | (created & CREATED_MASK) | (deleted ? CHANGE_DELETED : 0),
-                                ref.hi, ref.lo}};
+    return (struct tree_entry){
+        {revision,
+         (uint64_t)class_id << 48 | (created & CREATED_MASK) | (deleted ? CHANGE_DELETED : 0),
+         ref.hi, ref.lo}};
 }
 
 void root_put(struct db_root *root, const struct row *row, uint64_t modified)
@@ -203,8 +211,9 @@ void root_put(struct db_root *root, const struct row *row, uint64_t modified)
 }
 
 /*
- * Forgets the oldest deletions, 'least' of them and all others of the last one's revision, so that none at or before
- * root->forgotten is left.  In blocks: the walk past live rows that changed long ago is then paid once for many.
+ * Forgets the oldest deletions, 'least' of them and all others of the last one's revision, so that
+ * none at or before root->forgotten is left.  In blocks: the walk past live rows that changed long
+ * ago is then paid once for many.
  */
 static void forget_tombstones(struct db_root *root, uint32_t least)
 {
@@ -225,7 +234,8 @@ static void forget_tombstones(struct db_root *root, uint32_t least)
     free(oldest);
 }
 
-void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t deleted)
+void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t created,
+                        uint64_t deleted)
 {
     struct tree_entry change = change_key(deleted, class_id, ref, created, true);
 
@@ -279,8 +289,8 @@ void root_changes(const struct db_root *root, uint64_t revision, struct tree_cur
     tree_seek(&root->changes, (uint64_t[]){revision + 1, 0, 0, 0}, cursor);
 }
 
-void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t modified,
-                      struct tree_cursor *cursor)
+void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created,
+                      uint64_t modified, struct tree_cursor *cursor)
 {
     struct tree_entry change = change_key(modified, class_id, ref, created, false);
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * root.h -- one version of the whole database, and the changes apply, the checkpoint and a snapshot's restore make to it.
+ * root.h -- one version of the whole database, and the changes apply, the checkpoint and a
+ * snapshot's restore make to it.
  *
- * A root that was published never changes; db_snap is such a root.  The log's thread works on a private copy (root_edit) and publishes
- * it.  Everything reachable is counted.
+ * A root that was published never changes; db_snap is such a root.  The log's thread works on a
+ * private copy (root_edit) and publishes it.  Everything reachable is counted.
  *
- * Indexes are trees of 32-byte keys {hash or reference of the value (2 words), reference of the row (2 words)}; each stored field with
- * FIELD_INDEXED has one.  The tree of changes is keyed {revision of the last event, deleted? class and revision of creation, reference}:
- * every live row and every remembered deletion stands in it once, so that "what happened since" is a range.
+ * Indexes are trees of 32-byte keys {hash or reference of the value (2 words), reference of the row
+ * (2 words)}; each stored field with FIELD_INDEXED has one.  The tree of changes is keyed {revision
+ * of the last event, deleted? class and revision of creation, reference}: every live row and every
+ * remembered deletion stands in it once, so that "what happened since" is a range.
  */
 #pragma once
 
@@ -17,7 +19,8 @@
 
 /* How many deletions are remembered for event tokens. */
 #define ROOT_MAX_TOMBSTONES 65536
-/* How many request ids of each origin are remembered, so that a repeated write-set is applied once. */
+/* How many request ids of each origin are remembered, so that a repeated write-set is applied once.
+ */
 #define ROOT_MAX_REQUESTS 1024
 #define ROOT_MAX_ORIGINS 256
 
@@ -25,7 +28,8 @@ struct db_root {
     uint32_t count; /* holders; atomic */
     uint64_t revision;
     uint64_t log_index;   /* of the last entry it contains */
-    uint64_t incarnation; /* new at restore and emergency recovery: tokens of another one are worthless */
+    uint64_t incarnation; /* new at restore and emergency recovery: tokens of another one are
+                             worthless */
     uint64_t forgotten;   /* deletions up to this revision are no longer remembered */
     uint32_t tombstones;
     struct tree tables[CLASS_COUNT];
@@ -41,15 +45,17 @@ void root_unref(struct db_root *root);
 /* A private copy, for changes. */
 struct db_root *root_copy(const struct db_root *root);
 
-/* Adds a row or replaces the one of the same reference: table, indexes, changes.  Takes over the caller's reference to 'row'.  'modified' is the
-   revision of the event.  The other sides of its relations are not touched. */
+/* Adds a row or replaces the one of the same reference: table, indexes, changes.  Takes over the
+   caller's reference to 'row'.  'modified' is the revision of the event.  The other sides of its
+   relations are not touched. */
 void root_put(struct db_root *root, const struct row *row, uint64_t modified);
 /* Removes a row and remembers the deletion at 'revision'. */
 void root_remove(struct db_root *root, int class_id, ref_t ref, uint64_t revision);
 /* Gives a row an event at 'revision'; nothing if it is gone. */
 void root_touch(struct db_root *root, int class_id, ref_t ref, uint64_t revision);
 /* Remembers a deletion that happened earlier: for loading. */
-void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t deleted);
+void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t created,
+                        uint64_t deleted);
 
 /* One remembered change. */
 struct root_change {
@@ -63,8 +69,8 @@ struct root_change {
 void root_changes(const struct db_root *root, uint64_t revision, struct tree_cursor *cursor);
 bool root_next_change(struct tree_cursor *cursor, struct root_change *out);
 /* Points before the change that a live row should have. */
-void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created, uint64_t modified,
-                      struct tree_cursor *cursor);
+void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created,
+                      uint64_t modified, struct tree_cursor *cursor);
 
 /* NULL when absent. */
 const void *root_get(const struct db_root *root, int class_id, ref_t ref);
@@ -74,13 +80,16 @@ uint64_t root_modified(const struct db_root *root, int class_id, ref_t ref);
 /* The index key of a value: a reference as it is, a string by its hash. */
 ref_t index_key_string(const char *s);
 /* Calls fn for every key a stored field's value has in its index. */
-void index_keys(const struct field_desc *f, const void *value, void (*fn)(void *ctx, ref_t key), void *ctx);
+void index_keys(const struct field_desc *f, const void *value, void (*fn)(void *ctx, ref_t key),
+                void *ctx);
 /* Walks the rows that have 'key' in a field's index. */
 struct index_walk {
     struct tree_cursor cursor;
     ref_t key;
 };
-void index_walk(const struct db_root *root, const struct field_desc *f, ref_t key, struct index_walk *walk);
+void index_walk(const struct db_root *root, const struct field_desc *f, ref_t key,
+                struct index_walk *walk);
 bool index_next(struct index_walk *walk, ref_t *row);
-/* A digest of the rows that have 'key' in the index, with their versions: what a write-set relies on when it relied on the whole set. */
+/* A digest of the rows that have 'key' in the index, with their versions: what a write-set relies
+ * on when it relied on the whole set. */
 uint64_t index_digest(const struct db_root *root, const struct field_desc *f, ref_t key);

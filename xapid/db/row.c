@@ -26,7 +26,8 @@ const struct row *row_new(const struct class_desc *class, const void *source)
     extra = (char *)row + head;
     for (int i = 0; i < class->n_fields; i++)
         if (field_is_stored(&fields[i]))
-            value_pack(fields[i].type, field_in(source, &fields[i]), (char *)row + fields[i].offset, &extra);
+            value_pack(fields[i].type, field_in(source, &fields[i]), (char *)row + fields[i].offset,
+                       &extra);
     row->row_size = (uint32_t)size;
     row->row_count = 1;
     row->row_class = class->id;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* row.h -- rows: immutable, counted blocks, the struct of their class followed by everything it points to. */
+/* row.h -- rows: immutable, counted blocks, the struct of their class followed by everything it
+ * points to. */
 #pragma once
 
 #include "libxapi/value/value.h"
 
-/* A new row with the stored fields of 'source' (a struct of that class; its header is copied but for size and count). One holder. */
+/* A new row with the stored fields of 'source' (a struct of that class; its header is copied but
+ * for size and count). One holder. */
 const struct row *row_new(const struct class_desc *class, const void *source);
 void row_ref(const struct row *row);
 void row_unref(const struct row *row);

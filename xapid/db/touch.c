@@ -2,8 +2,9 @@
 #include "xapid/db/touch.h"
 
 /*
- * "When 'changed' changes, the row that 'link' refers to has an event" (link is a field of the changed row), or, with 'back', "the rows
- * whose 'link' refers to the changed row have one".  Keep in step with ops/allowed.c.
+ * "When 'changed' changes, the row that 'link' refers to has an event" (link is a field of the
+ * changed row), or, with 'back', "the rows whose 'link' refers to the changed row have one".  Keep
+ * in step with ops/allowed.c.
  */
 static const struct dependency {
     int changed, link;
@@ -23,7 +24,8 @@ static const struct dependency {
     {FIELD_pbd_currently_attached, FIELD_pbd_sr, false},
 };
 
-void touch_dependants(struct db_root *root, const struct class_desc *class, const void *old, const void *new, uint64_t revision)
+void touch_dependants(struct db_root *root, const struct class_desc *class, const void *old,
+                      const void *new, uint64_t revision)
 {
     for (size_t i = 0; i < ARRAY_SIZE(dependencies); i++) {
         const struct field_desc *changed = &api_fields[dependencies[i].changed];

@@ -9,8 +9,8 @@
 #include "xapid/db/row.h"
 
 /*
- * A leaf holds entries; an inner node holds children, and beside each the smallest entry below it.  Nodes grow in steps, so that the
- * many small indexes stay small.
+ * A leaf holds entries; an inner node holds children, and beside each the smallest entry below it.
+ * Nodes grow in steps, so that the many small indexes stay small.
  */
 #define NODE_MAX 32
 #define NODE_MIN 10
@@ -20,7 +20,8 @@ struct node {
     uint32_t count; /* holders; atomic */
     uint16_t n, room;
     bool leaf, rows;
-    struct tree_entry e[]; /* 'room' of them; in an inner node followed by 'room' pointers to children */
+    struct tree_entry
+        e[]; /* 'room' of them; in an inner node followed by 'room' pointers to children */
 };
 
 static struct node **children(const struct node *n)
@@ -30,7 +31,8 @@ static struct node **children(const struct node *n)
 
 static size_t node_size(bool leaf, size_t room)
 {
-    return sizeof(struct node) + room * (sizeof(struct tree_entry) + (leaf ? 0 : sizeof(struct node *)));
+    return sizeof(struct node) +
+           room * (sizeof(struct tree_entry) + (leaf ? 0 : sizeof(struct node *)));
 }
 
 static struct node *node_new(bool leaf, bool rows, size_t n)
@@ -79,7 +81,8 @@ static void node_append(struct node *to, const struct node *from, int first, int
     to->n = (uint16_t)(to->n + n);
 }
 
-/* Makes the node the caller's own, with room for one entry more.  Takes the caller's reference and returns another. */
+/* Makes the node the caller's own, with room for one entry more.  Takes the caller's reference and
+ * returns another. */
 static struct node *node_edit(struct node *node)
 {
     struct node *copy;
@@ -144,7 +147,8 @@ static void remove_at(struct node *node, int i)
     node->n--;
     memmove(&node->e[i], &node->e[i + 1], (size_t)(node->n - i) * sizeof node->e[0]);
     if (!node->leaf)
-        memmove(&children(node)[i], &children(node)[i + 1], (size_t)(node->n - i) * sizeof(struct node *));
+        memmove(&children(node)[i], &children(node)[i + 1],
+                (size_t)(node->n - i) * sizeof(struct node *));
 }
 
 /* Moves the upper half of a full node to a new one. */
@@ -155,14 +159,17 @@ static struct node *split(struct node *node)
 
     memcpy(right->e, &node->e[half], (size_t)(node->n - half) * sizeof node->e[0]);
     if (!node->leaf)
-        memcpy(children(right), &children(node)[half], (size_t)(node->n - half) * sizeof(struct node *));
+        memcpy(children(right), &children(node)[half],
+               (size_t)(node->n - half) * sizeof(struct node *));
     right->n = (uint16_t)(node->n - half);
     node->n = (uint16_t)half;
     return right;
 }
 
-/* Inserts at place i of a node the caller owns; *right is the new sibling where the node had to be split. */
-static void insert_or_split(struct node *node, int i, const struct tree_entry *e, struct node *child, struct node **right)
+/* Inserts at place i of a node the caller owns; *right is the new sibling where the node had to be
+ * split. */
+static void insert_or_split(struct node *node, int i, const struct tree_entry *e,
+                            struct node *child, struct node **right)
 {
     if (node->n < NODE_MAX) {
         insert_at(node, i, e, child);
@@ -175,7 +182,8 @@ static void insert_or_split(struct node *node, int i, const struct tree_entry *e
         insert_at(*right, i - node->n, e, child);
 }
 
-static struct node *node_put(struct node *node, const struct tree_entry *e, int words, struct node **right, bool *added)
+static struct node *node_put(struct node *node, const struct tree_entry *e, int words,
+                             struct node **right, bool *added)
 {
     struct node *child_right = NULL, *child;
     int i;
@@ -318,9 +326,11 @@ void tree_seek(const struct tree *tree, const uint64_t *key, struct tree_cursor 
 
         assert(cursor->depth < TREE_MAX_DEPTH);
         if (key)
-            i = node->leaf ? lower_bound(node, key, tree->key_words) : child_of(node, key, tree->key_words);
+            i = node->leaf ? lower_bound(node, key, tree->key_words)
+                           : child_of(node, key, tree->key_words);
         cursor->at[cursor->depth].node = node;
-        cursor->at[cursor->depth++].i = node->leaf ? i : i + 1; /* of an inner node: the child to go to next */
+        cursor->at[cursor->depth++].i =
+            node->leaf ? i : i + 1; /* of an inner node: the child to go to next */
         node = node->leaf ? NULL : children(node)[i];
     }
 }

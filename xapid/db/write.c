@@ -34,7 +34,8 @@ void write_release(struct write_set *w)
     *w = (struct write_set){0};
 }
 
-void write_read_row(struct write_set *w, const struct class_desc *class, ref_t ref, uint64_t version)
+void write_read_row(struct write_set *w, const struct class_desc *class, ref_t ref,
+                    uint64_t version)
 {
     w->n_reads++;
     buf_putc(&w->reads, READ_ROW);
@@ -52,7 +53,8 @@ void write_read_index(struct write_set *w, const struct field_desc *f, ref_t key
     put_u64(&w->reads, digest);
 }
 
-static void op_head(struct write_set *w, enum write_op op, int flags, const struct class_desc *class, ref_t ref)
+static void op_head(struct write_set *w, enum write_op op, int flags,
+                    const struct class_desc *class, ref_t ref)
 {
     w->n_ops++;
     buf_putc(&w->ops, (char)op);
@@ -66,7 +68,8 @@ static bool is_default(const struct field_desc *f, const void *value)
     return f->default_value && value_equal(f->type, value, f->default_value);
 }
 
-void write_create(struct write_set *w, const struct class_desc *class, ref_t ref, const void *source)
+void write_create(struct write_set *w, const struct class_desc *class, ref_t ref,
+                  const void *source)
 {
     const struct field_desc *fields = &api_fields[class->first_field];
     uint32_t n = 0;
@@ -83,15 +86,16 @@ void write_create(struct write_set *w, const struct class_desc *class, ref_t ref
     }
 }
 
-void write_set_field(struct write_set *w, const struct field_desc *f, ref_t ref, const void *value, int flags)
+void write_set_field(struct write_set *w, const struct field_desc *f, ref_t ref, const void *value,
+                     int flags)
 {
     op_head(w, OP_SET, flags, &api_classes[f->class_id], ref);
     put_u32(&w->ops, f->hash);
     value_encode(&w->ops, f->type, value);
 }
 
-void write_member(struct write_set *w, enum write_op op, const struct field_desc *f, ref_t ref, const void *key, const void *value,
-                  int flags)
+void write_member(struct write_set *w, enum write_op op, const struct field_desc *f, ref_t ref,
+                  const void *key, const void *value, int flags)
 {
     bool is_map = f->type->kind == TYPE_MAP;
 
@@ -192,7 +196,8 @@ static bool take_field(struct write_reader *r, const struct field_desc **field)
     return true;
 }
 
-/* One zero and one not-a-number, because the checkpoint can hold no more: what is read back must be what the others have. */
+/* One zero and one not-a-number, because the checkpoint can hold no more: what is read back must be
+ * what the others have. */
 static void canonical(const struct type *type, void *value)
 {
     double *d = value;
@@ -218,8 +223,9 @@ bool write_open(struct write_reader *r, struct arena *arena, const void *data, s
     uint64_t time;
 
     *r = (struct write_reader){.arena = arena, .p = data, .end = (const char *)data + size};
-    if (!take_u64(r, &r->origin) || !take_u64(r, &r->number) || !take_u32(r, &format) || !take_u32(r, &flags) ||
-        !take_u64(r, &time) || !take_u32(r, &r->n_reads) || !take_u32(r, &r->n_ops))
+    if (!take_u64(r, &r->origin) || !take_u64(r, &r->number) || !take_u32(r, &format) ||
+        !take_u32(r, &flags) || !take_u64(r, &time) || !take_u32(r, &r->n_reads) ||
+        !take_u32(r, &r->n_ops))
         return false;
     r->time = (usec_t)time;
     if (format != WRITE_FORMAT || flags)
@@ -294,7 +300,8 @@ static bool take_change(struct write_reader *r, struct write_op_item *out)
         return fail(r, "an operation on a field of another type");
     if (!take_value(r, is_map ? t->key : t->elem, &out->key))
         return false;
-    return out->op == OP_MAP_ADD || out->op == OP_MAP_PUT ? take_value(r, t->elem, &out->value) : true;
+    return out->op == OP_MAP_ADD || out->op == OP_MAP_PUT ? take_value(r, t->elem, &out->value)
+                                                          : true;
 }
 
 bool write_next_op(struct write_reader *r, struct write_op_item *out)

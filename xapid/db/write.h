@@ -6,8 +6,8 @@
  *   u32 format, u32 flags, i64 wall clock of the proposer (usec)
  *   u32 number of reads, u32 number of operations, the reads, the operations
  *
- * Classes and fields are named by the hash of their name, enums by their text, so that entries written before an upgrade are read after
- * it.  Everything is little-endian.
+ * Classes and fields are named by the hash of their name, enums by their text, so that entries
+ * written before an upgrade are read after it.  Everything is little-endian.
  */
 #pragma once
 
@@ -16,17 +16,17 @@
 #define WRITE_FORMAT 1
 
 enum write_read {
-    READ_ROW = 1,    /* class, reference, version (0: absent) */
-    READ_INDEX = 2,  /* field, key, digest */
+    READ_ROW = 1,   /* class, reference, version (0: absent) */
+    READ_INDEX = 2, /* field, key, digest */
 };
 
 enum write_op {
-    OP_CREATE = 1,  /* class, reference, n, n x (field, value) */
-    OP_SET = 2,     /* class, reference, field, value */
-    OP_MAP_ADD = 3, /* class, reference, field, key, value: the key must be absent */
-    OP_MAP_PUT = 4, /* the same, but replaces */
+    OP_CREATE = 1,     /* class, reference, n, n x (field, value) */
+    OP_SET = 2,        /* class, reference, field, value */
+    OP_MAP_ADD = 3,    /* class, reference, field, key, value: the key must be absent */
+    OP_MAP_PUT = 4,    /* the same, but replaces */
     OP_MAP_REMOVE = 5, /* class, reference, field, key */
-    OP_SET_ADD = 6, /* class, reference, field, element */
+    OP_SET_ADD = 6,    /* class, reference, field, element */
     OP_SET_REMOVE = 7,
     OP_DESTROY = 8, /* class, reference */
     OP_TOUCH = 9,   /* class, reference: an event without a change */
@@ -44,20 +44,26 @@ struct write_set {
 };
 
 void write_release(struct write_set *w);
-void write_read_row(struct write_set *w, const struct class_desc *class, ref_t ref, uint64_t version);
+void write_read_row(struct write_set *w, const struct class_desc *class, ref_t ref,
+                    uint64_t version);
 void write_read_index(struct write_set *w, const struct field_desc *f, ref_t key, uint64_t digest);
-/* 'source' is a struct of the class; all stored fields that differ from their default are written. */
-void write_create(struct write_set *w, const struct class_desc *class, ref_t ref, const void *source);
-void write_set_field(struct write_set *w, const struct field_desc *f, ref_t ref, const void *value, int flags);
-/* OP_MAP_ADD, OP_MAP_PUT (value), OP_MAP_REMOVE (value NULL), OP_SET_ADD, OP_SET_REMOVE (key is the element, value NULL). */
-void write_member(struct write_set *w, enum write_op op, const struct field_desc *f, ref_t ref, const void *key, const void *value,
-                  int flags);
+/* 'source' is a struct of the class; all stored fields that differ from their default are written.
+ */
+void write_create(struct write_set *w, const struct class_desc *class, ref_t ref,
+                  const void *source);
+void write_set_field(struct write_set *w, const struct field_desc *f, ref_t ref, const void *value,
+                     int flags);
+/* OP_MAP_ADD, OP_MAP_PUT (value), OP_MAP_REMOVE (value NULL), OP_SET_ADD, OP_SET_REMOVE (key is the
+ * element, value NULL). */
+void write_member(struct write_set *w, enum write_op op, const struct field_desc *f, ref_t ref,
+                  const void *key, const void *value, int flags);
 void write_destroy(struct write_set *w, const struct class_desc *class, ref_t ref);
 void write_touch(struct write_set *w, const struct class_desc *class, ref_t ref);
 /* The bytes; the caller frees them. */
 char *write_finish(struct write_set *w, size_t *size);
 
-/* Reading.  Every function returns false at the end or for malformed bytes, which *bad tells apart. */
+/* Reading.  Every function returns false at the end or for malformed bytes, which *bad tells apart.
+ */
 struct write_reader {
     struct arena *arena;
     const char *p, *end;

@@ -21,6 +21,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/licence.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/sm.h"
 
 /* The interface whose level xapid has, as clients compare it. */
 #define API_MAJOR 2
@@ -921,6 +922,7 @@ struct error *bootstrap(struct call *call)
     xapid->epoch = b.epoch;
     TRY(db_update(call, prepare_networks, &b));
     TRY(db_update(call, refresh_pifs, &b));
+    TRY(sm_rows_refresh(call));
     TRY(make_storage(call, &b));
     return db_update(call, prepare_templates, &b);
 }

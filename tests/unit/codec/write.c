@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "api_types.h"
 #include "libxapi/codec/codec.h"
@@ -94,10 +95,7 @@ static void strings_are_escaped_wherever_the_characters_stand(void **state)
 
         memset(text, 'x', 40);
         text[40] = '\0';
-        strcpy(want, "<value>");
-        strncat(want, text, (size_t)at);
-        strcat(want, "&amp;");
-        strcat(want, text + at + 1);
+        snprintf(want, sizeof want, "<value>%.*s&amp;%s", at, text, text + at + 1);
         strcat(want, "</value>");
         text[at] = '&';
         s = text;

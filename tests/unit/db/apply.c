@@ -166,7 +166,8 @@ static void a_key_that_is_there_is_not_added_again(void **state)
     assert_applied(f);
     write_set_field(&f->w, field(FIELD_vm_name_label), f->vm.ref, &name, 0);
     write_member(&f->w, OP_MAP_ADD, field(FIELD_vm_other_config), f->vm.ref, &a, &one, 0);
-    assert_rejected(f, arena_printf(&f->arena, "MAP_DUPLICATE_KEY(VM, other_config, %s, a)", ref_text(&f->arena, f->vm.ref)));
+    assert_rejected(f, arena_printf(&f->arena, "MAP_DUPLICATE_KEY(VM, other_config, %s, a)",
+                                    ref_text(&f->arena, f->vm.ref)));
     assert_string_equal(vm_now(f)->name_label, f->vm.name_label);
 }
 
@@ -180,10 +181,12 @@ static void what_is_gone_cannot_be_changed_but_lazily(void **state)
     write_touch(&f->w, &api_classes[CLASS_vm], gone);
     assert_applied(f);
     write_set_field(&f->w, field(FIELD_vm_name_label), gone, &name, 0);
-    assert_rejected(f, arena_printf(&f->arena, "HANDLE_INVALID(VM, %s)", ref_text(&f->arena, gone)));
+    assert_rejected(f,
+                    arena_printf(&f->arena, "HANDLE_INVALID(VM, %s)", ref_text(&f->arena, gone)));
     write_destroy(&f->w, &api_classes[CLASS_vm], f->vm.ref);
     write_set_field(&f->w, field(FIELD_vm_name_label), f->vm.ref, &name, 0);
-    assert_rejected(f, arena_printf(&f->arena, "HANDLE_INVALID(VM, %s)", ref_text(&f->arena, f->vm.ref)));
+    assert_rejected(
+        f, arena_printf(&f->arena, "HANDLE_INVALID(VM, %s)", ref_text(&f->arena, f->vm.ref)));
 }
 
 static void references_must_exist(void **state)
@@ -192,13 +195,16 @@ static void references_must_exist(void **state)
     ref_t gone = {1, 2};
 
     write_set_field(&f->w, field(FIELD_vbd_vdi), f->vbd.ref, &gone, 0);
-    assert_rejected(f, arena_printf(&f->arena, "HANDLE_INVALID(VDI, %s)", ref_text(&f->arena, gone)));
+    assert_rejected(f,
+                    arena_printf(&f->arena, "HANDLE_INVALID(VDI, %s)", ref_text(&f->arena, gone)));
     write_member(&f->w, OP_SET_ADD, field(FIELD_vm_groups), f->vm.ref, &gone, NULL, 0);
-    assert_rejected(f, arena_printf(&f->arena, "HANDLE_INVALID(VM_group, %s)", ref_text(&f->arena, gone)));
+    assert_rejected(
+        f, arena_printf(&f->arena, "HANDLE_INVALID(VM_group, %s)", ref_text(&f->arena, gone)));
     SAMPLE_NEW(vbd, &f->vbd);
     f->vbd.vm = gone;
     create(f, CLASS_vbd, &f->vbd);
-    assert_rejected(f, arena_printf(&f->arena, "HANDLE_INVALID(VM, %s)", ref_text(&f->arena, gone)));
+    assert_rejected(f,
+                    arena_printf(&f->arena, "HANDLE_INVALID(VM, %s)", ref_text(&f->arena, gone)));
 }
 
 static void nobody_refers_to_what_was_destroyed(void **state)
@@ -214,7 +220,8 @@ static void nobody_refers_to_what_was_destroyed(void **state)
     vif.vm = f->vm.ref;
     create(f, CLASS_network, &network);
     create(f, CLASS_vif, &vif);
-    write_member(&f->w, OP_MAP_ADD, field(FIELD_network_assigned_ips), network.ref, &vif.ref, &address, 0);
+    write_member(&f->w, OP_MAP_ADD, field(FIELD_network_assigned_ips), network.ref, &vif.ref,
+                 &address, 0);
     assert_applied(f);
     write_destroy(&f->w, &api_classes[CLASS_vdi], f->vdi.ref);
     write_destroy(&f->w, &api_classes[CLASS_vif], vif.ref);
@@ -222,7 +229,8 @@ static void nobody_refers_to_what_was_destroyed(void **state)
     assert_true(ref_is_null(vbd_now(f)->vdi));
     assert_true(ref_equal(vbd_now(f)->vm, f->vm.ref));
     assert_int_equal(vbd_now(f)->row_version, 3);
-    assert_int_equal(((const struct network *)root_get(f->root, CLASS_network, network.ref))->assigned_ips.n, 0);
+    assert_int_equal(
+        ((const struct network *)root_get(f->root, CLASS_network, network.ref))->assigned_ips.n, 0);
     assert_null(root_get(f->root, CLASS_vdi, f->vdi.ref));
     assert_int_equal(f->root->tombstones, 2);
 }
@@ -310,9 +318,11 @@ static void chains_of_snapshots_have_an_end(void **state)
     create(f, CLASS_vm, &other);
     assert_applied(f);
     write_set_field(&f->w, field(FIELD_vm_parent), f->vm.ref, &other.ref, 0);
-    assert_rejected(f, arena_printf(&f->arena, "INTERNAL_ERROR(VM.parent of %s would form a cycle)", ref_text(&f->arena, f->vm.ref)));
+    assert_rejected(f, arena_printf(&f->arena, "INTERNAL_ERROR(VM.parent of %s would form a cycle)",
+                                    ref_text(&f->arena, f->vm.ref)));
     write_set_field(&f->w, field(FIELD_vm_snapshot_of), f->vm.ref, &f->vm.ref, 0);
-    assert_rejected(f, arena_printf(&f->arena, "INTERNAL_ERROR(VM.snapshot_of of %s would form a cycle)",
+    assert_rejected(f, arena_printf(&f->arena,
+                                    "INTERNAL_ERROR(VM.snapshot_of of %s would form a cycle)",
                                     ref_text(&f->arena, f->vm.ref)));
 }
 
@@ -320,7 +330,8 @@ static void uuids_are_unique(void **state)
 {
     struct fixture *f = *state;
     const char *first = "11111111-1111-1111-1111-111111111111";
-    const char *line = arena_printf(&f->arena, "UNIQUENESS_CONSTRAINT_VIOLATION(VM, uuid, %s)", f->vm.uuid);
+    const char *line =
+        arena_printf(&f->arena, "UNIQUENESS_CONSTRAINT_VIOLATION(VM, uuid, %s)", f->vm.uuid);
     struct vm other, another;
 
     SAMPLE_NEW(vm, &other);
@@ -332,7 +343,8 @@ static void uuids_are_unique(void **state)
     another.uuid = first;
     create(f, CLASS_vm, &other);
     create(f, CLASS_vm, &another);
-    assert_rejected(f, arena_printf(&f->arena, "UNIQUENESS_CONSTRAINT_VIOLATION(VM, uuid, %s)", first));
+    assert_rejected(
+        f, arena_printf(&f->arena, "UNIQUENESS_CONSTRAINT_VIOLATION(VM, uuid, %s)", first));
     /* Two rows may exchange theirs, and one may take over that of a row that goes. */
     create(f, CLASS_vm, &other);
     assert_applied(f);
@@ -350,7 +362,8 @@ static void a_reference_is_used_once(void **state)
     struct vm other;
 
     create(f, CLASS_vm, &f->vm);
-    assert_rejected(f, arena_printf(&f->arena, "INTERNAL_ERROR(object %s exists already)", ref_text(&f->arena, f->vm.ref)));
+    assert_rejected(f, arena_printf(&f->arena, "INTERNAL_ERROR(object %s exists already)",
+                                    ref_text(&f->arena, f->vm.ref)));
     SAMPLE_NEW(vm, &other);
     other.ref = REF_NULL;
     create(f, CLASS_vm, &other);
@@ -450,7 +463,8 @@ static void requests_of_origins_long_gone_are_forgotten(void **state)
 
     for (uint64_t i = 0; i < ROOT_MAX_REQUESTS * ROOT_MAX_ORIGINS + 5; i++) {
         f->root->log_index++;
-        tree_put(&f->root->requests, &(struct tree_entry){{i / 1000 * 77 % 1000 + 10, i, 4, f->root->log_index}});
+        tree_put(&f->root->requests,
+                 &(struct tree_entry){{i / 1000 * 77 % 1000 + 10, i, 4, f->root->log_index}});
     }
     most = f->root->requests.count;
     set_name(f, 7, 1, "new");
@@ -500,7 +514,8 @@ static void there_is_one_zero_and_one_not_a_number(void **state)
     assert_int_equal(bits, 0);
 }
 
-/* Every prefix, and random flips: refused as unreadable, or something applied by the rules; never a crash. */
+/* Every prefix, and random flips: refused as unreadable, or something applied by the rules; never a
+ * crash. */
 static void malformed_bytes_change_nothing(void **state)
 {
     struct fixture *f = *state;

@@ -91,7 +91,8 @@ static void a_missing_index_entry_is_found(void **state)
     struct small *s = *state;
     struct tree *index = &s->root->indexes[api_fields[FIELD_vbd_vm].index_slot];
 
-    assert_true(tree_remove(index, (uint64_t[]){s->vm.ref.hi, s->vm.ref.lo, s->vbd.ref.hi, s->vbd.ref.lo}));
+    assert_true(
+        tree_remove(index, (uint64_t[]){s->vm.ref.hi, s->vm.ref.lo, s->vbd.ref.hi, s->vbd.ref.lo}));
     assert_int_equal(sample_faults(s->root), 2);
 }
 

@@ -305,10 +305,13 @@ static void a_person_can_read_it(void **state)
     root_put(f->root, row_new(&api_classes[CLASS_vm], &vm), 1);
     f->root->log_index = 3;
     flush(f, f->root);
-    assert_int_equal(sql_number(f, "SELECT count(*) FROM \"VM\" WHERE name_label = 'web' AND power_state = 'Running' AND is_a_template "
-                                   "AND other_config ->> 'key' = 'it''s \"so\"' AND _ref LIKE 'OpaqueRef:%' AND resident_on = "
-                                   "'OpaqueRef:NULL' AND snapshot_time = '1970-01-01T00:00:00.000000Z'"),
-                     1);
+    assert_int_equal(
+        sql_number(f, "SELECT count(*) FROM \"VM\" WHERE name_label = 'web' AND power_state = "
+                      "'Running' AND is_a_template "
+                      "AND other_config ->> 'key' = 'it''s \"so\"' AND _ref LIKE 'OpaqueRef:%' AND "
+                      "resident_on = "
+                      "'OpaqueRef:NULL' AND snapshot_time = '1970-01-01T00:00:00.000000Z'"),
+        1);
 }
 
 static void a_root_with_another_past_replaces_all(void **state)
@@ -340,7 +343,8 @@ static void a_root_that_no_longer_remembers_all_deletions_replaces_all(void **st
     work = root_copy(f->root);
     sample_change(work, &seed, 200);
     for (uint64_t i = 1; i <= ROOT_MAX_TOMBSTONES + 10; i++)
-        root_add_tombstone(work, CLASS_vm, (ref_t){i, i}, 1, work->revision - 50 + i / ROOT_MAX_TOMBSTONES);
+        root_add_tombstone(work, CLASS_vm, (ref_t){i, i}, 1,
+                           work->revision - 50 + i / ROOT_MAX_TOMBSTONES);
     assert_true(work->forgotten > f->root->revision);
     flush(f, work);
     loaded = open_file(f);
@@ -431,7 +435,8 @@ static void a_flipped_bit_is_noticed(void **state)
     for (size_t byte = 0; byte < 100; byte++)
         noticed += flip_is_noticed(f, good, size, byte, (int)(byte % 8));
     for (int i = 0; i < 250; i++)
-        noticed += flip_is_noticed(f, good, size, sample_below(&seed, size), (int)sample_below(&seed, 8));
+        noticed +=
+            flip_is_noticed(f, good, size, sample_below(&seed, size), (int)sample_below(&seed, 8));
     assert_true(noticed > 50);
     free(good);
 }
@@ -535,8 +540,8 @@ static uint64_t seal_table(struct fixture *f, sqlite3 *db, const char *table, in
         }
         checksum = row_checksum(columns_seed(names, (size_t)n_names), &buf);
         buf_release(&buf);
-        buf_printf(&sqls, "UPDATE \"%s\" SET _checksum = %lld WHERE _ref = '%s';", table, (long long)checksum,
-                   (const char *)sqlite3_column_text(stmt, 0));
+        buf_printf(&sqls, "UPDATE \"%s\" SET _checksum = %lld WHERE _ref = '%s';", table,
+                   (long long)checksum, (const char *)sqlite3_column_text(stmt, 0));
         sum += checksum;
         ++*rows;
     }
@@ -565,17 +570,20 @@ static void seal(struct fixture *f, int format)
         if (name[0] != '_')
             sum = seal_table(f, db, name, &rows);
         tables += table_checksum(name, (uint64_t)rows, sum);
-        buf_printf(&sqls, "UPDATE _tables SET rows = %lld, sum = %lld WHERE name = '%s';", (long long)rows, (long long)sum, name);
+        buf_printf(&sqls, "UPDATE _tables SET rows = %lld, sum = %lld WHERE name = '%s';",
+                   (long long)rows, (long long)sum, name);
     }
     sqlite3_finalize(stmt);
     buf_printf(&sqls,
-               "UPDATE _meta SET value = %lld WHERE key = 'tables'; UPDATE _meta SET value = value + 1 WHERE key = 'schema';"
+               "UPDATE _meta SET value = %lld WHERE key = 'tables'; UPDATE _meta SET value = value "
+               "+ 1 WHERE key = 'schema';"
                "UPDATE _meta SET value = %d WHERE key = 'format';",
                (long long)tables, format);
     assert_int_equal(sqlite3_exec(db, sqls.data, NULL, NULL, NULL), SQLITE_OK);
     stmt = prepared(db, "SELECT key, value FROM _meta WHERE key <> 'checksum'");
     while (sqlite3_step(stmt) == SQLITE_ROW)
-        meta += meta_checksum((const char *)sqlite3_column_text(stmt, 0), (uint64_t)sqlite3_column_int64(stmt, 1));
+        meta += meta_checksum((const char *)sqlite3_column_text(stmt, 0),
+                              (uint64_t)sqlite3_column_int64(stmt, 1));
     sqlite3_finalize(stmt);
     buf_release(&sqls);
     buf_printf(&sqls, "UPDATE _meta SET value = %lld WHERE key = 'checksum'", (long long)meta);
@@ -596,7 +604,8 @@ static void a_file_of_a_later_format_is_refused_and_left_alone(void **state)
     assert_non_null(e);
     assert_non_null(strstr(e->params[0], "later version"));
     assert_int_equal(sample_count_files(f->dir, "damaged"), 0);
-    assert_int_equal(sql_number(f, "SELECT value FROM _meta WHERE key = 'format'"), CHECKPOINT_FORMAT + 1);
+    assert_int_equal(sql_number(f, "SELECT value FROM _meta WHERE key = 'format'"),
+                     CHECKPOINT_FORMAT + 1);
 }
 
 static const struct vm *only_vm(const struct db_root *root)
@@ -635,14 +644,18 @@ static void an_older_schema_is_brought_forward(void **state)
     const struct vm *vm;
 
     make_vm_file(f, "web");
-    /* Then there was no user_version and no class PUSB, more CPUs than one number could say, a power state that is gone, and a class and
-       a field that nobody wants any more. */
-    sql(f, "ALTER TABLE \"VM\" DROP COLUMN user_version; DROP TABLE \"PUSB\"; DELETE FROM _tables WHERE name = 'PUSB';"
+    /* Then there was no user_version and no class PUSB, more CPUs than one number could say, a
+       power state that is gone, and a class and a field that nobody wants any more. */
+    sql(f, "ALTER TABLE \"VM\" DROP COLUMN user_version; DROP TABLE \"PUSB\"; DELETE FROM _tables "
+           "WHERE name = 'PUSB';"
            "ALTER TABLE \"VM\" ADD COLUMN old_field TEXT NOT NULL DEFAULT 'x';"
-           "ALTER TABLE \"VM\" DROP COLUMN \"VCPUs_max\"; ALTER TABLE \"VM\" ADD COLUMN \"VCPUs_max\" TEXT NOT NULL DEFAULT '8';"
-           "ALTER TABLE \"VM\" DROP COLUMN is_a_template; ALTER TABLE \"VM\" ADD COLUMN is_a_template TEXT NOT NULL DEFAULT 'true';"
+           "ALTER TABLE \"VM\" DROP COLUMN \"VCPUs_max\"; ALTER TABLE \"VM\" ADD COLUMN "
+           "\"VCPUs_max\" TEXT NOT NULL DEFAULT '8';"
+           "ALTER TABLE \"VM\" DROP COLUMN is_a_template; ALTER TABLE \"VM\" ADD COLUMN "
+           "is_a_template TEXT NOT NULL DEFAULT 'true';"
            "UPDATE \"VM\" SET power_state = 'Hovering';"
-           "CREATE TABLE \"VMPP\" (_ref TEXT PRIMARY KEY, _checksum INTEGER); INSERT INTO \"VMPP\" VALUES ('OpaqueRef:x', 1);"
+           "CREATE TABLE \"VMPP\" (_ref TEXT PRIMARY KEY, _checksum INTEGER); INSERT INTO \"VMPP\" "
+           "VALUES ('OpaqueRef:x', 1);"
            "INSERT INTO _tables VALUES ('VMPP', 1, 1);");
     seal(f, CHECKPOINT_FORMAT);
     root = open_file(f);
@@ -657,7 +670,8 @@ static void an_older_schema_is_brought_forward(void **state)
     root_unref(f->root);
     f->root = root;
     /* It was written in the present form, and is loaded as such. */
-    assert_int_equal(sql_number(f, "SELECT count(*) FROM sqlite_master WHERE name IN ('PUSB', 'VMPP')"), 1);
+    assert_int_equal(
+        sql_number(f, "SELECT count(*) FROM sqlite_master WHERE name IN ('PUSB', 'VMPP')"), 1);
     root = open_file(f);
     assert_true(sample_equal(root, f->root));
     root_unref(root);
@@ -680,8 +694,8 @@ static void an_older_schema_is_verified_too(void **state)
 
 /*** disks and people ***/
 
-/* At each write and sync in turn the disk fails: the flush says so, nothing is written any more, and the file is the one before or
-   the one after. */
+/* At each write and sync in turn the disk fails: the flush says so, nothing is written any more,
+   and the file is the one before or the one after. */
 static void a_failing_disk(struct fixture *f, int error)
 {
     bool survived = false;
@@ -775,12 +789,14 @@ static void every_value_survives_its_column(void **state)
     for (size_t i = 0; i < api_n_fields; i++) {
         const struct type *t = api_fields[i].type;
 
-        if (!field_is_stored(&api_fields[i]) || !(api_classes[api_fields[i].class_id].flags & CLASS_STORED))
+        if (!field_is_stored(&api_fields[i]) ||
+            !(api_classes[api_fields[i].class_id].flags & CLASS_STORED))
             continue;
         for (int round = 0; round < 8; round++, n++) {
             AUTO(arena) arena = {0};
             struct db_root *none = calloc(1, sizeof *none);
-            void *value = arena_zalloc(&arena, MAX(t->size, 16)), *again = arena_zalloc(&arena, MAX(t->size, 16));
+            void *value = arena_zalloc(&arena, MAX(t->size, 16)),
+                 *again = arena_zalloc(&arena, MAX(t->size, 16));
             struct cell cell;
 
             sample_value(&arena, &seed, none, t, value);
@@ -788,7 +804,8 @@ static void every_value_survives_its_column(void **state)
                 *(double *)value = 0; /* there is one zero */
             cell_from_value(&arena, t, value, &cell);
             if (!cell_to_value(&arena, t, &cell, false, again) || !value_equal(t, value, again))
-                fail_msg("%s: %s", api_fields[i].db_name, cell.kind == CELL_TEXT ? cell.text : "number");
+                fail_msg("%s: %s", api_fields[i].db_name,
+                         cell.kind == CELL_TEXT ? cell.text : "number");
             free(none);
         }
     }

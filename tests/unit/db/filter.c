@@ -99,9 +99,14 @@ static void comparisons_are_by_the_databases_text(void **state)
     assert_string_equal(found(f, "field \"tags\"=\"()\""), "t");
     assert_string_equal(found(f, "field \"resident_on\"=\"OpaqueRef:NULL\""), "t");
     assert_string_equal(found(f, "field \"resident_on\"=\"\""), "");
-    assert_string_equal(found(f, arena_printf(&f->arena, "field \"resident_on\"=\"%s\"", ref_text(&f->arena, f->host.ref))), "w");
-    assert_string_equal(found(f, arena_printf(&f->arena, "field \"_ref\"=\"%s\"", ref_text(&f->arena, f->template.ref))), "t");
-    assert_string_equal(found(f, arena_printf(&f->arena, "field \"uuid\"=\"%s\"", f->web.uuid)), "w");
+    assert_string_equal(found(f, arena_printf(&f->arena, "field \"resident_on\"=\"%s\"",
+                                              ref_text(&f->arena, f->host.ref))),
+                        "w");
+    assert_string_equal(found(f, arena_printf(&f->arena, "field \"_ref\"=\"%s\"",
+                                              ref_text(&f->arena, f->template.ref))),
+                        "t");
+    assert_string_equal(found(f, arena_printf(&f->arena, "field \"uuid\"=\"%s\"", f->web.uuid)),
+                        "w");
     assert_string_equal(found(f, "field \"snapshot_time\"=\"19700101T00:00:00Z\""), "wt");
     assert_string_equal(found(f, "field \"name__label\"=field \"name__label\""), "wt");
     assert_string_equal(found(f, "field \"name__label\"=field \"name__description\""), "");
@@ -121,7 +126,8 @@ static void and_and_or_bind_alike_to_the_left_and_not_takes_the_rest(void **stat
     assert_string_equal(found(f, "true and not true or true"), "");
     assert_string_equal(found(f, "not not true"), "wt");
     assert_string_equal(found(f, "not field \"name__label\"=\"web\""), "t");
-    assert_string_equal(found(f, "field \"name__label\"=\"web\"or field \"name__label\"=\"template\""), "wt");
+    assert_string_equal(
+        found(f, "field \"name__label\"=\"web\"or field \"name__label\"=\"template\""), "wt");
     assert_string_equal(found(f, " \t\n( ( true ) )\n"), "wt");
     assert_string_equal(found(f, "field\"name__label\"=\"web\"and(true)"), "w");
 }
@@ -129,9 +135,29 @@ static void and_and_or_bind_alike_to_the_left_and_not_takes_the_rest(void **stat
 static void what_is_no_expression_is_refused(void **state)
 {
     static const char *const wrong[] = {
-        "", " ", "field", "field \"a", "true false", "TRUE", "field \"name__label\"", "field \"name__label\"==\"web\"",
-        "field \"name__label\"=web", "field \"is_a_template\"=true", "(true", "true)", "and true", "true and", "not",
-        "field \"a\" != \"b\"", "\"a\"", "'a'='a'", "()", "true;", "field name=\"a\"", "\"a\\\"b\"=\"c\"", "true\r",
+        "",
+        " ",
+        "field",
+        "field \"a",
+        "true false",
+        "TRUE",
+        "field \"name__label\"",
+        "field \"name__label\"==\"web\"",
+        "field \"name__label\"=web",
+        "field \"is_a_template\"=true",
+        "(true",
+        "true)",
+        "and true",
+        "true and",
+        "not",
+        "field \"a\" != \"b\"",
+        "\"a\"",
+        "'a'='a'",
+        "()",
+        "true;",
+        "field name=\"a\"",
+        "\"a\\\"b\"=\"c\"",
+        "true\r",
     };
     struct fixture *f = *state;
     struct filter *filter;
@@ -139,7 +165,8 @@ static void what_is_no_expression_is_refused(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         struct error *e = filter_parse(&f->arena, &api_classes[CLASS_vm], wrong[i], &filter);
 
-        if (!error_is(e, "INVALID_VALUE") || e->n_params != 2 || strcmp(e->params[0], wrong[i]) != 0)
+        if (!error_is(e, "INVALID_VALUE") || e->n_params != 2 ||
+            strcmp(e->params[0], wrong[i]) != 0)
             fail_msg("accepted: %s", wrong[i]);
     }
 }
@@ -172,11 +199,13 @@ static void a_field_that_does_not_exist_is_an_error_when_it_is_looked_at(void **
     struct error *e;
     struct rows rows;
 
-    assert_string_equal(found(f, "field \"name_label\"=\"web\""), "INTERNAL_ERROR(missing field, name_label, )");
+    assert_string_equal(found(f, "field \"name_label\"=\"web\""),
+                        "INTERNAL_ERROR(missing field, name_label, )");
     assert_string_equal(found(f, "false and field \"nope\"=\"web\""), "");
     assert_string_equal(found(f, "true or field \"nope\"=\"web\""), "wt");
     assert_string_equal(found(f, "field \"uuid\"=\"x\" and field \"nope\"=\"web\""), "");
-    assert_string_equal(found(f, "field \"nope\"=\"a\" and field \"uuid\"=\"x\""), "INTERNAL_ERROR(missing field, nope, )");
+    assert_string_equal(found(f, "field \"nope\"=\"a\" and field \"uuid\"=\"x\""),
+                        "INTERNAL_ERROR(missing field, nope, )");
     e = filter_parse(&f->arena, &api_classes[CLASS_vdi], "field \"nope\"=\"a\"", &filter);
     assert_null(e);
     assert_null(filter_rows(&f->arena, filter, f->root, NULL, &rows));
@@ -211,7 +240,8 @@ static void derived_fields_come_from_the_callback(void **state)
     struct fixture *f = *state;
     ref_t vbd = {0x1111111111111111, 0x2222222222222222};
     struct codec_env env = {.field_value = derived, .ctx = &vbd};
-    const char *text = arena_printf(&f->arena, "field \"VBDs\"=\"('%s')\"", ref_text(&f->arena, vbd));
+    const char *text =
+        arena_printf(&f->arena, "field \"VBDs\"=\"('%s')\"", ref_text(&f->arena, vbd));
 
     assert_string_equal(found(f, "field \"VBDs\"=\"()\""), "wt");
     assert_string_equal(found(f, text), "");
@@ -235,19 +265,25 @@ static void every_field_is_found_by_its_text(void **state)
         struct tree_cursor cursor;
         const struct tree_entry *e;
 
-        if (!field_is_stored(field) || (field->flags & FIELD_INTERNAL) || class->flags & CLASS_STATIC)
+        if (!field_is_stored(field) || (field->flags & FIELD_INTERNAL) ||
+            class->flags & CLASS_STATIC)
             continue;
         tree_seek(&root->tables[class->id], NULL, &cursor);
         for (int n = 0; n < 5 && (e = tree_next(&cursor)); n++) {
-            const char *text = value_filter_text(&arena, field->type, field_in((const void *)e->k[2], field));
+            const char *text =
+                value_filter_text(&arena, field->type, field_in((const void *)e->k[2], field));
             struct filter *filter, *slow;
             struct rows rows, all;
 
             if (strchr(text, '"'))
                 continue;
-            assert_null(filter_parse(&arena, class, arena_printf(&arena, "field \"%s\"=\"%s\"", field->db_name, text), &filter));
-            assert_null(filter_parse(&arena, class,
-                                     arena_printf(&arena, "not not (\"%s\"=field \"%s\")", text, field->db_name), &slow));
+            assert_null(filter_parse(
+                &arena, class, arena_printf(&arena, "field \"%s\"=\"%s\"", field->db_name, text),
+                &filter));
+            assert_null(filter_parse(
+                &arena, class,
+                arena_printf(&arena, "not not (\"%s\"=field \"%s\")", text, field->db_name),
+                &slow));
             assert_null(filter_rows(&arena, filter, root, NULL, &rows));
             assert_null(filter_rows(&arena, slow, root, NULL, &all));
             assert_true(rows.n > 0);

@@ -43,18 +43,31 @@ static ref_t sample_row(uint64_t *seed, const struct db_root *root, int class_id
 static const char *sample_string(struct arena *arena, uint64_t *seed)
 {
     static const char *const strings[] = {
-        "", "a", "web", "two words", "\"quoted\"", "back\\slash", "tab\tnew\nline\x01", "Gr\xc3\xbc\xc3\x9f" "e", "'sexpr'", "{}", "[]",
+        "",
+        "a",
+        "web",
+        "two words",
+        "\"quoted\"",
+        "back\\slash",
+        "tab\tnew\nline\x01",
+        "Gr\xc3\xbc\xc3\x9f",
+        "'sexpr'",
+        "{}",
+        "[]",
     };
     size_t i = sample_below(seed, ARRAY_SIZE(strings) + 2);
 
     if (i < ARRAY_SIZE(strings))
         return strings[i];
-    return arena_printf(arena, "%0*zu", i == ARRAY_SIZE(strings) ? 3000 : 5, sample_below(seed, 100000));
+    return arena_printf(arena, "%0*zu", i == ARRAY_SIZE(strings) ? 3000 : 5,
+                        sample_below(seed, 100000));
 }
 
-static void sample_set(struct arena *arena, uint64_t *seed, const struct db_root *root, const struct type *type, struct set *out)
+static void sample_set(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                       const struct type *type, struct set *out)
 {
-    size_t stride = type->kind == TYPE_SET ? type->elem->size : type->entry_size, n = sample_below(seed, 4);
+    size_t stride = type->kind == TYPE_SET ? type->elem->size : type->entry_size,
+           n = sample_below(seed, 4);
     const struct type *key = type->kind == TYPE_SET ? type->elem : type->key;
     char *v = arena_zalloc(arena, (n + 1) * stride);
     size_t used = 0;
@@ -73,11 +86,14 @@ static void sample_set(struct arena *arena, uint64_t *seed, const struct db_root
     *out = (struct set){used, used ? v : NULL};
 }
 
-void sample_value(struct arena *arena, uint64_t *seed, const struct db_root *root, const struct type *type, void *out)
+void sample_value(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                  const struct type *type, void *out)
 {
-    static const double doubles[] = {0, -0.0, 1.5, -2, 1e300, 5e-324, (double)INFINITY, (double)NAN, 0.1};
+    static const double doubles[] = {0,           -0.0, 1.5, -2, 1e300, 5e-324, (double)INFINITY,
+                                     (double)NAN, 0.1};
     static const int64_t ints[] = {0, 1, -1, 4096, INT64_MAX, INT64_MIN, 1ll << 53};
-    static const usec_t dates[] = {0, 1, -1, 1742357784123456, -62167219200000000, 253402300799999999, INT64_MAX, INT64_MIN};
+    static const usec_t dates[] = {
+        0, 1, -1, 1742357784123456, -62167219200000000, 253402300799999999, INT64_MAX, INT64_MIN};
 
     switch (type->kind) {
     case TYPE_STRING:
@@ -110,7 +126,8 @@ void sample_value(struct arena *arena, uint64_t *seed, const struct db_root *roo
     }
 }
 
-static void set_uuid(struct arena *arena, uint64_t *seed, const struct class_desc *class, void *source)
+static void set_uuid(struct arena *arena, uint64_t *seed, const struct class_desc *class,
+                     void *source)
 {
     uint64_t words[2] = {sample_number(seed), sample_number(seed)};
     char *uuid = arena_alloc(arena, UUID_TEXT_SIZE);
@@ -121,7 +138,8 @@ static void set_uuid(struct arena *arena, uint64_t *seed, const struct class_des
     *(const char **)((char *)source + api_fields[class->uuid_field].offset) = uuid;
 }
 
-void *sample_source(struct arena *arena, uint64_t *seed, const struct db_root *root, const struct class_desc *class)
+void *sample_source(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                    const struct class_desc *class)
 {
     char *source = arena_zalloc(arena, class->struct_size);
 
@@ -140,7 +158,8 @@ void *sample_source(struct arena *arena, uint64_t *seed, const struct db_root *r
 
 static const struct class_desc *sample_class(uint64_t *seed)
 {
-    static const int common[] = {CLASS_vm, CLASS_vbd, CLASS_vdi, CLASS_sr, CLASS_vif, CLASS_network, CLASS_host, CLASS_vm_metrics};
+    static const int common[] = {CLASS_vm,  CLASS_vbd,     CLASS_vdi,  CLASS_sr,
+                                 CLASS_vif, CLASS_network, CLASS_host, CLASS_vm_metrics};
 
     if (sample_below(seed, 4))
         return &api_classes[common[sample_below(seed, ARRAY_SIZE(common))]];
@@ -152,11 +171,12 @@ static const struct class_desc *sample_class(uint64_t *seed)
     }
 }
 
-static void sample_member(struct arena *arena, uint64_t *seed, const struct db_root *root, const struct field_desc *f, ref_t ref,
-                          struct write_set *w)
+static void sample_member(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                          const struct field_desc *f, ref_t ref, struct write_set *w)
 {
     const struct type *t = f->type, *k = t->kind == TYPE_MAP ? t->key : t->elem;
-    void *key = arena_zalloc(arena, MAX(k->size, 16)), *value = arena_zalloc(arena, MAX(t->elem->size, 16));
+    void *key = arena_zalloc(arena, MAX(k->size, 16)),
+         *value = arena_zalloc(arena, MAX(t->elem->size, 16));
     enum write_op op = t->kind == TYPE_MAP ? OP_MAP_ADD + (enum write_op)sample_below(seed, 3)
                                            : OP_SET_ADD + (enum write_op)sample_below(seed, 2);
 
@@ -165,7 +185,8 @@ static void sample_member(struct arena *arena, uint64_t *seed, const struct db_r
     write_member(w, op, f, ref, key, op == OP_MAP_ADD || op == OP_MAP_PUT ? value : NULL, 0);
 }
 
-static void sample_op(struct arena *arena, uint64_t *seed, const struct db_root *root, struct write_set *w)
+static void sample_op(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                      struct write_set *w)
 {
     const struct class_desc *class = sample_class(seed);
     ref_t ref = sample_row(seed, root, class->id);
@@ -199,11 +220,13 @@ static void sample_op(struct arena *arena, uint64_t *seed, const struct db_root 
     }
 }
 
-void sample_write_set(struct arena *arena, uint64_t *seed, const struct db_root *root, struct write_set *w)
+void sample_write_set(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                      struct write_set *w)
 {
     size_t n = 1 + sample_below(seed, 4);
 
-    *w = (struct write_set){.origin = 1 + sample_below(seed, 3), .number = sample_number(seed) >> 1};
+    *w =
+        (struct write_set){.origin = 1 + sample_below(seed, 3), .number = sample_number(seed) >> 1};
     w->number = root->log_index + 1;
     while (n--)
         sample_op(arena, seed, root, w);

@@ -12,11 +12,14 @@ uint64_t sample_number(uint64_t *seed);
 size_t sample_below(uint64_t *seed, size_t n);
 
 /* A value by chance; references are to rows of 'root' or null. */
-void sample_value(struct arena *arena, uint64_t *seed, const struct db_root *root, const struct type *type, void *out);
+void sample_value(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                  const struct type *type, void *out);
 /* A struct of the class with values by chance and a reference and uuid of its own. */
-void *sample_source(struct arena *arena, uint64_t *seed, const struct db_root *root, const struct class_desc *class);
+void *sample_source(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                    const struct class_desc *class);
 /* A write-set by chance: some operations on classes with a table. */
-void sample_write_set(struct arena *arena, uint64_t *seed, const struct db_root *root, struct write_set *w);
+void sample_write_set(struct arena *arena, uint64_t *seed, const struct db_root *root,
+                      struct write_set *w);
 /* Applies and releases it; the root is changed. */
 struct log_result sample_apply(struct arena *arena, struct db_root *root, struct write_set *w);
 /* The same with an index of its own, as the log gives one. */

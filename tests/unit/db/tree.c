@@ -73,7 +73,8 @@ static void assert_seeks(const struct tree *tree, const struct model *model, uin
     }
 }
 
-static void random_change(struct tree *tree, struct model *model, uint64_t *seed, size_t inserts, const struct row *row)
+static void random_change(struct tree *tree, struct model *model, uint64_t *seed, size_t inserts,
+                          const struct row *row)
 {
     size_t i = sample_below(seed, KEYS);
     struct tree_entry e = {0};

@@ -320,48 +320,19 @@ void srs_refresh_sizes(struct call *call)
 
 /*** at start ***/
 
-/* Disks of VMs that run here are in use through their domains. */
-static void attach_disks(struct call *call, ref_t sr)
-{
-    struct refs vdis = db_referrers(call, FIELD_vdi_sr, sr);
-
-    for (size_t i = 0; i < vdis.n; i++) {
-        struct refs vbds = db_referrers(call, FIELD_vbd_vdi, vdis.v[i]);
-
-        for (size_t k = 0; k < vbds.n; k++) {
-            const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[k]);
-            const struct vm *vm = vbd ? db_find(call, CLASS_vm, vbd->vm) : NULL;
-            struct vdi_path path;
-            struct error *e;
-
-            if (!vm || !vbd->currently_attached || !ref_equal(vm->resident_on, call->xapid->host))
-                continue;
-            e = vdi_path_attach(call, vdis.v[i], vbd->mode == VBD_RW, &path);
-            if (e)
-                log_error("a disk of VM %s is not at hand: %s", vm->uuid,
-                          error_line(call->arena, e));
-        }
-    }
-}
-
-static void attach_recorded(struct call *call, const struct pbd *pbd)
+static struct error *attach_recorded(struct call *call, const struct pbd *pbd)
 {
     ref_t ref = pbd->ref, sr = pbd->sr;
     const char *uuid = arena_strdup(call->arena, pbd->uuid);
     struct error *e = sr_attach(call, sr, &pbd->device_config);
 
-    if (!e) {
-        attach_disks(call, sr);
-        return;
-    }
+    if (!e)
+        return OK;
     log_error("the storage of PBD %s was not attached: %s", uuid, error_line(call->arena, e));
-    e = CALL_SET(call, pbd, ref, currently_attached, false);
-    if (e)
-        log_error("PBD %s is recorded as attached, which it is not: %s", uuid,
-                  error_line(call->arena, e));
+    return CALL_SET(call, pbd, ref, currently_attached, false);
 }
 
-void srs_attach_recorded(struct call *call)
+struct error *srs_attach_all(struct call *call)
 {
     struct refs pbds = own_pbds(call);
 
@@ -369,9 +340,10 @@ void srs_attach_recorded(struct call *call)
         const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
 
         if (pbd && pbd->currently_attached)
-            attach_recorded(call, pbd);
+            TRY(attach_recorded(call, pbd));
     }
     srs_refresh_sizes(call);
+    return OK;
 }
 
 /*** disks ***/

@@ -21,10 +21,10 @@ void sr_table_free(struct sr_table *table);
 
 /*
  * At start, before operations are recovered: attaches every SR whose PBD on this host is recorded
- * as attached, and the disks of VMs that run here.  What fails is logged, and an SR's PBD recorded
- * as detached.
+ * as attached.  One that cannot be is logged and recorded as detached.  The disks of domains that
+ * exist are counted afterwards (vm/disks.h, vm_disks_adopt).
  */
-void srs_attach_recorded(struct call *call);
+MUST_CHECK struct error *srs_attach_all(struct call *call);
 /* Asks the drivers of all attached SRs for their sizes, which are written lazily; every now and
  * then. */
 void srs_refresh_sizes(struct call *call);

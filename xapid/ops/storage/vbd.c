@@ -6,8 +6,10 @@
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
 #include "xapid/ops/storage/check.h"
-#include "xapid/ops/storage/device.h"
+#include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
+
+#define FLOPPY_DEVICES 2
 
 /*** create ***/
 
@@ -56,7 +58,8 @@ static struct error *choose_device(struct txn *txn, struct vbd *row)
 {
     struct refs others = txn_referrers(txn, FIELD_vbd_vm, row->vm);
     bool autodetect = strcmp(row->userdevice, "autodetect") == 0;
-    int limit = vbd_device_limit(row->type), number = vbd_device_number(row->userdevice);
+    int limit = row->type == VBD_TYPE_FLOPPY ? FLOPPY_DEVICES : VBD_DEVICES;
+    int number = vbd_device_number(row->userdevice);
     struct call *call = txn_call(txn);
     bool used[VBD_DEVICES] = {false};
 

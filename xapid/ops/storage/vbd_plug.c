@@ -11,9 +11,9 @@
 #include "xapid/ops/hotplug.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/check.h"
-#include "xapid/ops/storage/device.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/vdi_ops.h"
+#include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
 
 /* A VBD as an operation needs it, in the call's memory: rows go with the snapshot. */
@@ -41,8 +41,7 @@ static struct error *find_drive(struct call *call, ref_t ref, struct drive *out)
         .has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED,
         .attached = vbd->currently_attached,
         .empty = vbd->empty,
-        .disk = {.device = vbd_device_name(call->arena, MAX(vbd_device_number(vbd->userdevice), 0),
-                                           vbd->type),
+        .disk = {.device = vbd_device_name(call->arena, MAX(vbd_device_number(vbd->userdevice), 0)),
                  .path = "",
                  .format = "raw",
                  .cdrom = vbd->type == VBD_TYPE_CD,
@@ -173,15 +172,13 @@ struct error *vbd_plug_recover(struct call *call, struct op *op,
                                const struct vbd_plug_intent *intent)
 {
     struct attach_ctx a = {.vbd = intent->vbd, .attached = true};
-    struct vdi_path path;
     struct drive drive;
     bool happened;
 
     TRY(hotplug_happened(op, "plug", &happened));
     if (!happened || find_drive(call, intent->vbd, &drive) != OK || !drive.has_domain)
         return OK;
-    if (!drive.empty)
-        TRY(vdi_path_attach(call, drive.vdi, drive.disk.mode == HV_DISK_RW, &path));
+    /* Its path is counted with those of all other disks of the domain. */
     a.device = drive.disk.device;
     return op_commit(op, record_attached, &a);
 }
@@ -312,13 +309,11 @@ struct error *vbd_insert_recover(struct call *call, struct op *op,
                                  const struct vbd_insert_intent *intent)
 {
     struct attach_ctx a = {.vbd = intent->vbd, .vdi = intent->vdi};
-    struct vdi_path path;
     bool happened;
 
     TRY(hotplug_happened(op, "insert", &happened));
     if (!happened || !db_find(call, CLASS_vdi, intent->vdi))
         return OK;
-    TRY(vdi_path_attach(call, intent->vdi, false, &path));
     return op_commit(op, record_medium, &a);
 }
 

@@ -135,8 +135,8 @@ static struct error *erase_image(struct op *op, ref_t image)
 static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *intent)
 {
     struct call *call = op->call;
+    struct refs disks = {0};
     const struct vm *vm;
-    struct refs disks;
     struct error *e;
     ref_t image;
 
@@ -144,15 +144,19 @@ static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *in
     image = vm->suspend_vdi;
     if (vm->power_state == VM_HALTED)
         return op_commit(op, NULL, NULL);
-    if (!ref_is_null(image)) {
+    if (vm->power_state != VM_SUSPENDED) {
+        disks = vm_disks_attached(call, vm->ref);
+        TRY(domain_end(op, vm, "destroy"));
+        TRY(op_step(op, "destroyed", 0.7));
+    }
+    if (ref_is_null(image)) {
+        TRY(op_commit(op, record_ended, (void *)&intent->vm));
+    } else {
         e = db_update(call, record_ended, (void *)&intent->vm);
         op->unknown = db_outcome_is_unknown(e);
-        return e ? e : erase_image(op, image);
+        TRY(e);
+        TRY(erase_image(op, image));
     }
-    disks = vm_disks_attached(call, vm->ref);
-    TRY(domain_end(op, vm, "destroy"));
-    TRY(op_step(op, "destroyed", 0.7));
-    TRY(op_commit(op, record_ended, (void *)&intent->vm));
     vm_disks_detach(call, &disks);
     return OK;
 }

@@ -1,0 +1,47 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""clients.py -- other people's clients (tests/clients) and libxapi's examples, one after the other against one daemon."""
+
+import os
+import subprocess
+import sys
+
+from daemon import PASSWORDS, TOP, Daemon, program
+from report import Report
+import world
+
+CLIENTS = os.path.join(TOP, "tests", "clients")
+
+
+def runs(daemon):
+    """(name, command) of each."""
+    port = str(daemon.tls_port)
+    yield "python", [sys.executable, os.path.join(CLIENTS, "tour.py")]
+    yield "json-rpc", ["sh", os.path.join(CLIENTS, "tour.sh")]
+    yield "fence agent", ["sh", os.path.join(CLIENTS, "fence.sh")]
+    yield "xmlrpc-c", [program("tour-xmlrpc-c")]
+    yield "libxapi", [program("tour"), "127.0.0.1", port, "root", PASSWORDS["root"]]
+    yield "npm xen-api", ["sh", os.path.join(CLIENTS, "npm-xen-api", "run.sh")]
+
+
+def main():
+    report = Report()
+    with Daemon() as daemon:
+        env = {**os.environ, "XAPID_HOST": "127.0.0.1", "XAPID_PORT": str(daemon.tls_port), "XAPID_USER": "root",
+               "XAPID_PASSWORD": PASSWORDS["root"]}
+        for name, command in runs(daemon):
+            print(f"# {name}", flush=True)
+            try:
+                status = subprocess.run(command, env=env, cwd=daemon.dir, stdin=subprocess.DEVNULL, timeout=300).returncode
+            except subprocess.TimeoutExpired:
+                status = "no end"
+            if status == 77:
+                print(f"ok - # SKIP {name}", flush=True)
+            else:
+                report.check(status == 0, f"{name} ends well", f"exit status {status}")
+        report.check_none(world.leftovers(daemon, daemon.client()), "after all clients everything fits together")
+    sys.exit(report.done())
+
+
+if __name__ == "__main__":
+    main()
