@@ -18,5 +18,7 @@ struct call {
     const struct auth_session *session; /* counted by the call; NULL for the daemon's own work */
     struct task_handle *task;       /* NULL where there is none */
     struct db_snap *snap;           /* the version of the database this call reads; call_refresh takes a newer one */
+    struct db_snap **held;          /* earlier versions: rows that were read stay valid until the call ends */
+    size_t n_held, held_room;
     const char *originator;
 };

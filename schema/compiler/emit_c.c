@@ -376,7 +376,7 @@ static void emit_message(struct schema *s, FILE *out, const struct class *c, con
         const char *flag;
     } flags[] = {
         {m->async, "ASYNC"}, {m->no_session, "NO_SESSION"}, {m->pool_internal, "POOL_INTERNAL"},
-        {m->secret, "SECRET"}, {m->hidden, "HIDDEN"}, {m->deprecated, "DEPRECATED"},
+        {m->secret || m->unlogged, "SECRET"}, {m->hidden, "HIDDEN"}, {m->deprecated, "DEPRECATED"},
         {m->emergency, "EMERGENCY"}, {m->local, "LOCAL"}, {m->pending, "PENDING"},
         {m->pure, "PURE"}, {m->custom_reply, "CUSTOM_REPLY"}, {m->prototyped, "PROTOTYPED"},
     };

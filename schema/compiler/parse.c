@@ -345,6 +345,7 @@ static void message_attribute(struct lexer *lx, struct message *m)
         {"local", &m->local},           {"pending", &m->pending},
         {"pure", &m->pure},             {"custom-reply", &m->custom_reply},
         {"deprecated", &m->deprecated}, {"prototyped", &m->prototyped},
+        {"unlogged", &m->unlogged},
     };
 
     if (accept(lx, "role"))

@@ -107,6 +107,7 @@ struct message {
     LIST(struct param) params;
     struct type_node *result;
     bool async, hidden, pool_internal, no_session, emergency, secret, local, pending, pure;
+    bool unlogged; /* like secret, where the reference does not say so */
     bool custom_reply, deprecated, prototyped;
     LIST(struct key_role) keys;
     LIST(const char *) errors;

@@ -12,6 +12,7 @@ import random
 import threading
 
 import lab
+import world
 from daemon import Client, Lost, XapiError
 
 CLASSES = ("VM", "network", "VDI")
@@ -68,6 +69,7 @@ class Writer:
         try:
             client = make_client(self.number)
             sources = {"VM": lab.template(client), "SR": lab.default_sr(client)}
+            sources["description"] = client("VM.get_name_description", sources["VM"])
             while not stop.is_set():
                 self._step(client, sources)
                 self.counter.add()
@@ -94,9 +96,8 @@ class Writer:
         row = Row(kind, f"{PREFIX}{self.number}-{self.made}")
         self.rows.append(row)
         if kind == "VM":
+            row.state["name_description"] = sources["description"]  # a clone has the template's
             row.ref = client("VM.clone", sources["VM"], row.name)
-            # The template's own description is there from now on.
-            row.state["name_description"] = client("VM.get_name_description", row.ref)
         elif kind == "network":
             row.ref = lab.network(client, row.name)
         else:
@@ -150,8 +151,6 @@ class Writer:
             self.rows.remove(row)
             return None
         found, allowed = _seen(record), [row.state] + [row.doubt] * bool(row.doubt)
-        if not row.ref:
-            allowed[0] = {**allowed[0], "name_description": found["name_description"]}  # a template's, not asked for yet
         if found not in allowed:
             self.wrong.append(f"{row.kind} {row.name} is {found}, not one of {allowed}")
         row.ref, row.state, row.doubt, row.ending = ref, found, None, False
@@ -197,3 +196,9 @@ def run(writers, make_client, counter, calls, longest, end):
 def client_of(daemon):
     """Every other writer comes over TLS, the rest through the Unix socket."""
     return lambda number: Client(daemon, transport="tls" if number % 2 else "unix", timeout=60)
+
+
+def settled(client):
+    """The world, once nothing is held and no task is pending any more; None before."""
+    w = world.world(client)
+    return w if not world.held(w) and not [t for t in world.tasks(client).values() if t["status"] in ("pending", "cancelling")] else None

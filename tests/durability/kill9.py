@@ -44,7 +44,7 @@ def round_of(daemon, writers, counter, chance, report, number):
         return report.fail(f"round {number + 1}: the daemon starts again", e)
     took = time.monotonic() - begin
     client = daemon.client()
-    found = until(lambda: world.settled(client), 30) or world.world(client)
+    found = until(lambda: journal.settled(client), 30) or world.world(client)
     wrong += journal.compare(writers, found) + world.leftovers(daemon, client, found)
     return report.check_none(wrong, f"round {number + 1}: what was acknowledged is there, nothing else is, and all fits together "
                                     f"(started in {took:.1f} s)")

@@ -1,14 +1,69 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """operations.py -- the operations whose steps are made to fail: one function each, listed in OPERATIONS.
 
-A function is given a client, makes what the operation needs, and returns (run, done): run() carries the operation out, done()
-tells from the database whether it was finished.  What it makes is forgotten with the daemon's state, or cleared away by
-clear().  To add an operation, add a function and its name.
+A function is given a client, makes what the operation needs, and returns a Try: how to carry the operation out, and how to tell
+that it was finished.  What it makes is cleared away by clear().  To add an operation, add a function with @operation.
+
+Three tables say what is allowed besides "an error, and everything as before" (which is always allowed):
+  FORWARD    steps after which an operation can only be finished; and why
+  HALFWAY    steps after which an operation that fails leaves a third, good state, which its Try knows; and why
+  BESIDES    what an operation does after its own end, whose failure does not make it fail
 """
+
+import os
 
 import lab
 import world
-from daemon import NULL
+from daemon import NULL, until
+
+FORWARD = {
+    "vm_shutdown/asked": "the guest was asked, and ends",
+    "vm_shutdown/waiting": "the guest was asked, and ends",
+    "vm_shutdown/destroyed": "the domain is gone",
+    "vm_shutdown/erased": "the domain is gone",
+    "vm_ended/*": "the domain has ended by itself, whatever the daemon does",
+    "vdi_destroy/erased": "the image is gone",
+    "vdi_resize/grown": "an image does not shrink",
+    "sr_destroy/erased": "the repository is gone",
+    "pbd_unplug/detached": "nothing uses it any more",
+    "vbd_unplug/unplugged": "the guest has let go of the disk",
+    "vbd_eject/ejected": "the guest has let go of the medium",
+    "vif_unplug/unplugged": "the guest has let go of the interface",
+    "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
+}
+HALFWAY = {
+    "vm_reboot/asked": "the guest was asked, and ends",
+    "vm_reboot/waiting": "the guest was asked, and ends",
+    "vm_reboot/ended": "the old domain is gone, the new one is not there yet",
+    "vm_reboot/attached": "the old domain is gone, the new one is not there yet",
+    "vm_reboot/built": "the old domain is gone, the new one is taken down",
+    "vm_reboot/unpaused": "the old domain is gone, the new one is taken down",
+    "vm_reboot/commit": "the old domain is gone, the new one is taken down",
+    "vm_shutdown/commit": "the domain is gone",
+    "vm_suspend/destroyed": "the domain is gone; the image has all of it",
+}
+BESIDES = {"sr_create": ("sr_scan/",), "pbd_plug": ("sr_scan/",)}
+
+
+class Try:
+    """run() carries it out; done() is true once it is finished.  'halfway' tells of the third state of HALFWAY.
+
+    by_itself: nobody calls it; the daemon does it when something happens, so no call fails, and it is always finished in the end.
+    Without 'done' nothing shows whether it was finished, but that run() came back.
+    """
+
+    def __init__(self, run, done=None, halfway=None, by_itself=False):
+        self.came_back, self.visible = False, done is not None
+        self.run_it, self.done, self.halfway, self.by_itself = run, done or (lambda: self.came_back), halfway, by_itself
+
+    def run(self):
+        self.run_it()
+        self.came_back = True
+
+
+def goes_forward(step):
+    return step in FORWARD or step.split("/")[0] + "/*" in FORWARD
+
 
 OPERATIONS = {}
 
@@ -20,6 +75,12 @@ def operation(function):
 
 def _state(c, vm, wanted):
     return lambda: (world.record(c, "VM", vm) or {}).get("power_state") == wanted
+
+
+def _another_domain(c, vm):
+    """Runs, in another domain than now."""
+    before = c("VM.get_domid", vm)
+    return lambda: c("VM.get_power_state", vm) == "Running" and c("VM.get_domid", vm) != before
 
 
 def _small(c, name, disks=1):
@@ -41,88 +102,88 @@ def _named(c, class_name, name):
 @operation
 def vm_start(c):
     vm = _small(c, "faulty")
-    return lambda: c("VM.start", vm, False, False), _state(c, vm, "Running")
+    return Try(lambda: c("VM.start", vm, False, False), _state(c, vm, "Running"))
 
 
 @operation
 def vm_start_paused(c):
     vm = _small(c, "faulty")
-    return lambda: c("VM.start", vm, True, False), _state(c, vm, "Paused")
+    return Try(lambda: c("VM.start", vm, True, False), _state(c, vm, "Paused"))
 
 
 @operation
 def vm_pause(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.pause", vm), _state(c, vm, "Paused")
+    return Try(lambda: c("VM.pause", vm), _state(c, vm, "Paused"))
 
 
 @operation
 def vm_unpause(c):
     vm = _running(c, "faulty")
     c("VM.pause", vm)
-    return lambda: c("VM.unpause", vm), _state(c, vm, "Running")
+    return Try(lambda: c("VM.unpause", vm), _state(c, vm, "Running"))
 
 
 @operation
 def vm_clean_shutdown(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.clean_shutdown", vm), _state(c, vm, "Halted")
+    return Try(lambda: c("VM.clean_shutdown", vm), _state(c, vm, "Halted"))
 
 
 @operation
 def vm_hard_shutdown(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.hard_shutdown", vm), _state(c, vm, "Halted")
+    return Try(lambda: c("VM.hard_shutdown", vm), _state(c, vm, "Halted"))
 
 
 @operation
 def vm_clean_reboot(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.clean_reboot", vm), _state(c, vm, "Running")
+    return Try(lambda: c("VM.clean_reboot", vm), _another_domain(c, vm), _state(c, vm, "Halted"))
 
 
 @operation
 def vm_hard_reboot(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.hard_reboot", vm), _state(c, vm, "Running")
+    return Try(lambda: c("VM.hard_reboot", vm), _another_domain(c, vm), _state(c, vm, "Halted"))
 
 
 @operation
 def vm_suspend(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.suspend", vm), _state(c, vm, "Suspended")
+    return Try(lambda: c("VM.suspend", vm), _state(c, vm, "Suspended"))
 
 
 @operation
 def vm_resume(c):
     vm = _running(c, "faulty")
     c("VM.suspend", vm)
-    return lambda: c("VM.resume", vm, False, False), _state(c, vm, "Running")
+    return Try(lambda: c("VM.resume", vm, False, False), _state(c, vm, "Running"))
 
 
 @operation
 def vm_hard_shutdown_suspended(c):
     vm = _running(c, "faulty")
     c("VM.suspend", vm)
-    return lambda: c("VM.hard_shutdown", vm), _state(c, vm, "Halted")
+    return Try(lambda: c("VM.hard_shutdown", vm), _state(c, vm, "Halted"))
 
 
 @operation
 def vm_snapshot(c):
     vm = _running(c, "faulty", 2)
-    return lambda: c("VM.snapshot", vm, "faulty's snapshot", []), _named(c, "VM", "faulty's snapshot")
+    return Try(lambda: c("VM.snapshot", vm, "faulty's snapshot", []), _named(c, "VM", "faulty's snapshot"))
 
 
 @operation
 def vm_snapshot_halted(c):
     vm = _small(c, "faulty", 2)
-    return lambda: c("VM.snapshot", vm, "faulty's snapshot", []), _named(c, "VM", "faulty's snapshot")
+    return Try(lambda: c("VM.snapshot", vm, "faulty's snapshot", []), _named(c, "VM", "faulty's snapshot"))
 
 
 @operation
 def vm_checkpoint(c):
     vm = _running(c, "faulty")
-    return lambda: c("VM.checkpoint", vm, "faulty's checkpoint"), _named(c, "VM", "faulty's checkpoint")
+    return Try(lambda: c("VM.checkpoint", vm, "faulty's checkpoint"), _named(c, "VM", "faulty's checkpoint"))
 
 
 @operation
@@ -130,7 +191,7 @@ def vm_revert(c):
     vm = _small(c, "faulty", 2)
     snapshot = c("VM.snapshot", vm, "faulty's snapshot", [])
     c("VM.set_name_description", vm, "changed")
-    return lambda: c("VM.revert", snapshot), lambda: c("VM.get_name_description", vm) != "changed"
+    return Try(lambda: c("VM.revert", snapshot), lambda: c("VM.get_name_description", vm) != "changed")
 
 
 @operation
@@ -138,19 +199,19 @@ def vm_revert_running(c):
     vm = _running(c, "faulty")
     snapshot = c("VM.snapshot", vm, "faulty's snapshot", [])
     c("VM.set_name_description", vm, "changed")
-    return lambda: c("VM.revert", snapshot), lambda: c("VM.get_name_description", vm) != "changed"
+    return Try(lambda: c("VM.revert", snapshot), lambda: c("VM.get_name_description", vm) != "changed")
 
 
 @operation
 def vm_clone(c):
     vm = _small(c, "faulty", 2)
-    return lambda: c("VM.clone", vm, "faulty's clone"), _named(c, "VM", "faulty's clone")
+    return Try(lambda: c("VM.clone", vm, "faulty's clone"), _named(c, "VM", "faulty's clone"))
 
 
 @operation
 def vm_copy(c):
     vm = _small(c, "faulty", 2)
-    return lambda: c("VM.copy", vm, "faulty's copy", lab.default_sr(c)), _named(c, "VM", "faulty's copy")
+    return Try(lambda: c("VM.copy", vm, "faulty's copy", lab.default_sr(c)), _named(c, "VM", "faulty's copy"))
 
 
 @operation
@@ -159,31 +220,31 @@ def vm_provision(c):
     sr = c("SR.get_uuid", lab.default_sr(c))
     disk = "<disk device='{}' size='1048576' sr='{}' bootable='true' type='system'/>"
     c("VM.add_to_other_config", vm, "disks", f"<provision>{disk.format(0, sr)}{disk.format(1, sr)}</provision>")
-    return lambda: c("VM.provision", vm), lambda: c("VM.get_is_a_template", vm) is False
+    return Try(lambda: c("VM.provision", vm), lambda: c("VM.get_is_a_template", vm) is False)
 
 
 @operation
 def vm_destroy(c):
     vm = lab.vm(c, "faulty")
-    return lambda: c("VM.destroy", vm), lambda: world.record(c, "VM", vm) is None
+    return Try(lambda: c("VM.destroy", vm), lambda: world.record(c, "VM", vm) is None)
 
 
 @operation
 def vm_destroy_suspended(c):
     vm = _running(c, "faulty")
     c("VM.suspend", vm)
-    return lambda: c("VM.destroy", vm), lambda: world.record(c, "VM", vm) is None
+    return Try(lambda: c("VM.destroy", vm), lambda: world.record(c, "VM", vm) is None)
 
 
 @operation
 def vdi_create(c):
-    return lambda: lab.vdi(c, "faulty disk", 1 * lab.MIB), _named(c, "VDI", "faulty disk")
+    return Try(lambda: lab.vdi(c, "faulty disk", 1 * lab.MIB), _named(c, "VDI", "faulty disk"))
 
 
 @operation
 def vdi_destroy(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
-    return lambda: c("VDI.destroy", vdi), lambda: world.record(c, "VDI", vdi) is None
+    return Try(lambda: c("VDI.destroy", vdi), lambda: world.record(c, "VDI", vdi) is None)
 
 
 def _vdis(c):
@@ -194,34 +255,34 @@ def _vdis(c):
 def vdi_snapshot(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
     n = _vdis(c)
-    return lambda: c("VDI.snapshot", vdi, {}), lambda: _vdis(c) > n
+    return Try(lambda: c("VDI.snapshot", vdi, {}), lambda: _vdis(c) > n)
 
 
 @operation
 def vdi_clone(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
     n = _vdis(c)
-    return lambda: c("VDI.clone", vdi, {}), lambda: _vdis(c) > n
+    return Try(lambda: c("VDI.clone", vdi, {}), lambda: _vdis(c) > n)
 
 
 @operation
 def vdi_copy(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
     sr, n = lab.default_sr(c), _vdis(c)
-    return lambda: c("VDI.copy", vdi, sr, NULL, NULL), lambda: _vdis(c) > n
+    return Try(lambda: c("VDI.copy", vdi, sr, NULL, NULL), lambda: _vdis(c) > n)
 
 
 @operation
 def vdi_resize(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
-    return lambda: c("VDI.resize", vdi, 2 * lab.MIB), lambda: c("VDI.get_virtual_size", vdi) == str(2 * lab.MIB)
+    return Try(lambda: c("VDI.resize", vdi, 2 * lab.MIB), lambda: c("VDI.get_virtual_size", vdi) == str(2 * lab.MIB))
 
 
 @operation
 def vbd_plug(c):
     vm = _running(c, "faulty")
     vbd = lab.vbd(c, vm, lab.vdi(c, "plugged", 1 * lab.MIB), "1")
-    return lambda: c("VBD.plug", vbd), lambda: c("VBD.get_currently_attached", vbd)
+    return Try(lambda: c("VBD.plug", vbd), lambda: c("VBD.get_currently_attached", vbd))
 
 
 @operation
@@ -229,14 +290,14 @@ def vbd_unplug(c):
     vm = _running(c, "faulty")
     vbd = lab.vbd(c, vm, lab.vdi(c, "plugged", 1 * lab.MIB), "1")
     c("VBD.plug", vbd)
-    return lambda: c("VBD.unplug", vbd), lambda: not c("VBD.get_currently_attached", vbd)
+    return Try(lambda: c("VBD.unplug", vbd), lambda: not c("VBD.get_currently_attached", vbd))
 
 
 @operation
 def vif_plug(c):
     vm = _running(c, "faulty")
     vif = lab.vif(c, vm, lab.network(c, "plugged"), "0")
-    return lambda: c("VIF.plug", vif), lambda: c("VIF.get_currently_attached", vif)
+    return Try(lambda: c("VIF.plug", vif), lambda: c("VIF.get_currently_attached", vif))
 
 
 @operation
@@ -244,26 +305,158 @@ def vif_unplug(c):
     vm = _running(c, "faulty")
     vif = lab.vif(c, vm, lab.network(c, "plugged"), "0")
     c("VIF.plug", vif)
-    return lambda: c("VIF.unplug", vif), lambda: not c("VIF.get_currently_attached", vif)
+    return Try(lambda: c("VIF.unplug", vif), lambda: not c("VIF.get_currently_attached", vif))
+
+
+@operation
+def vif_move(c):
+    vm = _running(c, "faulty")
+    other = lab.network(c, "plugged")
+    vif = lab.vif(c, vm, lab.network(c, "plugged"), "0")
+    c("VIF.plug", vif)
+    return Try(lambda: c("VIF.move", vif, other), lambda: c("VIF.get_network", vif) == other)
+
+
+@operation
+def vm_ended(c):
+    vm = _running(c, "faulty")
+    uuid = c("VM.get_uuid", vm)
+    return Try(lambda: c.daemon.sim(poweroff=uuid), _state(c, vm, "Halted"), by_itself=True)
+
+
+@operation
+def vm_vcpus(c):
+    vm = _small(c, "faulty")
+    c("VM.set_VCPUs_max", vm, 4)
+    c("VM.start", vm, False, False)
+    uuid = c("VM.get_uuid", vm)
+    return Try(lambda: c("VM.set_VCPUs_number_live", vm, 2), lambda: c.daemon.domains()[uuid]["vcpus"] == 2)
+
+
+@operation
+def vm_memory(c):
+    vm = _small(c, "faulty")
+    c("VM.set_memory_limits", vm, 32 * lab.MIB, 64 * lab.MIB, 64 * lab.MIB, 64 * lab.MIB)
+    c("VM.start", vm, False, False)
+    low = 48 * lab.MIB
+    return Try(lambda: c("VM.set_memory_dynamic_range", vm, low, low), lambda: c("VM.get_memory_dynamic_max", vm) == str(low))
+
+
+@operation
+def vdi_transfer(c):
+    source, target = lab.vdi(c, "faulty disk", 1 * lab.MIB), lab.vdi(c, "faulty target", 1 * lab.MIB)
+    return Try(lambda: c("VDI.copy", source, NULL, NULL, target))
+
+
+def second(c):
+    """The directory of the second repository, and whether it holds anything."""
+    return os.path.join(c.daemon.dir, "second")
+
+
+def _sr(c, kind="file"):
+    """A second repository, attached."""
+    os.makedirs(second(c), exist_ok=True)
+    return c("SR.create", lab.host(c), {"location": second(c)}, 0, "faulty repository", "", kind, "iso" if kind == "iso" else "user", False, {})
+
+
+def _pbd(c, sr):
+    return c("SR.get_PBDs", sr)[0]
+
+
+@operation
+def sr_create(c):
+    os.makedirs(second(c), exist_ok=True)
+    return Try(lambda: _sr(c), _named(c, "SR", "faulty repository"))
+
+
+@operation
+def sr_scan(c):
+    sr = _sr(c)
+    return Try(lambda: c("SR.scan", sr))
+
+
+@operation
+def sr_update(c):
+    sr = _sr(c)
+    return Try(lambda: c("SR.update", sr))
+
+
+@operation
+def sr_destroy(c):
+    sr = _sr(c)
+    c("PBD.unplug", _pbd(c, sr))
+    return Try(lambda: c("SR.destroy", sr), lambda: world.record(c, "SR", sr) is None)
+
+
+@operation
+def pbd_unplug(c):
+    pbd = _pbd(c, _sr(c))
+    return Try(lambda: c("PBD.unplug", pbd), lambda: not c("PBD.get_currently_attached", pbd))
+
+
+@operation
+def pbd_plug(c):
+    pbd = _pbd(c, _sr(c))
+    c("PBD.unplug", pbd)
+    return Try(lambda: c("PBD.plug", pbd), lambda: c("PBD.get_currently_attached", pbd))
+
+
+def _medium(c):
+    """A CD in a repository of CDs."""
+    os.makedirs(second(c), exist_ok=True)
+    with open(os.path.join(second(c), "disc.iso"), "wb") as f:
+        f.write(b"\0" * 65536)
+    sr = _sr(c, "iso")
+    c("SR.scan", sr)
+    return c("SR.get_VDIs", sr)[0]
+
+
+def _drive(c):
+    """An empty CD drive of a running VM."""
+    vm = _small(c, "faulty")
+    drive = lab.vbd(c, vm, NULL, "3", "RO", "CD")
+    c("VM.start", vm, False, False)
+    return drive
+
+
+@operation
+def vbd_insert(c):
+    medium, drive = _medium(c), _drive(c)
+    return Try(lambda: c("VBD.insert", drive, medium), lambda: c("VBD.get_VDI", drive) == medium)
+
+
+@operation
+def vbd_eject(c):
+    medium, drive = _medium(c), _drive(c)
+    c("VBD.insert", drive, medium)
+    return Try(lambda: c("VBD.eject", drive), lambda: c("VBD.get_empty", drive))
 
 
 def clear(c):
-    """Everything an operation may have left in an orderly way: VMs, templates of ours, disks, networks."""
-    kept = set()
-    for ref, vm in c("VM.get_all_records").items():
-        if vm["is_control_domain"] or vm["is_default_template"]:
-            kept.add(ref)
-            continue
-        if vm["power_state"] != "Halted":
+    """Everything an operation may have left in an orderly way: VMs, templates of ours, disks, networks, the second repository."""
+    ours = {r: vm for r, vm in c("VM.get_all_records").items() if not vm["is_control_domain"] and not vm["is_default_template"]}
+    for ref, vm in ours.items():
+        if vm["power_state"] != "Halted" and not vm["is_a_snapshot"]:
             c("VM.hard_shutdown", ref)
-    for ref, vm in c("VM.get_all_records").items():
-        if ref not in kept:
-            c("VM.destroy", ref)
+    for ref in ours:
+        c("VM.destroy", ref)
     srs = {r for r, s in c("SR.get_all_records").items() if s["type"] in ("ext", "file")}
-    for _ in range(3):  # a disk may be needed by one that goes in this round
-        for ref, vdi in c("VDI.get_all_records").items():
-            if vdi["SR"] in srs and "destroy" in vdi["allowed_operations"]:
+
+    def a_disk_less():
+        mine = {r: v for r, v in c("VDI.get_all_records").items() if v["SR"] in srs}
+        for ref, vdi in mine.items():
+            if "destroy" in vdi["allowed_operations"]:
                 c("VDI.destroy", ref)
+        return not mine
+    until(a_disk_less, 5)  # a disk may be needed by one that goes first
     for ref, network in c("network.get_all_records").items():
         if network["name_label"] == "plugged":
             c("network.destroy", ref)
+    for sr in c("SR.get_by_name_label", "faulty repository"):
+        for pbd in c("SR.get_PBDs", sr):
+            c("PBD.unplug", pbd)
+        c("SR.forget", sr)
+    if os.path.isdir(second(c)):
+        for folder, _, names in os.walk(second(c)):
+            for name in names:
+                os.unlink(os.path.join(folder, name))

@@ -3,22 +3,32 @@
 """steps.py [OPERATION...] -- each step of each operation fails, and kills the daemon; nothing is left behind.
 
 First each operation runs undisturbed: the daemon notes the steps it reaches.  Then, for each of them:
-  fail  the call is answered with an error and its parameters; the whole database, the domains and the files are as before
-  kill  the daemon dies in the step; started again, the operation is finished or undone as a whole, nothing is held, no task is
-        pending, no file, domain, VDI, VBD or VIF is left over, and the operation can be carried out
+  fail  the call is answered with an error that names the step; the whole database, the domains and the files are as before
+  kill  the daemon dies in the step; started again, the operation is finished or undone as a whole, and if undone, it can be
+        carried out
+and both times nothing is held, no task is pending, no file, domain, VDI, VBD or VIF is left over, no intent is left in the database.
+What else is allowed at which step, and why, is in operations.py.  Intents that no operation reaches are a failure.
+The operations are shared out among as many processes as there are processors, each with a daemon of its own.
 """
 
+import glob
 import os
+import re
+import sqlite3
+import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import operations  # noqa: E402
 import world  # noqa: E402
-from daemon import Daemon, Lost, XapiError, until  # noqa: E402
-from operations import OPERATIONS, clear  # noqa: E402
+from daemon import TOP, Daemon, Lost, XapiError, until  # noqa: E402
+from operations import BESIDES, HALFWAY, OPERATIONS, clear, goes_forward, second  # noqa: E402
 from report import Report  # noqa: E402
 
 # Reached when the outcome is recorded already: it may kill, but not fail.
-RECORDED = "committed"
+RECORDED = "/committed"
+SETTLED = 20  # seconds
 
 
 class Lab:
@@ -26,6 +36,7 @@ class Lab:
         self.report = Report()
         self.daemon = None
         self.client = None
+        self.reached = set()
 
     def fresh(self):
         """A daemon with nothing in it."""
@@ -38,140 +49,243 @@ class Lab:
         return os.path.join(self.daemon.state, name)
 
     def steps(self):
+        """Steps reached since the last call."""
         try:
             with open(self.path("steps")) as f:
-                return [s.strip() for s in f if s.strip()]
+                found = [s.strip() for s in f if s.strip()]
+            os.unlink(self.path("steps"))
         except FileNotFoundError:
-            return []
+            found = []
+        self.reached |= set(found)
+        return found
 
-    def fault(self, step, what):
+    def fault(self, step=None, what=""):
         if step:
-            with open(self.path("faults"), "w") as f:
+            with open(self.path("faults.new"), "w") as f:
                 f.write(f"{step} {what}\n")
+            os.rename(self.path("faults.new"), self.path("faults"))
         elif os.path.exists(self.path("faults")):
             os.unlink(self.path("faults"))
+
+    def files(self):
+        top = second(self.client)
+        return set(self.daemon.files()) | {os.path.join(d, n) for d, _, names in os.walk(top) for n in names}
 
     def clean(self):
         """Back to nothing; a daemon that cannot be cleared is replaced."""
         try:
             clear(self.client)
-        except (XapiError, Lost):
+            self.steps()
+        except (XapiError, Lost, OSError) as e:
+            self.report.note(f"cannot be cleared, so a new daemon goes on: {e}")
             self.fresh()
-
-    # -- the three ways --
-
-    def undisturbed(self, name):
-        """The steps the operation reaches, or None where it fails by itself."""
-        if os.path.exists(self.path("steps")):
-            os.unlink(self.path("steps"))
-        try:
-            run, done = OPERATIONS[name](self.client)
-            os.path.exists(self.path("steps")) and os.unlink(self.path("steps"))
-            run()
-        except XapiError as e:
-            self.report.fail(f"{name} runs undisturbed", e)
-            self.fresh()
-            return None
-        steps = self.steps()
-        wrong = world.leftovers(self.daemon, self.client)
-        if not done():
-            wrong.append("its effect is not there")
-        self.report.check_none(wrong, f"{name} runs undisturbed in {len(steps)} steps")
-        self.clean()
-        return steps
-
-    def failed(self, name, step):
-        text = f"{name} fails at {step}: an error, nothing changed, nothing left"
-        run, done = OPERATIONS[name](self.client)
-        before = world.world(self.client)
-        files, domains = self.daemon.files(), self.daemon.domains()
-        self.fault(step, "fail")
-        wrong = []
-        try:
-            run()
-            wrong.append("the call succeeded")
-        except XapiError as e:
-            if not e.params:
-                wrong.append(f"{e.code} has no parameters")
-        except Lost as e:
-            wrong.append(f"no answer: {e}")
-        self.fault(None, None)
-        if step.endswith("/" + RECORDED):
-            text = f"{name} reaches {step}: what is recorded stays"
-            wrong = world.leftovers(self.daemon, self.client) + ([] if done() else ["its effect is not there"])
-        else:
-            after = world.world(self.client)
-            wrong += world.changes(before, after) + world.leftovers(self.daemon, self.client, after)
-            wrong += [f"file {f} is new" for f in self.daemon.files() if f not in files]
-            wrong += [f"file {f} is gone" for f in files if f not in self.daemon.files()]
-            wrong += [f"domain {u} changed" for u in set(domains) ^ set(self.daemon.domains())]
-        self.report.check_none(wrong, text) or self.fresh()
-        self.clean()
-
-    def killed(self, name, step):
-        text = f"{name} killed at {step}: finished or undone, nothing left"
-        run, done = OPERATIONS[name](self.client)
-        before = world.world(self.client)
-        self.fault(step, "kill")
-        wrong = []
-        try:
-            run()
-            wrong.append("the call succeeded")
-        except Lost:
-            pass
-        except XapiError as e:
-            wrong.append(f"the call failed: {e}")
-        if not until(lambda: not self.daemon.running(), 10):
-            wrong.append("the daemon did not die")
-            self.daemon.kill()
-        self.fault(None, None)
-        self.daemon.kill()
-        try:
-            self.daemon.start()
-        except RuntimeError as e:
-            self.report.fail(text, e)
-            self.fresh()
-            return
-        self.client.login()
-        after = until(lambda: self.quiet(), 15) or world.world(self.client)
-        wrong += world.leftovers(self.daemon, self.client, after)
-        changed = world.changes(before, after)
-        finished = done()
-        if not finished and changed:
-            wrong += ["it is not finished, and was not undone:"] + changed
-        if not finished and not wrong:
-            wrong += self.again(run, done)
-        self.report.check_none(wrong, text) or self.fresh()
-        self.clean()
 
     def quiet(self):
         """The world, once nothing is held and no task is pending any more."""
         w = world.world(self.client)
         return w if not world.held(w) and not [t for t in world.tasks(self.client).values() if t["status"] == "pending"] else None
 
-    @staticmethod
-    def again(run, done):
+    def settled(self):
+        return until(self.quiet, SETTLED) or world.world(self.client)
+
+    def left(self, w):
+        """What was left behind; a moment is given to what the daemon tidies up after its answer."""
+        wrong = world.leftovers(self.daemon, self.client, w)
+
+        def nothing():
+            wrong[:] = world.leftovers(self.daemon, self.client)
+            return not wrong
+        if wrong:
+            until(nothing, 5, 0.2)
+        return wrong
+
+    # -- the three ways --
+
+    def undisturbed(self, name):
+        """The steps the operation reaches, or None where it fails by itself."""
         try:
-            run()
+            t = OPERATIONS[name](self.client)
+            self.steps()
+            t.run()
+        except (XapiError, Lost, LookupError) as e:
+            self.report.fail(f"{name} runs undisturbed", repr(e))
+            self.fresh()
+            return None
+        finished = until(t.done, 30 if t.by_itself else 0)
+        steps = self.steps()
+        wrong = self.left(self.settled())
+        if not finished:
+            wrong.append("its effect is not there")
+        self.report.check_none(wrong, f"{name} runs undisturbed in {len(steps)} steps")
+        self.clean()
+        return steps
+
+    @staticmethod
+    def may_finish(name, step, t):
+        """True of a step whose failure does not undo the operation."""
+        return t.by_itself or goes_forward(step) or step.endswith(RECORDED) or step.startswith(BESIDES.get(name, ("none",)))
+
+    def outcome(self, name, step, t, before, files):
+        """(what is wrong, finished) once all is quiet."""
+        if self.may_finish(name, step, t):
+            until(t.done, SETTLED if t.visible else 0)
+        after = self.settled()
+        wrong = self.left(after)
+        if t.done():
+            return wrong, True
+        if step.endswith(RECORDED) and t.visible:
+            return wrong + ["it was recorded, and its effect is not there"], False
+        changed = world.changes(before, after) + [f"file {f} is new" for f in sorted(self.files() - files)] + \
+            [f"file {f} is gone" for f in sorted(files - self.files())]
+        if changed and step in HALFWAY and t.halfway and until(t.halfway, 5):
+            return wrong, True
+        if changed:
+            wrong += ["it is not finished, and was not undone:"] + changed
+        return wrong, False
+
+    def failed(self, name, step):
+        t = OPERATIONS[name](self.client)
+        before, files = self.quiet() or world.world(self.client), self.files()
+        wrong = []
+        self.fault(step, "fail")
+        try:
+            t.run()
+            if not self.may_finish(name, step, t):
+                wrong.append("the call succeeded")
+        except XapiError as e:
+            if step not in " ".join(e.params):
+                wrong.append(f"the error does not name the step: {e.code} {e.params}")
+        except Lost as e:
+            wrong.append(f"no answer: {e}")
+        if t.by_itself:
+            until(lambda: step in self.steps(), SETTLED)
+        self.fault()
+        more, finished = self.outcome(name, step, t, before, files)
+        if finished and not self.may_finish(name, step, t) and step not in HALFWAY:
+            more.append("it failed, and is finished")
+        text = "it is finished all the same" if finished else "an error, nothing changed, nothing left"
+        self.report.check_none(wrong + more, f"{name} fails at {step}: {text}") or self.fresh()
+
+    def killed(self, name, step):
+        t = OPERATIONS[name](self.client)
+        before, files = self.quiet() or world.world(self.client), self.files()
+        wrong = []
+        self.fault(step, "kill")
+        try:
+            t.run()
+            if not t.by_itself:
+                wrong.append("the call succeeded")
+        except Lost:
+            pass
+        except XapiError as e:
+            wrong.append(f"the call failed: {e}")
+        if not until(lambda: not self.daemon.running(), SETTLED):
+            wrong.append("the daemon did not die")
+        self.fault()
+        self.daemon.kill()
+        try:
+            self.daemon.start()
+        except RuntimeError as e:
+            self.report.fail(f"{name} killed at {step}: the daemon starts again", e)
+            self.fresh()
+            return
+        self.client.login()
+        more, finished = self.outcome(name, step, t, before, files)
+        wrong += more
+        if not finished and not wrong:
+            wrong += self.again(t)
+        text = "it is finished" if finished else "it is undone, and can be done"
+        self.report.check_none(wrong, f"{name} killed at {step}: {text}, nothing left") or self.fresh()
+
+    @staticmethod
+    def again(t):
+        try:
+            t.run()
         except XapiError as e:
             return [f"undone, but it cannot be carried out again: {e}"]
-        return [] if done() else ["carried out again, its effect is not there"]
+        return [] if until(t.done, 5) else ["carried out again, its effect is not there"]
+
+    # -- all of it --
+
+    def intents_left(self, name):
+        """Asks the stopped daemon's database file."""
+        status, left = self.daemon.stop(), []
+        for path in glob.glob(os.path.join(self.daemon.state, "**", "*.db"), recursive=True):
+            database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            if database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'intent'").fetchone()[0]:
+                left.append(database.execute("SELECT * FROM intent").fetchall())
+            database.close()
+        wrong = [f"exit status {status}"] * bool(status) + (["no database with intents was found"] if not left else [])
+        wrong += [f"{row}" for rows in left for row in rows]
+        self.report.check_none(wrong, f"{name}: no intent is left in the database")
+        self.daemon.start()
+        self.client.login()
+
+    def all_of(self, names):
+        self.fresh()
+        for name in names:
+            for step in self.undisturbed(name) or []:
+                for way in (self.failed, self.killed):
+                    try:
+                        way(name, step)
+                        self.clean()
+                    except (XapiError, Lost, LookupError, OSError) as e:
+                        self.report.fail(f"{name} at {step} can be tried", repr(e), self.daemon.log_tail(5))
+                        self.fresh()
+            self.intents_left(name)
+        self.daemon.close()
+        print("# reached: " + " ".join(sorted(self.reached)), flush=True)
+
+
+def intents():
+    with open(os.path.join(TOP, "schema", "intents.api")) as f:
+        return re.findall(r"^intent (\w+)", f.read(), re.M)
+
+
+def share_out(names, jobs):
+    """Runs this program once for each job and passes on what it prints; (all lines, exit statuses)."""
+    children = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "--one", *names[i::jobs]], stdout=subprocess.PIPE, text=True)
+                for i in range(jobs)]
+    lines = []
+
+    def pass_on(child):
+        for line in child.stdout:
+            lines.append(line)
+            if not line.startswith("# reached:"):
+                sys.stdout.write(line)
+                sys.stdout.flush()
+    threads = [threading.Thread(target=pass_on, args=(c,), daemon=True) for c in children]
+    try:
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return lines, [c.wait() for c in children]
+    finally:
+        for c in children:
+            if c.poll() is None:
+                c.terminate()
+                c.wait()
 
 
 def main():
-    lab = Lab()
-    lab.fresh()
-    for name in sys.argv[1:] or OPERATIONS:
-        steps = lab.undisturbed(name)
-        for step in steps or []:
-            for way in (lab.failed, lab.killed):
-                try:
-                    way(name, step)
-                except (XapiError, Lost) as e:
-                    lab.report.fail(f"{name} at {step} can be tried", e)
-                    lab.fresh()
-    lab.daemon.close()
-    sys.exit(lab.report.done())
+    words = sys.argv[1:]
+    if words[:1] == ["--one"]:
+        lab = Lab()
+        lab.all_of(words[1:])
+        sys.exit(lab.report.done())
+    names = words or list(OPERATIONS)
+    lines, ended = share_out(names, min(len(names), max(1, os.cpu_count() or 1), 4))
+    report = Report()
+    report.check(all(e in (0, 1) for e in ended), "every part of the test comes to its end", f"exit statuses {ended}")
+    reached = {s for line in lines if line.startswith("# reached:") for s in line.split()[2:]}
+    if not words:
+        missing = sorted(set(intents()) - {s.split("/")[0] for s in reached})
+        report.check_none(missing, "every intent of schema/intents.api was reached")
+        unknown = sorted(s for s in [*operations.FORWARD, *HALFWAY] if s not in reached and not s.endswith("/*"))
+        report.check_none(unknown, "every step of the tables in operations.py exists")
+    report.note(f"{len(reached)} steps of {len(set(s.split('/')[0] for s in reached))} intents")
+    sys.exit(1 if report.failed or any(ended) else 0)
 
 
 if __name__ == "__main__":

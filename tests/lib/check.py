@@ -220,8 +220,17 @@ def unit_jobs(build_name, filter_out=()):
     for name in sorted(n for n in ninja_targets(os.path.join(TOP, build_name)) if n.startswith("unit-")):
         path = os.path.join(TOP, build_name, "tests", name)
         if os.access(path, os.X_OK) and os.path.isfile(path) and name not in filter_out:
-            out.append(Job(name, [path], 10, {"XAPID_SIM": os.path.join(TOP, build_name, "xapid-sim")}))
+            out.append(Job(name, [path], 10, {"XAPID_SIM": find(build_name, "xapid-sim")}))
     return out
+
+
+def find(build_name, name):
+    """The path of a program in a build."""
+    for folder, folders, names in os.walk(os.path.join(TOP, build_name)):
+        folders[:] = [f for f in folders if not f.endswith(".p")]
+        if name in names:
+            return os.path.join(folder, name)
+    return ""
 
 
 def python(name, script, *args, build_name="build", limit=10, env=None):
@@ -264,7 +273,7 @@ def suite_tsan(_long):
 
 def suite_chaos(long):
     if build("build"):
-        program = {"XAPID_PROGRAM": os.path.join(TOP, "build/tests/xapid-chaos")}
+        program = {"XAPID_PROGRAM": find("build", "xapid-chaos")}
         seeds = range(1, 11 if long else 3)
         run_all("chaos", [api("build", 20, {**program, "XAPID_CHAOS_SEED": str(s)}) for s in seeds] +
                 [python("kill9-chaos", "durability/kill9.py", "3", limit=15, env=program)], 1)

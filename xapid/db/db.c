@@ -358,12 +358,42 @@ void db_snap_unref(struct db_snap *snap)
     root_unref((struct db_root *)snap);
 }
 
+static void hold(struct call *call, struct db_snap *snap)
+{
+    if (call->n_held == call->held_room) {
+        struct db_snap **more;
+
+        call->held_room = call->held_room ? call->held_room * 2 : 8;
+        more = arena_array(call->arena, struct db_snap *, call->held_room);
+        if (call->n_held)
+            memcpy(more, call->held, call->n_held * sizeof *more);
+        call->held = more;
+    }
+    call->held[call->n_held++] = snap;
+}
+
 void call_refresh(struct call *call)
 {
     struct db_snap *old = call->snap;
 
     call->snap = db_snapshot(call->xapid->db);
-    db_snap_unref(old);
+    if (old == call->snap)
+        db_snap_unref(old);
+    else if (old)
+        hold(call, old);
+}
+
+void call_drop_held(struct call *call, size_t from)
+{
+    while (call->n_held > from)
+        db_snap_unref(call->held[--call->n_held]);
+}
+
+void call_let_go(struct call *call)
+{
+    call_drop_held(call, 0);
+    db_snap_unref(call->snap);
+    call->snap = NULL;
 }
 
 const char *call_ref(const struct call *call, ref_t ref)

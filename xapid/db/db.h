@@ -56,9 +56,12 @@ MUST_CHECK struct error *db_get(struct call *call, int class_id, ref_t ref, cons
 const void *db_find(const struct call *call, int class_id, ref_t ref);
 /* UUID_INVALID(class, uuid) if there is none. */
 MUST_CHECK struct error *db_by_uuid(struct call *call, int class_id, const char *uuid, ref_t *ref);
-/* A newer snapshot for the call: after its own writes and after waiting.  Rows got before are no
- * longer valid. */
+/* A newer snapshot for the call: after its own writes and after waiting.  Rows read before stay valid until the call ends. */
 void call_refresh(struct call *call);
+/* Lets go of the earlier versions from the given number on (call->n_held, noted before): for loops that refresh again and again and keep no rows. */
+void call_drop_held(struct call *call, size_t from);
+/* Lets go of all versions: no row that the call has read may be used any more. */
+void call_let_go(struct call *call);
 /* Text of a reference in the call's arena, for errors. */
 const char *call_ref(const struct call *call, ref_t ref);
 

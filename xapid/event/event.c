@@ -407,8 +407,7 @@ static void wait_for_event(struct events *ev, struct rpc_call *rpc, const struct
     w->timer_arg = xcalloc(1, sizeof *w->timer_arg);
     w->timer_arg->events = ev;
     /* A snapshot must not be held for hours. */
-    db_snap_unref(rpc->call.snap);
-    rpc->call.snap = NULL;
+    call_let_go(&rpc->call);
     http_on_gone(rpc->http, on_gone, ev);
     mutex_lock(&ev->lock);
     if (ev->closing) {

@@ -21,6 +21,7 @@
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/bootstrap.h"
 #include "xapid/main/routes.h"
+#include "xapid/ops/console.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/watch.h"
@@ -42,8 +43,7 @@ void call_init_internal(struct call *call, struct xapid *xapid, struct arena *ar
 
 void call_release(struct call *call)
 {
-    db_snap_unref(call->snap);
-    call->snap = NULL;
+    call_let_go(call);
     session_unref(call->session);
     call->session = NULL;
 }
@@ -131,12 +131,13 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
     e = bootstrap(&call);
     if (!e)
         e = srs_attach_all(&call);
+    if (!e)
+        e = vms_reconcile(&call);
     if (!e) {
         n = ops_recover(&call);
         if (n)
             log_info("%d operations of before were finished or undone", n);
         tasks_recover(&call);
-        e = vms_reconcile(&call);
     }
     call_release(&call);
     return e;
@@ -207,6 +208,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(auth_new(arena, x, &x->auth));
     TRY(audit_new(arena, x, &x->audit));
     x->srs = sr_table_new();
+    x->consoles = consoles_new();
     TRY(start_world(arena, x));
     x->events = events_new(x);
     vm_watch_start(x);
@@ -255,6 +257,7 @@ void xapid_stop(struct xapid *x)
     events_free(x->events);
     vm_watch_stop(x);
     workers_free(x->workers);
+    consoles_free(x->consoles);
     sr_table_free(x->srs);
     hv_free(x->hv);
     auth_free(x->auth);

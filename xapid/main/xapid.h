@@ -9,6 +9,8 @@
 #include "libxapi/base/call.h"
 #include "libxapi/base/seam.h"
 
+struct consoles;
+struct vm_watch;
 struct db;
 struct db_options;
 struct events;
@@ -55,6 +57,7 @@ struct xapid {
     struct faults *faults;
     struct hv *hv;
     struct sr_table *srs;
+    struct consoles *consoles;
     ref_t host;    /* row of the host this daemon runs on */
     ref_t pool;
     uint64_t epoch; /* of the coordinator */

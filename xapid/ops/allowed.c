@@ -103,7 +103,8 @@ static uint64_t of_appliance(const struct allowed_ctx *c, const void *row)
         return 0;
     index_walk(snap_root(c->snap), &api_fields[FIELD_vm_appliance], appliance->ref, &walk);
     while (index_next(&walk, &ref))
-        states |= 1u << ((const struct vm *)root_get(snap_root(c->snap), CLASS_vm, ref))->power_state;
+        states |=
+            1u << ((const struct vm *)root_get(snap_root(c->snap), CLASS_vm, ref))->power_state;
     if (states & 1u << VM_HALTED)
         mask |= if_done(MSG_vm_appliance_start, BIT(APPLIANCE_OP_START));
     if (states & 1u << VM_RUNNING)

@@ -442,7 +442,7 @@ static bool prepare(struct console_session *s)
     }
     if (!refusal.status)
         audit_http(&call, s->action, OK);
-    db_snap_unref(call.snap);
+    call_let_go(&call);
     if (refusal.status)
         http_error(s->request, refusal.status, refusal.detail);
     return !refusal.status;

@@ -6,9 +6,9 @@
 #include "xapid/ops/op.h"
 
 /*
- * After a request to the hypervisor whose answer did not come: finds out what became of it.  Returns
- * the request's own outcome; where even that stays unknown, the op is left to recovery.  Other errors
- * and OK are passed through.
+ * After a request to the hypervisor whose answer did not come: finds out what became of it. Returns
+ * the request's own outcome; where even that stays unknown, the op is left to recovery.  Other
+ * errors and OK are passed through.
  */
 MUST_CHECK struct error *hotplug_settle(struct op *op, const char *what, struct error *e);
 /* For recovery: true if the request was made and succeeded.  From then on it will not happen

@@ -155,6 +155,7 @@ static struct error *wait_and_begin(struct call *call, struct begin *b, struct e
     task_waiting_for(call, error_line(call->arena, busy));
     while (error_is(e, "OTHER_OPERATION_IN_PROGRESS") && clock_mono() < deadline) {
         uint64_t seen = snap_root(call->snap)->revision;
+        size_t held = call->n_held;
 
         e = task_check(call);
         if (e)
@@ -163,6 +164,7 @@ static struct error *wait_and_begin(struct call *call, struct begin *b, struct e
         if (error_is(e, "OTHER_OPERATION_IN_PROGRESS")) {
             db_wait(xapid->db, MAX(seen, snap_root(call->snap)->revision), MIN(deadline, clock_mono() + WAIT_SLICE));
             call_refresh(call);
+            call_drop_held(call, held);
         }
     }
     queue_leave(xapid->queue, &w);

@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""powercut.py [--long | ROUNDS] [--lie] -- the power of a whole machine is cut at random times under writers: nothing acknowledged is lost.
+"""powercut.py [--long | ROUNDS] [SEED] [--lie] -- the power of a whole machine is cut at random times under writers: nothing acknowledged is lost.
 
 The daemon runs in a small machine (guest.py) on a disk that loses what was not flushed (disk.py); the writers are outside, over TLS.
 After each cut the machine boots from what reached the disk, and everything is compared with the writers' journals
-(../journal.py).  --lie gives it a disk that does not flush: then losses must be found, which shows that the test can.
+(../journal.py).  At the end it is given a disk that does not flush (with --lie only that): losses must be found then, which shows that
+the test can.
 """
 
+import contextlib
+import io
 import os
 import random
 import shutil
@@ -37,7 +40,7 @@ def files_wrong(machine, w):
 
 
 def one_running(client, number):
-    """A VM that runs when the power goes: (reference, name)."""
+    """A VM that runs when the power goes."""
     vm = lab.vm(client, f"ran in round {number}")
     lab.enough_memory(client, vm)
     client("VM.start", vm, False, False)
@@ -68,13 +71,14 @@ class Test:
 
     def compare(self, wrong, number):
         client = self.machine.client(timeout=60)
-        found = until(lambda: world.settled(client), 60) or world.world(client)
+        found = until(lambda: journal.settled(client), 60) or world.world(client)
         wrong += journal.compare(self.writers, found) + world.faults(found) + files_wrong(self.machine, found)
         good = self.report.check_none(wrong, f"round {number}: what was acknowledged is there, nothing else is, and all fits together")
         state = until(lambda: client("VM.get_power_state", self.ran) == "Halted", 30) or client("VM.get_power_state", self.ran)
         return self.report.check(state is True, f"round {number}: a VM that ran when the power went is halted", state) and good
 
     def run(self, rounds):
+        """All rounds, or as many as go well."""
         if not self.boots("the machine starts with an empty disk"):
             return
         for number in range(1, rounds + 1):
@@ -85,22 +89,14 @@ class Test:
         self.report.check(self.counter.value >= rounds * 5, f"{self.counter.value} writes were acknowledged, enough for the test to mean something")
 
 
-def main():
-    words = [w for w in sys.argv[1:] if not w.startswith("--")]
-    rounds = LONG if "--long" in sys.argv else int(words.pop(0)) if words else ROUNDS
-    seed = int(words[0]) if words else random.randrange(1 << 30)
-    print(f"# seed {seed}", flush=True)
+def on_a_machine(report, seed, rounds, lie=False):
     folder = tempfile.mkdtemp(prefix="xp-")
-    report, machine = Report(), None
+    machine = None
     try:
-        try:
-            machine = guest.Guest(folder, guest.make_initramfs(folder), "--lie" in sys.argv)
-        except guest.Missing as e:
-            print(f"ok - # SKIP power cuts: {e}", flush=True)
-            sys.exit(77)
+        machine = guest.Guest(folder, guest.make_initramfs(folder), lie)
         Test(machine, report, seed).run(rounds)
     except (Lost, XapiError) as e:
-        report.fail("the machine answers", e, machine.tail() if machine else "")
+        report.fail("the machine answers", e, machine.tail())
     finally:
         if machine:
             machine.close()
@@ -108,6 +104,30 @@ def main():
             print(f"#   kept: {folder}", flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def on_a_lying_disk(report, seed):
+    """The test must find losses where the disk loses what it said it had."""
+    inner, said = Report(), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        on_a_machine(inner, seed, 1, lie=True)
+    report.check(inner.failed, "a disk that does not flush is found out", said.getvalue())
+    report.note("what it found: " + next((s for s in said.getvalue().splitlines() if s.startswith("not ok")), "nothing"))
+
+
+def main():
+    words = [w for w in sys.argv[1:] if not w.startswith("--")]
+    rounds = LONG if "--long" in sys.argv else int(words.pop(0)) if words else ROUNDS
+    seed = int(words[0]) if words else random.randrange(1 << 30)
+    print(f"# seed {seed}", flush=True)
+    report = Report()
+    try:
+        if "--lie" not in sys.argv:
+            on_a_machine(report, seed, rounds)
+        on_a_lying_disk(report, seed)
+    except guest.Missing as e:
+        print(f"ok - # SKIP power cuts: {e}", flush=True)
+        sys.exit(77)
     sys.exit(report.done())
 
 

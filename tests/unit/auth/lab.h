@@ -71,7 +71,7 @@ static inline void lab_auth(struct lab *l, const struct auth_tuning *tuning)
 static inline void lab_free(struct lab *l)
 {
     auth_free(l->xapid.auth);
-    db_snap_unref(l->call.snap);
+    call_let_go(&l->call);
     audit_free(l->xapid.audit);
     sessions_free(l->xapid.sessions);
     db_close(l->xapid.db);
@@ -99,7 +99,7 @@ static inline struct call lab_call(struct lab *l, enum role_id role, bool pool, 
 
 static inline void lab_end(struct call *call)
 {
-    db_snap_unref(call->snap);
+    call_let_go(call);
     session_unref(call->session);
 }
 

@@ -85,7 +85,7 @@ static void own_call_init(struct own_call *c, struct fixture *f)
 
 static void own_call_release(struct own_call *c)
 {
-    db_snap_unref(c->call.snap);
+    call_let_go(&c->call);
     arena_release(&c->arena);
 }
 

@@ -175,8 +175,8 @@ static bool has_purpose(const struct network *network, enum network_purpose purp
 static struct error *add_purpose_txn(struct txn *txn, void *arg)
 {
     const struct network_add_purpose_args *a = arg;
-    enum network_purpose other = a->value == NETWORK_PURPOSE_NBD ? NETWORK_PURPOSE_INSECURE_NBD
-                                                                 : NETWORK_PURPOSE_NBD;
+    enum network_purpose other =
+        a->value == NETWORK_PURPOSE_NBD ? NETWORK_PURPOSE_INSECURE_NBD : NETWORK_PURPOSE_NBD;
     const struct network *network;
     struct db_walk walk;
     int value = (int)a->value;
@@ -187,9 +187,9 @@ static struct error *add_purpose_txn(struct txn *txn, void *arg)
     while ((network = db_walk_next(&walk))) {
         txn_find(txn, CLASS_network, network->ref);
         if (has_purpose(network, other))
-            return err_network_incompatible_purposes(
-                txn_call(txn), enum_name(&enum_network_purpose, value),
-                enum_name(&enum_network_purpose, (int)other));
+            return err_network_incompatible_purposes(txn_call(txn),
+                                                     enum_name(&enum_network_purpose, value),
+                                                     enum_name(&enum_network_purpose, (int)other));
     }
     txn_set_add(txn, FIELD_network_purpose, a->self, &value);
     return OK;
@@ -220,17 +220,15 @@ static struct error *locking_txn(struct txn *txn, void *arg)
     for (size_t i = 0; i < vifs.n; i++) {
         const struct vif *vif = txn_find(txn, CLASS_vif, vifs.v[i]);
 
-        if (vif && vif->currently_attached &&
-            vif->locking_mode == VIF_LOCKING_MODE_NETWORK_DEFAULT)
+        if (vif && vif->currently_attached && vif->locking_mode == VIF_LOCKING_MODE_NETWORK_DEFAULT)
             return err_vif_in_use(call, call_ref(call, a->network), call_ref(call, vif->ref));
     }
     TXN_SET(txn, network, a->network, default_locking_mode, a->value);
     return OK;
 }
 
-struct error *
-network_set_default_locking_mode(struct call *call,
-                                 const struct network_set_default_locking_mode_args *args)
+struct error *network_set_default_locking_mode(
+    struct call *call, const struct network_set_default_locking_mode_args *args)
 {
     return db_update(call, locking_txn, (void *)args);
 }

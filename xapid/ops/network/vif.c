@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vif.c -- records of virtual interfaces: VIF.create and destroy, filtering, requested addresses. */
+/* vif.c -- records of virtual interfaces: VIF.create and destroy, filtering, requested addresses.
+ */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,9 +102,9 @@ static struct error *destroy_txn(struct txn *txn, void *arg)
     TRY(TXN_GET(txn, vif, ref, &vif));
     vm = txn_find(txn, CLASS_vm, vif->vm);
     if (vif->currently_attached)
-        return err_operation_not_allowed(
-            call, arena_printf(call->arena, "VIF '%s' still attached to '%s'", vif->uuid,
-                               vm ? vm->uuid : ""));
+        return err_operation_not_allowed(call, arena_printf(call->arena,
+                                                            "VIF '%s' still attached to '%s'",
+                                                            vif->uuid, vm ? vm->uuid : ""));
     if (vif->current_operations.n)
         return busy_error(call, CLASS_vif, ref, &enum_vif_operations, &vif->current_operations);
     if (vm && vm_is_changing(vm))

@@ -452,7 +452,7 @@ void vdi_path_detach(struct call *call, ref_t ref)
     mutex_lock(&t->lock);
     for (entry = t->entries; entry; entry = entry->next) {
         if (entry->busy)
-            continue; /* nothing of it is in use */
+            continue;  /* nothing of it is in use */
         entry->uses++; /* it stays while the lock is given up to wait */
         d = disk_settled(t, entry, ref);
         entry->uses--;

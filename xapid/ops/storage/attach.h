@@ -31,8 +31,7 @@ void srs_refresh_sizes(struct call *call);
 
 /* Attaches; secrets named by <key>_secret are looked up for the driver.  Nothing if it is attached.
  */
-MUST_CHECK struct error *sr_attach(struct call *call, ref_t sr,
-                                   const struct strmap *device_config);
+MUST_CHECK struct error *sr_attach(struct call *call, ref_t sr, const struct strmap *device_config);
 /* The same for an SR that has no row yet.  SR_UNKNOWN_DRIVER. */
 MUST_CHECK struct error *sr_attach_as(struct call *call, ref_t sr, const char *type,
                                       const char *uuid, const struct strmap *device_config);

@@ -147,8 +147,8 @@ static const struct check {
     uint64_t (*mask)(const struct sr_ctx *c);
     struct error *(*error)(struct call *call, const struct sr_ctx *c, int op);
 } checks[] = {
-    {feature_mask, feature_error}, {attached_pbd_mask, attached_pbd_error},
-    {no_pbd_mask, no_pbd_error},   {disks_mask, disks_error},
+    {feature_mask, feature_error},         {attached_pbd_mask, attached_pbd_error},
+    {no_pbd_mask, no_pbd_error},           {disks_mask, disks_error},
     {concurrency_mask, concurrency_error}, {plugged_mask, plugged_error},
 };
 

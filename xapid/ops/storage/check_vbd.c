@@ -81,8 +81,7 @@ static struct error *vm_error(struct call *call, const struct vbd_ctx *c, int op
     (void)op;
     if (!c->vm)
         return err_handle_invalid(call, "VM", call_ref(call, c->vbd->vm));
-    return busy_error(call, CLASS_vm, c->vm->ref, &enum_vm_operations,
-                      &c->vm->current_operations);
+    return busy_error(call, CLASS_vm, c->vm->ref, &enum_vm_operations, &c->vm->current_operations);
 }
 
 static uint64_t power_mask(const struct vbd_ctx *c)
@@ -180,8 +179,8 @@ static void look_at_users(const struct db_snap *snap, ref_t vdi, ref_t self, boo
     }
 }
 
-static struct error *disk_error(struct call *call, const struct db_snap *snap, const struct vdi *vdi,
-                                ref_t vbd, bool writable)
+static struct error *disk_error(struct call *call, const struct db_snap *snap,
+                                const struct vdi *vdi, ref_t vbd, bool writable)
 {
     uint64_t running = current_bits(&vdi->current_operations);
     const char *ref = call_ref(call, vdi->ref);
@@ -241,18 +240,22 @@ static uint64_t possible_mask(const struct vbd_ctx *c)
 static struct error *possible_error(struct call *call, const struct vbd_ctx *c, int op)
 {
     (void)c;
-    return err_not_implemented(call, arena_printf(call->arena, "VBD.%s",
-                                                  enum_name(&enum_vbd_operations, op)));
+    return err_not_implemented(
+        call, arena_printf(call->arena, "VBD.%s", enum_name(&enum_vbd_operations, op)));
 }
 
 static const struct check {
     uint64_t (*mask)(const struct vbd_ctx *c);
     struct error *(*error)(struct call *call, const struct vbd_ctx *c, int op);
 } checks[] = {
-    {concurrency_mask, concurrency_error}, {vm_mask, vm_error},
-    {power_mask, power_error},             {attached_mask, attached_error},
-    {unpluggable_mask, unpluggable_error}, {removable_mask, removable_error},
-    {empty_mask, empty_error},             {disk_mask, disk_mask_error},
+    {concurrency_mask, concurrency_error},
+    {vm_mask, vm_error},
+    {power_mask, power_error},
+    {attached_mask, attached_error},
+    {unpluggable_mask, unpluggable_error},
+    {removable_mask, removable_error},
+    {empty_mask, empty_error},
+    {disk_mask, disk_mask_error},
     {possible_mask, possible_error},
 };
 

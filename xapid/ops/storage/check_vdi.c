@@ -17,9 +17,9 @@ struct vdi_ctx {
     const struct vdi *vdi;
     const struct sr *sr;
     unsigned features;
-    bool has_pbd, attached;              /* the SR */
-    bool active, written;                /* some VBD is attached; one may write */
-    const struct vbd *busy;              /* one that is being attached or detached, or NULL */
+    bool has_pbd, attached;   /* the SR */
+    bool active, written;     /* some VBD is attached; one may write */
+    const struct vbd *busy;   /* one that is being attached or detached, or NULL */
     const struct vm *busy_vm; /* one that is starting, stopping or being copied, or NULL */
 };
 

@@ -78,7 +78,8 @@ static void update_known(struct txn *txn, const struct scan *scan, const struct 
 /* Records of other classes that need the disk's record to stay. */
 static bool is_wanted(struct txn *txn, ref_t vdi)
 {
-    return txn_referrers(txn, FIELD_vbd_vdi, vdi).n || txn_referrers(txn, FIELD_vm_suspend_vdi, vdi).n;
+    return txn_referrers(txn, FIELD_vbd_vdi, vdi).n ||
+           txn_referrers(txn, FIELD_vm_suspend_vdi, vdi).n;
 }
 
 static void update_unseen(struct txn *txn, const struct vdi *vdi)

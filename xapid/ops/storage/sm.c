@@ -81,10 +81,11 @@ static void fill_row(struct arena *arena, const struct sr_driver *driver, struct
 static void update_row(struct txn *txn, const struct sm *old, const struct sm *now)
 {
     static const int fields[] = {
-        FIELD_sm_name_label,       FIELD_sm_name_description, FIELD_sm_vendor,
-        FIELD_sm_copyright,        FIELD_sm_version,          FIELD_sm_required_api_version,
-        FIELD_sm_configuration,    FIELD_sm_capabilities,     FIELD_sm_features,
-        FIELD_sm_supported_image_formats,
+        FIELD_sm_name_label,    FIELD_sm_name_description,
+        FIELD_sm_vendor,        FIELD_sm_copyright,
+        FIELD_sm_version,       FIELD_sm_required_api_version,
+        FIELD_sm_configuration, FIELD_sm_capabilities,
+        FIELD_sm_features,      FIELD_sm_supported_image_formats,
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {

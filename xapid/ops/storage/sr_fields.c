@@ -135,7 +135,8 @@ struct error *sr_get_live_hosts(struct call *call, const struct sr_get_live_host
     for (size_t i = 0; i < pbds.n; i++) {
         const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
         const struct host *host = pbd ? db_find(call, CLASS_host, pbd->host) : NULL;
-        const struct host_metrics *m = host ? db_find(call, CLASS_host_metrics, host->metrics) : NULL;
+        const struct host_metrics *m =
+            host ? db_find(call, CLASS_host_metrics, host->metrics) : NULL;
 
         if (pbd && pbd->currently_attached && m && m->live)
             v[n++] = pbd->host;
@@ -144,9 +145,8 @@ struct error *sr_get_live_hosts(struct call *call, const struct sr_get_live_host
     return OK;
 }
 
-struct error *
-sr_assert_can_host_ha_statefile(struct call *call,
-                                const struct sr_assert_can_host_ha_statefile_args *args)
+struct error *sr_assert_can_host_ha_statefile(
+    struct call *call, const struct sr_assert_can_host_ha_statefile_args *args)
 {
     const struct sr *sr;
 

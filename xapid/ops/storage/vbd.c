@@ -48,9 +48,8 @@ static struct error *check_kind(struct txn *txn, const struct vbd *row)
     if (row->empty)
         return OK;
     TRY(TXN_GET(txn, vdi, row->vdi, &vdi));
-    return row->mode == VBD_RW && vdi->read_only
-               ? err_vdi_readonly(call, call_ref(call, row->vdi))
-               : OK;
+    return row->mode == VBD_RW && vdi->read_only ? err_vdi_readonly(call, call_ref(call, row->vdi))
+                                                 : OK;
 }
 
 /* Replaces row->userdevice by the number of a free position. */
@@ -127,9 +126,9 @@ static struct error *destroy_txn(struct txn *txn, void *arg)
     TRY(TXN_GET(txn, vbd, ref, &vbd));
     vm = txn_find(txn, CLASS_vm, vbd->vm);
     if (vbd->currently_attached)
-        return err_operation_not_allowed(
-            call, arena_printf(call->arena, "VBD '%s' still attached to '%s'", vbd->uuid,
-                               vm ? vm->uuid : ""));
+        return err_operation_not_allowed(call, arena_printf(call->arena,
+                                                            "VBD '%s' still attached to '%s'",
+                                                            vbd->uuid, vm ? vm->uuid : ""));
     if (vbd->current_operations.n)
         return busy_error(call, CLASS_vbd, ref, &enum_vbd_operations, &vbd->current_operations);
     if (vm && vm_is_changing(vm))
@@ -181,7 +180,8 @@ static struct error *attachable_txn(struct txn *txn, void *arg)
     return txn_vbd_check(txn, *(const ref_t *)arg, VBD_OP_ATTACH, &vbd);
 }
 
-struct error *vbd_assert_attachable(struct call *call, const struct vbd_assert_attachable_args *args)
+struct error *vbd_assert_attachable(struct call *call,
+                                    const struct vbd_assert_attachable_args *args)
 {
     ref_t ref = args->self;
 

@@ -54,8 +54,8 @@ static struct error *find_drive(struct call *call, ref_t ref, struct drive *out)
 /* A path, and the hypervisor's use of it, that are given back unless they are kept. */
 struct plugged {
     struct op *op;
-    ref_t vdi;             /* attached here; null: none */
-    const char *vm_uuid;   /* the domain may have the disk; NULL: no */
+    ref_t vdi;                  /* attached here; null: none */
+    const char *vm_uuid;        /* the domain may have the disk; NULL: no */
     const struct hv_disk *undo; /* how to take it out: a medium to put back, NULL: unplug */
     const char *device;
 };
@@ -99,7 +99,7 @@ static struct error *attach_path(struct op *op, ref_t vdi, struct hv_disk *disk,
 struct attach_ctx {
     ref_t vbd, vdi;
     enum vbd_operations op;
-    bool attached;      /* to be recorded */
+    bool attached; /* to be recorded */
     const char *device;
 };
 
@@ -160,7 +160,8 @@ struct error *vbd_plug(struct call *call, const struct vbd_plug_args *args)
         TRY(attach_path(&op, drive.vdi, &drive.disk, &plugged));
     TRY(op_step(&op, "attached", 0.4));
     rq = op_hv_request(&op, "plug");
-    TRY(hotplug_settle(&op, "plug", hv_disk_plug(call->xapid->hv, &rq, drive.vm_uuid, &drive.disk)));
+    TRY(hotplug_settle(&op, "plug",
+                       hv_disk_plug(call->xapid->hv, &rq, drive.vm_uuid, &drive.disk)));
     plugged.vm_uuid = drive.vm_uuid;
     TRY(op_step(&op, "plugged", 0.8));
     TRY(op_commit(&op, record_attached, &a));

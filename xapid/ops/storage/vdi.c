@@ -62,8 +62,7 @@ static struct error *check_make(struct txn *txn, void *arg)
     const struct sr *sr;
 
     TRY(txn_sr_check(txn, m->plan->sr, m->sr_op, &sr));
-    return m->plan->how == VDI_EMPTY ? OK
-                                     : txn_vdi_check(txn, m->plan->source, m->vdi_op, &source);
+    return m->plan->how == VDI_EMPTY ? OK : txn_vdi_check(txn, m->plan->source, m->vdi_op, &source);
 }
 
 static struct error *record_made(struct txn *txn, void *arg)
@@ -74,8 +73,7 @@ static struct error *record_made(struct txn *txn, void *arg)
 }
 
 struct error *making_begin(struct call *call, const struct vdi_plan *plan,
-                           enum vdi_operations vdi_op, enum storage_operations sr_op,
-                           struct op *op)
+                           enum vdi_operations vdi_op, enum storage_operations sr_op, struct op *op)
 {
     struct vdi_make_intent intent = {plan->vdi, plan->source, plan->sr, plan->how};
     struct make_ctx m = {plan, NULL, vdi_op, sr_op};

@@ -123,10 +123,9 @@ static struct error *describe(struct call *call, ref_t ref, const char *label,
     if (!use.handle->driver->vdi_describe)
         return OK;
     return vdi_error(call,
-                     use.handle->driver->vdi_describe(call, use.handle, vdi->location,
-                                                      label ? label : vdi->name_label,
-                                                      description ? description
-                                                                  : vdi->name_description),
+                     use.handle->driver->vdi_describe(
+                         call, use.handle, vdi->location, label ? label : vdi->name_label,
+                         description ? description : vdi->name_description),
                      vdi->sr, ref);
 }
 
@@ -185,8 +184,7 @@ static struct error *introduce_txn(struct txn *txn, void *arg)
     return OK;
 }
 
-struct error *vdi_introduce(struct call *call, const struct vdi_introduce_args *args,
-                            ref_t *result)
+struct error *vdi_introduce(struct call *call, const struct vdi_introduce_args *args, ref_t *result)
 {
     char uuid[UUID_TEXT_SIZE];
     AUTO(sr_use) use = {0};

@@ -158,11 +158,10 @@ static struct error *copy_across(struct call *call, struct sr_use *use, struct v
     TRY(vdi_path_attach(call, source->ref, false, &from));
     e = driver->vdi_attach(call, use->handle, spec->location, true, &to);
     if (!e) {
-        e = data_copy(call, &(struct data_copy){.from = &from,
-                                                .to = &to,
-                                                .fresh = true,
-                                                .start = part->from,
-                                                .end = part->to});
+        e = data_copy(
+            call,
+            &(struct data_copy){
+                .from = &from, .to = &to, .fresh = true, .start = part->from, .end = part->to});
         driver->vdi_detach(call, use->handle, spec->location);
     }
     vdi_path_detach(call, source->ref);
@@ -224,10 +223,10 @@ struct error *vdi_unmake(struct call *call, const struct vdi_plan *plan)
     if (!db_find(call, CLASS_sr, plan->sr))
         return OK;
     TRY(sr_use(call, plan->sr, &use));
-    TRY(vdi_error(call,
-                  use.handle->driver->vdi_delete(call, use.handle,
-                                                 vdi_uuid_for(call->arena, plan->vdi)),
-                  plan->sr, plan->vdi));
+    TRY(vdi_error(
+        call,
+        use.handle->driver->vdi_delete(call, use.handle, vdi_uuid_for(call->arena, plan->vdi)),
+        plan->sr, plan->vdi));
     if (!is_fork(plan))
         return OK;
     e = use.handle->driver->vdi_delete(call, use.handle, base_uuid(call->arena, plan->vdi));
@@ -382,9 +381,9 @@ static struct refs bases_gone(struct call *call, struct sr_use *use, const struc
     while (parent && n < 256) {
         const struct vdi *base = find_base(call, vdi->sr, parent);
 
-        if (!base || !error_is(use->handle->driver->vdi_stat(call, use->handle, base->location,
-                                                             &info),
-                               "VDI_MISSING"))
+        if (!base ||
+            !error_is(use->handle->driver->vdi_stat(call, use->handle, base->location, &info),
+                      "VDI_MISSING"))
             break;
         v[n++] = base->ref;
         parent = strmap_get(&base->sm_config, PARENT_KEY);

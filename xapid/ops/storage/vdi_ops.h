@@ -38,7 +38,7 @@ struct vdi_plan {
 /* What vdi_make found out; memory of the call. */
 struct vdi_made {
     struct vdi_info info;
-    bool forked;          /* the source now lies on a hidden base */
+    bool forked; /* the source now lies on a hidden base */
     struct vdi_info base;
     int64_t source_utilisation; /* bytes, of the source after the fork */
 };

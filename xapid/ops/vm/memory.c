@@ -162,7 +162,7 @@ static struct error *check_dynamic(struct txn *txn, void *arg)
     l = dynamic_limits(vm, d);
     TRY(set_limits(txn, vm, &l));
     txn_referrers(txn, FIELD_vm_resident_on, vm->resident_on);
-    /* The intent says the target: if others came meanwhile it may be too much, and is cut by the hypervisor's refusal. */
+    /* If others came meanwhile it may be too much: then the hypervisor refuses it. */
     TXN_SET(txn, vm, d->vm, memory_target, d->target);
     return OK;
 }
@@ -174,11 +174,25 @@ static struct error *tell(struct op *op, const struct vm *vm, int64_t target)
     return vm_hv_error(op->call, vm, hv_set_memory(op->call->xapid->hv, &rq, vm->uuid, target));
 }
 
+struct target {
+    ref_t vm;
+    int64_t bytes;
+};
+
+static struct error *record_target(struct txn *txn, void *arg)
+{
+    const struct target *t = arg;
+
+    TXN_SET(txn, vm, t->vm, memory_target, t->bytes);
+    return OK;
+}
+
 static struct error *change_live(struct call *call, struct dynamic *d, const struct vm *vm)
 {
     struct limits l = dynamic_limits(vm, d);
     struct vm_memory_intent intent = {.vm = d->vm};
     AUTO(op) op = {0};
+    struct error *e;
 
     TRY(vm_host_is_here(call, vm->resident_on));
     intent.target = d->target = new_target(call->snap, vm, &l);
@@ -190,7 +204,10 @@ static struct error *change_live(struct call *call, struct dynamic *d, const str
                                    .check = check_dynamic,
                                    .arg = d},
                  &op));
-    TRY(tell(&op, vm, d->target));
+    e = tell(&op, vm, d->target);
+    if (e)
+        error_ignore(db_update(call, record_target, &(struct target){d->vm, vm->memory_target})); /* the first error is the one to be told */
+    TRY(e);
     TRY(vm_step(&op, d->vm, "told", 0.9));
     return op_commit(&op, NULL, NULL);
 }
