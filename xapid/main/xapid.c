@@ -211,7 +211,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->consoles = consoles_new();
     TRY(start_world(arena, x));
     x->events = events_new(x);
-    vm_watch_start(x);
+    x->watch = vm_watch_start(x);
     TRY(open_doors(arena, x));
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
@@ -255,11 +255,12 @@ void xapid_stop(struct xapid *x)
     if (x->http)
         http_server_free(x->http, STOP_GRACE);
     events_free(x->events);
-    vm_watch_stop(x);
+    vm_watch_stop(x->watch);
     workers_free(x->workers);
     consoles_free(x->consoles);
     sr_table_free(x->srs);
     hv_free(x->hv);
+    vm_watch_free(x->watch);
     auth_free(x->auth);
     audit_free(x->audit);
     tasks_free(x->tasks);

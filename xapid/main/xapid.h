@@ -58,6 +58,7 @@ struct xapid {
     struct hv *hv;
     struct sr_table *srs;
     struct consoles *consoles;
+    struct vm_watch *watch;
     ref_t host;    /* row of the host this daemon runs on */
     ref_t pool;
     uint64_t epoch; /* of the coordinator */

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
