@@ -49,8 +49,17 @@ $ xe vdi-param-get uuid=<copy-vdi> param-name=sr-uuid
 
 # A clone goes on when its original is gone.
 $ xe vm-uninstall uuid=<vm> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ xe vm-start uuid=<clone>
 $ xe vm-shutdown uuid=<clone> force=true
 $ xe vm-uninstall uuid=<clone> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ xe vm-uninstall uuid=<copy> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ xe vdi-list uuid=<clone-vdi>

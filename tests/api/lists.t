@@ -10,7 +10,7 @@ $ xe vm-list name-label="list one" params=uuid
 uuid ( RO)    : <one>
 $ xe vm-list uuid=<two> params=name-label --minimal
 list two\, with a comma
-$ xe vm-list power-state=running --minimal
+$ xe vm-list power-state=suspended --minimal
 
 # Parameters are set, got, added to and removed from.
 $ xe vm-param-set uuid=<one> name-description="hello"
@@ -32,9 +32,10 @@ $ xe vm-param-clear uuid=<one> param-name=tags
 $ xe vm-list tags:contains=alpha --minimal
 
 # What cannot be set says so.
-$ xe vm-param-set uuid=<one> uuid=<two>
+$ xe vm-param-set uuid=<one> power-state=running
 ! ...
 $ xe vm-param-get uuid=<one> param-name=nonsense
 ! ...
+! Error parameters: nonsense
 $ xe vm-destroy uuid=<one>
 $ xe vm-destroy uuid=<two>

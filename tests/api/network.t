@@ -3,7 +3,7 @@ Networks and the network interfaces of machines.
 $ xe network-create name-label=inner name-description="for tests"
 <network>
 $ xe network-list uuid=<network> params=name-label,name-description
-name-label ( RW)    : inner
+name-label ( RW)          : inner
     name-description ( RW): for tests
 $ xe vm-install template="Other install media" new-name-label=netty
 <vm>
@@ -49,6 +49,9 @@ $ call network.destroy "<network-ref>"
 ! NETWORK_CONTAINS_VIF ["<a>"...
 $ xe vm-shutdown uuid=<vm> force=true
 $ xe vm-uninstall uuid=<vm> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ xe vif-list uuid=<vif>
 $ xe network-destroy uuid=<network>
 $ xe network-list uuid=<network>

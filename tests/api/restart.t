@@ -30,3 +30,6 @@ $ kill
 $ until xe vm-param-get uuid=<vm> param-name=power-state
 halted
 $ xe vm-uninstall uuid=<vm> force=true
+The following items are about to be destroyed
+...
+All objects destroyed

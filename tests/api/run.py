@@ -37,6 +37,7 @@ import world  # noqa: E402
 VALUE = r"[^\s\"',()\[\]{}<>]+"
 TOKEN = re.compile(r"<([a-z][a-z0-9-]*)>|\.\.\.")
 PATIENCE = 30
+TEXT = r"[^\s\"]+"  # a token has a comma in it
 NO_NAMES = ("value", "provision")  # <value> is a part of what a task answers, <provision> of a template
 
 
@@ -84,7 +85,7 @@ def pattern(line, names):
             out += f"(?P={name.replace('-', '_')})"
         else:
             new.append(name)
-            out += f"(?P<{name.replace('-', '_')}>{VALUE})"
+            out += f"(?P<{name.replace('-', '_')}>{TEXT if 'token' in name else VALUE})"
     return re.compile(out + re.escape(line[end:]) + r"\Z"), new
 
 

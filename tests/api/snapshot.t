@@ -9,6 +9,8 @@ $ call VM.get_by_uuid "<vm>"
 "<vm-ref>"
 $ call VM.get_record "<vm-ref>" | VBDs,snapshots
 {"VBDs": ["<vbd>"], "snapshots": []}
+$ call VM.get_memory_static_max "<vm-ref>"
+"<memory>"
 $ call VBD.get_VDI "<vbd>"
 "<vdi>"
 
@@ -36,12 +38,15 @@ $ xe snapshot-list uuid=<snapshot> params=name-label
 name-label ( RW)    : kept
 $ xe vm-list uuid=<snapshot>
 
-# Reverting brings back the name, the memory settings and the disk; the snapshot stays.
+# Reverting brings back the configuration, the memory settings and the disk; the snapshot stays.
 $ xe vm-shutdown uuid=<vm> force=true
-$ xe vm-param-set uuid=<vm> name-label=after name-description="changed since"
+$ xe vm-param-set uuid=<vm> other-config:changed=since
+$ xe vm-memory-limits-set uuid=<vm> static-min=64MiB dynamic-min=64MiB dynamic-max=64MiB static-max=64MiB
 $ xe snapshot-revert snapshot-uuid=<snapshot>
-$ call VM.get_record "<vm-ref>" | name_description,name_label,power_state,uuid
-{"name_description": ..., "name_label": "before", "power_state": "Halted", "uuid": "<vm>"}
+$ call VM.get_record "<vm-ref>" | memory_static_max,name_label,power_state,uuid
+{"memory_static_max": "67108864", "name_label": "before", "power_state": "Halted", "uuid": "<vm>"}
+$ call VM.get_other_config "<vm-ref>"
+{"base_template_name": "Other install media", "changed": "since", "install-methods": "cdrom", "mac_seed": "14548253-c5d4-4a04-8ddb-88809023a85b"}
 $ call VM.get_snapshots "<vm-ref>"
 ["<snapshot-ref>"]
 $ call VM.get_VBDs "<vm-ref>"
@@ -67,11 +72,20 @@ $ call VM.get_parent "<vm-ref>"
 
 # Snapshots go with their disks; the VM stays.
 $ xe snapshot-uninstall snapshot-uuid=<snapshot> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ call VM.get_snapshots "<vm-ref>"
 ["<second-ref>"]
 $ xe snapshot-uninstall snapshot-uuid=<second> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ call VM.get_snapshots "<vm-ref>"
 []
 $ xe vm-uninstall uuid=<vm> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ xe vdi-list sr-uuid=<sr> --minimal
 ...

@@ -36,6 +36,7 @@ $ xe pbd-param-get uuid=<pbd> param-name=currently-attached
 false
 $ xe vdi-create sr-uuid=<sr> name-label=nowhere virtual-size=16MiB
 ! ...
+! sr: <sr> (second)
 $ xe pbd-plug uuid=<pbd>
 $ xe vdi-list sr-uuid=<sr> --minimal
 <vdi>

@@ -15,6 +15,7 @@ $ call task.get_result "<task>"
 $ call VM.get_name_label "OpaqueRef:<clone>"
 "by a task"
 $ call task.destroy "<task>"
+""
 $ call task.get_status "<task>"
 ! HANDLE_INVALID ["task", "<task>"]
 

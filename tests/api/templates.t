@@ -49,6 +49,9 @@ $ call VM.provision "<copy>"
 $ call VM.get_VBDs "<copy>" | #
 1
 $ xe vm-uninstall name-label="of mine" force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ call VM.destroy "<disky>"
 ""
 $ call VDI.destroy "<vdi>"

@@ -66,10 +66,16 @@ $ xe vbd-create vm-uuid=<second> vdi-uuid=<root> device=0
 $ xe vm-start uuid=<vm>
 $ xe vm-start uuid=<second>
 ! ...
+! vdi: <root> (root)
+! operation: attach
 $ xe vm-param-get uuid=<second> param-name=power-state
 halted
 $ xe vm-shutdown uuid=<vm> force=true
 $ xe vm-destroy uuid=<second>
 
+# All is cleared away.
 $ xe vm-uninstall uuid=<vm> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ xe vdi-destroy uuid=<data>

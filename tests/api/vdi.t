@@ -12,7 +12,7 @@ $ call VDI.get_record "<vdi-ref>" | managed,name_label,read_only,type,virtual_si
 # Its names can be changed.
 $ xe vdi-param-set uuid=<vdi> name-label="a disk" name-description="with a description"
 $ xe vdi-list uuid=<vdi> params=name-label,name-description
-name-label ( RW)    : a disk
+name-label ( RW)          : a disk
     name-description ( RW): with a description
 
 # It grows; it does not shrink.

@@ -23,7 +23,7 @@ $ call VM.get_record "<vm-ref>" | domid,power_state
 $ call VM.get_resident_on "<vm-ref>"
 "<host>"
 $ call host.get_resident_VMs "<host>"
-["<dom0>", "<vm-ref>"]
+[..."<vm-ref>"...]
 $ call VM.get_allowed_operations "<vm-ref>"
 [...]
 $ xe vm-param-get uuid=<vm> param-name=start-time
@@ -110,6 +110,9 @@ $ xe vm-shutdown uuid=<vm> force=true
 
 # A destroyed VM is gone.
 $ xe vm-uninstall uuid=<vm> force=true
+The following items are about to be destroyed
+...
+All objects destroyed
 $ call VM.get_power_state "<vm-ref>"
 ! HANDLE_INVALID ["VM", "<vm-ref>"]
 $ xe vm-list uuid=<vm>

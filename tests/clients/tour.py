@@ -613,6 +613,18 @@ def destroy(s, vm):
         s("VDI.destroy", disk)
 
 
+def may_be_shut_down(s, vm):
+    """Follows the machine's events until its agent is up, for half a minute at the most."""
+    token, end = "", time.monotonic() + 30
+    while time.monotonic() < end:
+        answer = s("event.from", ["vm/" + vm], token, 5.0)
+        token = answer["token"]
+        for event in answer["events"]:
+            if "clean_shutdown" in event["snapshot"]["allowed_operations"]:
+                return True
+    return False
+
+
 def life(s, vm, sr):
     def state(wanted, text):
         is_now = s("VM.get_power_state", vm)
@@ -624,7 +636,7 @@ def life(s, vm, sr):
     state("Running", "it starts")
     record = s("VM.get_record", vm)
     check(record["resident_on"] in s("host.get_all"), "it is resident on a host")
-    check("clean_shutdown" in record["allowed_operations"], "and may be shut down")
+    check(may_be_shut_down(s, vm), "and may be shut down once its guest says that it can")
     fails(
         ["VM_BAD_POWER_STATE", vm, "halted", "running"],
         "it cannot be started twice",

@@ -15,7 +15,6 @@ const char *intent_to_text(struct arena *arena, enum intent_kind kind, const voi
     const char *text;
     bool first = true;
 
-    buf_puts(&b, "<value>");
     codec_xmlrpc.struct_begin(&b);
     for (const struct intent_field *f = desc->fields; f->name; f++) {
         codec_xmlrpc.member_begin(&b, f->name, first);
@@ -24,7 +23,6 @@ const char *intent_to_text(struct arena *arena, enum intent_kind kind, const voi
         first = false;
     }
     codec_xmlrpc.struct_end(&b);
-    buf_puts(&b, "</value>");
     text = arena_strndup(arena, b.data, b.len);
     buf_release(&b);
     return text;

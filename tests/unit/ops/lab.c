@@ -86,7 +86,7 @@ int lab_teardown(void **state)
     struct lab *lab = *state;
     char command[128];
 
-    db_snap_unref(lab->call.snap);
+    call_let_go(&lab->call);
     sessions_free(lab->xapid.sessions);
     db_close(lab->xapid.db);
     snprintf(command, sizeof command, "rm -rf '%s'", lab->dir);

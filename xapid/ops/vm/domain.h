@@ -56,7 +56,7 @@ MUST_CHECK struct error *vm_overrule(struct op *op, ref_t vm);
 
 /*** what all transactions do that record a VM's power state ***/
 
-/* Running or paused on this host: power state, residence, domid, devices attached, metrics, a console. */
+/* Running or paused on this host, in a new domain: power state, residence, domid, devices attached, metrics, a console, no guest metrics yet. */
 MUST_CHECK struct error *txn_vm_started(struct txn *txn, ref_t vm, int domid, bool paused);
 /* Halted: devices detached, residence and domid, console and guest metrics gone. */
 MUST_CHECK struct error *txn_vm_halted(struct txn *txn, ref_t vm);

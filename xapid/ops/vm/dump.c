@@ -55,7 +55,6 @@ const char *vm_dump(struct arena *arena, const struct vm *vm)
     AUTO(buf) b = {0};
     bool first = true;
 
-    buf_puts(&b, "<value>");
     codec_xmlrpc.struct_begin(&b);
     for (int i = 0; i < class->n_fields; i++) {
         const struct field_desc *f = &api_fields[class->first_field + i];
@@ -68,7 +67,6 @@ const char *vm_dump(struct arena *arena, const struct vm *vm)
         first = false;
     }
     codec_xmlrpc.struct_end(&b);
-    buf_puts(&b, "</value>");
     return arena_strndup(arena, b.data, b.len);
 }
 

@@ -21,8 +21,6 @@ static struct error *record_restarted(struct txn *txn, void *arg)
 {
     const struct restarted *r = arg;
 
-    /* What the agent of the last boot said is no longer so. */
-    TRY(txn_vm_halted(txn, r->vm));
     return txn_vm_started(txn, r->vm, r->domid, false);
 }
 

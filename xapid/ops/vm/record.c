@@ -136,6 +136,15 @@ static void metrics_ended(struct txn *txn, const struct vm *vm)
     TXN_SET(txn, vm_metrics, vm->metrics, nested_virt, false);
 }
 
+/* What the agent of an earlier boot said is no longer so. */
+static void drop_guest_metrics(struct txn *txn, const struct vm *vm)
+{
+    if (!txn_find(txn, CLASS_vm_guest_metrics, vm->guest_metrics))
+        return;
+    txn_destroy(txn, CLASS_vm_guest_metrics, vm->guest_metrics);
+    TXN_SET(txn, vm, vm->ref, guest_metrics, REF_NULL);
+}
+
 /*** power states ***/
 
 static void no_domain(struct txn *txn, const struct vm *vm)
@@ -146,10 +155,7 @@ static void no_domain(struct txn *txn, const struct vm *vm)
     TXN_SET(txn, vm, vm->ref, requires_reboot, false);
     drop_consoles(txn, vm->ref);
     metrics_ended(txn, vm);
-    if (txn_find(txn, CLASS_vm_guest_metrics, vm->guest_metrics)) {
-        txn_destroy(txn, CLASS_vm_guest_metrics, vm->guest_metrics);
-        TXN_SET(txn, vm, vm->ref, guest_metrics, REF_NULL);
-    }
+    drop_guest_metrics(txn, vm);
 }
 
 static void record_boot(struct txn *txn, const struct vm *vm, const struct host *host)
@@ -183,6 +189,7 @@ struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paus
     record_boot(txn, vm, host);
     devices_attached(txn, vm_ref);
     metrics_started(txn, vm);
+    drop_guest_metrics(txn, vm);
     make_console(txn, vm_ref, host);
     return OK;
 }

@@ -49,7 +49,6 @@ static struct error *record_state(struct txn *txn, void *arg)
         TXN_SET(txn, vm, vm->ref, power_state, paused ? VM_PAUSED : VM_RUNNING);
         return OK;
     }
-    TRY(txn_vm_halted(txn, vm->ref));
     TRY(txn_vm_started(txn, vm->ref, s->domain->domid, paused));
     if (!ref_is_null(vm->metrics))
         TXN_SET(txn, vm_metrics, vm->metrics, start_time, s->domain->start_time);
