@@ -63,13 +63,10 @@ $ call VM.destroy "<vm>"
 ""
 
 # xe's own mistakes.
-$ xe vm-start
+$ xe vm-destroy
 ! ...
-! vm: 30e3ebad-c4e4-8177-a6d9-39a6dc4e7213 (Control domain on host: vm)
-! expected: halted
-! actual: running
 $ xe no-such-command
-! ...
+! Unknown command: no-such-command
 ! For usage run: 'xe help'
 $ xe vm-list nonsense=1
 ! Error: Unknown field 'nonsense'

@@ -9,9 +9,9 @@ $ call role.get_by_name_label "pool-admin"
 
 # A user without a subject is let in nowhere.
 $ xe@carol vm-list
-! ...
+! The user is known, but has not been granted access to this pool.
 ! username: carol
-! msg: This user has not been given access to the pool.
+! msg: ...
 
 # A subject with the role read-only reads and does nothing else.
 $ call subject.create {"subject_identifier": "alice", "other_config": {}}

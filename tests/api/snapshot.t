@@ -44,9 +44,9 @@ $ xe vm-param-set uuid=<vm> other-config:changed=since
 $ xe vm-memory-limits-set uuid=<vm> static-min=64MiB dynamic-min=64MiB dynamic-max=64MiB static-max=64MiB
 $ xe snapshot-revert snapshot-uuid=<snapshot>
 $ call VM.get_record "<vm-ref>" | memory_static_max,name_label,power_state,uuid
-{"memory_static_max": "67108864", "name_label": "before", "power_state": "Halted", "uuid": "<vm>"}
+{"memory_static_max": "<memory>", "name_label": "before", "power_state": "Halted", "uuid": "<vm>"}
 $ call VM.get_other_config "<vm-ref>"
-{"base_template_name": "Other install media", "changed": "since", "install-methods": "cdrom", "mac_seed": "14548253-c5d4-4a04-8ddb-88809023a85b"}
+{"base_template_name": "Other install media", "install-methods": "cdrom", "mac_seed": "<seed>"}
 $ call VM.get_snapshots "<vm-ref>"
 ["<snapshot-ref>"]
 $ call VM.get_VBDs "<vm-ref>"

@@ -35,7 +35,7 @@ $ xe pbd-unplug uuid=<pbd>
 $ xe pbd-param-get uuid=<pbd> param-name=currently-attached
 false
 $ xe vdi-create sr-uuid=<sr> name-label=nowhere virtual-size=16MiB
-! ...
+! The storage is not attached to a host that could do this. Plug its PBD first.
 ! sr: <sr> (second)
 $ xe pbd-plug uuid=<pbd>
 $ xe vdi-list sr-uuid=<sr> --minimal

@@ -65,7 +65,7 @@ $ xe vbd-create vm-uuid=<second> vdi-uuid=<root> device=0
 <second-vbd>
 $ xe vm-start uuid=<vm>
 $ xe vm-start uuid=<second>
-! ...
+! The disk is in use by a VM or by another operation. Wait, or detach it first.
 ! vdi: <root> (root)
 ! operation: attach
 $ xe vm-param-get uuid=<second> param-name=power-state

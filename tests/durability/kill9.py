@@ -20,6 +20,7 @@ from report import Report  # noqa: E402
 WRITERS = 16
 ROUNDS, LONG = 12, 200
 CALLS = 800  # acknowledged in a round, at most
+GIVE_UP = 5  # failures
 LONGEST = 20  # seconds of writing in a round, should calls be slow
 
 
@@ -61,6 +62,7 @@ def main():
         for number in range(rounds):
             if not round_of(daemon, writers, counter, chance, report, number):
                 report.note(daemon.log_tail(20))
+            if not daemon.running() or report.failed >= GIVE_UP:
                 break
         report.check(counter.value >= rounds * 20, f"{counter.value} writes were acknowledged, enough for the test to mean something")
     sys.exit(report.done())

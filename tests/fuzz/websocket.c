@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* websocket.c -- frames: the same events however the bytes are cut, and never a byte beyond them. */
+/* websocket.c -- frames: the same events however the bytes are cut, and never a byte beyond them.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

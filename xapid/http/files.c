@@ -137,8 +137,7 @@ static const char *find_file(struct arena *arena, const char *root, const char *
     struct stat st;
 
     *status = 404;
-    if (!realpath(root, top) ||
-        !realpath(arena_printf(arena, "%s/%s", top, path), real)) {
+    if (!realpath(root, top) || !realpath(arena_printf(arena, "%s/%s", top, path), real)) {
         if (errno == EACCES)
             *status = 403;
         return NULL;
@@ -173,7 +172,8 @@ static void look(void *arg)
     struct looking *l = arg;
     struct http_request *request = l->request;
     int status = 404, fd;
-    const char *path = find_file(request->arena, l->xapid->options.web_root, request->path, false, &status);
+    const char *path =
+        find_file(request->arena, l->xapid->options.web_root, request->path, false, &status);
     struct stat st;
 
     if (!path) {

@@ -119,10 +119,8 @@ static size_t take_control(struct ws_decoder *d, uint8_t *bytes, size_t n, struc
     d->n_control += here;
     if (d->left)
         return here;
-    *out = (struct ws_event){.kind = WS_EVENT_CONTROL,
-                             .opcode = d->opcode,
-                             .data = d->control,
-                             .size = d->n_control};
+    *out = (struct ws_event){
+        .kind = WS_EVENT_CONTROL, .opcode = d->opcode, .data = d->control, .size = d->n_control};
     end_frame(d);
     return here;
 }

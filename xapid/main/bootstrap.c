@@ -129,8 +129,9 @@ static struct error *read_identity(struct arena *arena, const char *path, const 
         return identity_failed(arena, path);
     text[strcspn(text, "\r\n \t")] = '\0';
     if (!uuid_from_text(text, bytes))
-        return error_internal(arena, "%s does not hold a uuid; without it this host does not know "
-                                     "which of the pool's hosts it is",
+        return error_internal(arena,
+                              "%s does not hold a uuid; without it this host does not know "
+                              "which of the pool's hosts it is",
                               path);
     *uuid = arena_strdup(arena, text);
     return OK;
@@ -165,6 +166,11 @@ static struct error *find_identity(struct call *call, struct boot *b)
 
 /*** what the hypervisor says ***/
 
+static bool is_simulated(const struct boot *b)
+{
+    return strcmp(b->hv.hypervisor, "simulator") == 0;
+}
+
 static struct error *read_hypervisor(struct call *call, struct boot *b)
 {
     struct hv_request rq = {.arena = call->arena};
@@ -177,6 +183,12 @@ static struct error *read_hypervisor(struct call *call, struct boot *b)
     for (size_t i = 0; i < n; i++)
         b->control_memory -= domains[i].memory;
     b->control_memory = MAX(b->control_memory, (int64_t)0);
+    if (is_simulated(b)) {
+        /* The real processor's numbers would not fit the one the simulator tells of. */
+        b->facts.cpu_family = 6;
+        b->facts.cpu_model = 85;
+        b->facts.cpu_stepping = "7";
+    }
     return OK;
 }
 
@@ -479,7 +491,7 @@ static struct error *refresh_host(struct txn *txn, const struct boot *b)
     refresh_versions(txn, b, host);
     REFRESH(txn, host, host, address, address_of(b));
     /* The simulator's host only has a name in the records: host.set_hostname_live. */
-    if (strcmp(b->hv.hypervisor, "simulator") != 0)
+    if (!is_simulated(b))
         REFRESH(txn, host, host, hostname, b->facts.hostname);
     if (state && state->auto_enable)
         REFRESH(txn, host, host, enabled, true);

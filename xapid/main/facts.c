@@ -203,8 +203,15 @@ static void read_nic(struct arena *arena, struct nic_facts *nic)
     bool routed = default_route(arena, &route);
     struct ifaddrs *all = NULL;
 
-    *nic = (struct nic_facts){.name = "", .mac = "", .ip = "", .netmask = "", .gateway = "",
-                              .dns = "", .vendor_id = "", .device_id = "", .pci_path = "",
+    *nic = (struct nic_facts){.name = "",
+                              .mac = "",
+                              .ip = "",
+                              .netmask = "",
+                              .gateway = "",
+                              .dns = "",
+                              .vendor_id = "",
+                              .device_id = "",
+                              .pci_path = "",
                               .mtu = 1500};
     if (getifaddrs(&all) < 0)
         return;

@@ -14,13 +14,21 @@
 #define OTHER_UUID "552bce37-51b2-445d-84f2-5f33fa112d7e"
 
 #define WINDOWS(label, name, memory, disk)                                                         \
-    {label, name, TEMPLATE_WINDOWS, memory, disk, 2, false, false}
+    {                                                                                              \
+        label, name, TEMPLATE_WINDOWS, memory, disk, 2, false, false                               \
+    }
 #define WINDOWS_UEFI(label, name, memory, disk, vtpm)                                              \
-    {label, name, TEMPLATE_WINDOWS, memory, disk, 2, true, vtpm}
+    {                                                                                              \
+        label, name, TEMPLATE_WINDOWS, memory, disk, 2, true, vtpm                                 \
+    }
 #define LINUX_BIOS(label, name, memory, disk)                                                      \
-    {label, name, TEMPLATE_LINUX_BIOS, memory, disk, 1, false, false}
+    {                                                                                              \
+        label, name, TEMPLATE_LINUX_BIOS, memory, disk, 1, false, false                            \
+    }
 #define LINUX_UEFI(label, name, memory, disk)                                                      \
-    {label, name, TEMPLATE_LINUX_UEFI, memory, disk, 1, false, false}
+    {                                                                                              \
+        label, name, TEMPLATE_LINUX_UEFI, memory, disk, 1, false, false                            \
+    }
 
 const struct template_desc default_templates[] = {
     {"other-install-media", "Other install media", TEMPLATE_OTHER, 128, 0, 1, false, false},
@@ -154,15 +162,10 @@ static const char *disks(struct arena *arena, const struct template_desc *t)
 
 static struct strmap platform(struct arena *arena, const struct template_desc *t)
 {
-    static const struct strpair common[] = {{"nx", "true"},
-                                            {"acpi", "1"},
-                                            {"apic", "true"},
-                                            {"pae", "true"},
-                                            {"hpet", "true"}};
-    static const struct strpair linux_keys[] = {{"vga", "std"},
-                                                {"videoram", "8"},
-                                                {"viridian", "false"},
-                                                {"device_id", "0001"}};
+    static const struct strpair common[] = {
+        {"nx", "true"}, {"acpi", "1"}, {"apic", "true"}, {"pae", "true"}, {"hpet", "true"}};
+    static const struct strpair linux_keys[] = {
+        {"vga", "std"}, {"videoram", "8"}, {"viridian", "false"}, {"device_id", "0001"}};
     static const struct strpair windows_keys[] = {
         {"vga", "std"},
         {"videoram", "8"},
@@ -190,8 +193,7 @@ static struct strmap platform(struct arena *arena, const struct template_desc *t
         map = strmap_with(arena, map, "device-model", "qemu-upstream-compat");
     if (t->vtpm)
         map = strmap_with(arena, map, "vtpm", "true");
-    return strmap_with(arena, map, "secureboot",
-                       t->base == TEMPLATE_LINUX_BIOS ? "false" : "auto");
+    return strmap_with(arena, map, "secureboot", t->base == TEMPLATE_LINUX_BIOS ? "false" : "auto");
 }
 
 static struct strmap boot_params(struct arena *arena, const struct template_desc *t)

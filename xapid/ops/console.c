@@ -565,7 +565,7 @@ void console_websocket(struct http_request *request, void *ctx)
     if (why)
         http_error(request, 400, why);
     else if (!asked || strcmp(asked, "13") != 0)
-        http_error_with(request, 426, NULL, 1, &version);
+        http_error_with(request, 400, "Only version 13 of WebSocket is spoken.", 1, &version);
     else if (is_cross_site(request))
         http_error(request, 403, "The page is of another origin.");
     else

@@ -2,8 +2,8 @@
 /*
  * console.h -- /console: a client joined with the screen of a running VM, by CONNECT or WebSocket.
  *
- * Each connection has a thread of its own; there are at most CONSOLES_MAX.  'ctx' of the handlers is
- * the struct xapid.
+ * Each connection has a thread of its own; there are at most CONSOLES_MAX.  'ctx' of the handlers
+ * is the struct xapid.
  */
 #pragma once
 

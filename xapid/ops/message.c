@@ -112,15 +112,24 @@ void alert_create(struct call *call, const char *name, enum cls cls, const char 
 static int class_of(enum cls cls)
 {
     switch (cls) {
-    case CLS_VM: return CLASS_vm;
-    case CLS_HOST: return CLASS_host;
-    case CLS_SR: return CLASS_sr;
-    case CLS_POOL: return CLASS_pool;
-    case CLS_VMSS: return CLASS_vmss;
-    case CLS_PVS_PROXY: return CLASS_pvs_proxy;
-    case CLS_VDI: return CLASS_vdi;
-    case CLS_CERTIFICATE: return CLASS_certificate;
-    case CLS_VMPP: break; /* the class is gone, so nothing has such a uuid */
+    case CLS_VM:
+        return CLASS_vm;
+    case CLS_HOST:
+        return CLASS_host;
+    case CLS_SR:
+        return CLASS_sr;
+    case CLS_POOL:
+        return CLASS_pool;
+    case CLS_VMSS:
+        return CLASS_vmss;
+    case CLS_PVS_PROXY:
+        return CLASS_pvs_proxy;
+    case CLS_VDI:
+        return CLASS_vdi;
+    case CLS_CERTIFICATE:
+        return CLASS_certificate;
+    case CLS_VMPP:
+        break; /* the class is gone, so nothing has such a uuid */
     }
     return -1;
 }

@@ -40,28 +40,36 @@ static struct shape shape_of(const struct rfb_watch *w)
     bool whole;
 
     switch (w->head[0]) {
-    case 0: return (struct shape){1, 19, false}; /* pixel format */
-    case 2:                                      /* encodings */
+    case 0:
+        return (struct shape){1, 19, false}; /* pixel format */
+    case 2:                                  /* encodings */
         whole = w->n_head >= 4;
         return (struct shape){4, whole ? 4 * (uint64_t)u16_at(w, 2) : 0, false};
-    case 3: return (struct shape){1, 9, false}; /* wants a picture */
-    case 4: return (struct shape){1, 7, true};  /* key */
-    case 5: return (struct shape){1, 5, true};  /* pointer */
-    case 6:                                     /* clipboard; a negative length is an extension */
+    case 3:
+        return (struct shape){1, 9, false}; /* wants a picture */
+    case 4:
+        return (struct shape){1, 7, true}; /* key */
+    case 5:
+        return (struct shape){1, 5, true}; /* pointer */
+    case 6:                                /* clipboard; a negative length is an extension */
         whole = w->n_head >= 8;
         return (struct shape){
-            8, whole ? ((int32_t)u32_at(w, 4) < 0 ? -(uint64_t)(int32_t)u32_at(w, 4) : u32_at(w, 4))
-                     : 0,
+            8,
+            whole ? ((int32_t)u32_at(w, 4) < 0 ? -(uint64_t)(int32_t)u32_at(w, 4) : u32_at(w, 4))
+                  : 0,
             true};
-    case 150: return (struct shape){1, 9, false}; /* continuous updates */
-    case 248:                                     /* fence */
+    case 150:
+        return (struct shape){1, 9, false}; /* continuous updates */
+    case 248:                               /* fence */
         whole = w->n_head >= 9;
         return (struct shape){9, whole ? w->head[8] : 0, false};
     case 251: /* desktop size */
         whole = w->n_head >= 8;
         return (struct shape){8, whole ? 16 * (uint64_t)w->head[6] : 0, false};
-    case 255: return qemu_shape(w);
-    default: return (struct shape){0, 0, false};
+    case 255:
+        return qemu_shape(w);
+    default:
+        return (struct shape){0, 0, false};
     }
 }
 

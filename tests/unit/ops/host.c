@@ -126,7 +126,7 @@ static struct error *run_plugin(struct lab *lab, const char *name, const char **
 }
 
 #define REPLY(status, member, value)                                                               \
-    "#!/bin/sh\ncat <<END\n<?xml version='1.0'?><methodResponse><params><param><value><struct>"     \
+    "#!/bin/sh\ncat <<END\n<?xml version='1.0'?><methodResponse><params><param><value><struct>"    \
     "<member><name>Status</name><value>" status "</value></member>"                                \
     "<member><name>" member "</name><value>" value "</value></member>"                             \
     "</struct></value></param></params></methodResponse>\nEND\n"
@@ -231,8 +231,8 @@ static void a_timetable_always_has_all_its_keys(void **state)
 
 static void bad_timetables_are_refused(void **state)
 {
-    static const struct strpair bad[] = {{"min", "10"},      {"min", "60"},  {"hour", "24"},
-                                         {"hour", "-1"},     {"hour", ""},   {"days", ""},
+    static const struct strpair bad[] = {{"min", "10"},       {"min", "60"}, {"hour", "24"},
+                                         {"hour", "-1"},      {"hour", ""},  {"days", ""},
                                          {"days", "Monday,"}, {"days", "x"}, {"week", "1"}};
     struct lab *lab = *state;
     struct vmss wanted;
@@ -243,8 +243,8 @@ static void bad_timetables_are_refused(void **state)
 
         lab_refused(vmss_set_schedule(&lab->call, &args), "INVALID_VALUE");
     }
-    lab_refused(vmss_set_retained_snapshots(
-                    &lab->call, &(struct vmss_set_retained_snapshots_args){ref, 11}),
+    lab_refused(vmss_set_retained_snapshots(&lab->call,
+                                            &(struct vmss_set_retained_snapshots_args){ref, 11}),
                 "INVALID_VALUE");
 }
 

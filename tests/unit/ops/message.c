@@ -32,15 +32,15 @@ static void a_message_is_found_by_reference_uuid_object_and_time(void **state)
     assert_string_equal(record->name, "HELLO");
     assert_string_equal(record->body, "body");
     assert_int_equal(record->priority, 3);
-    lab_must(lab, message_get_by_uuid(
-                      &lab->call, &(struct message_get_by_uuid_args){record->uuid}, &found));
+    lab_must(lab, message_get_by_uuid(&lab->call, &(struct message_get_by_uuid_args){record->uuid},
+                                      &found));
     assert_true(ref_equal(ref, found));
     lab_must(lab,
-             message_get(&lab->call,
-                         &(struct message_get_args){CLS_POOL, record->obj_uuid, before}, &map));
+             message_get(&lab->call, &(struct message_get_args){CLS_POOL, record->obj_uuid, before},
+                         &map));
     assert_int_equal(map.n, 1);
-    lab_must(lab, message_get_since(&lab->call,
-                                    &(struct message_get_since_args){record->timestamp}, &map));
+    lab_must(lab, message_get_since(&lab->call, &(struct message_get_since_args){record->timestamp},
+                                    &map));
     assert_int_equal(map.n, 0);
 }
 
@@ -62,10 +62,8 @@ static void a_filter_selects_messages_and_an_unknown_field_none(void **state)
 static void a_message_about_nothing_is_refused(void **state)
 {
     struct lab *lab = *state;
-    struct message_create_args args = {.name = "X",
-                                       .cls = CLS_VM,
-                                       .obj_uuid = "7a0f3c9e-2d0f-4a55-9a55-0f0d6bb6a002",
-                                       .body = ""};
+    struct message_create_args args = {
+        .name = "X", .cls = CLS_VM, .obj_uuid = "7a0f3c9e-2d0f-4a55-9a55-0f0d6bb6a002", .body = ""};
     struct error *e;
     ref_t ref;
 
@@ -103,7 +101,7 @@ static void an_alert_has_the_priority_of_its_name(void **state)
     const struct {
         ref_t ref;
         const struct message *record;
-    } *entries;
+    } * entries;
 
     alert_create(&lab->call, "VM_CRASHED", CLS_VM, "no matter", "");
     lab_must(lab, message_get_all_records(&lab->call, &map));

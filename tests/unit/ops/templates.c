@@ -103,8 +103,7 @@ static void templates_that_are_there_are_not_added_again(void **state)
     assert_true(n > 30);
     lab_must(lab, db_update(&lab->call, add, NULL));
     assert_int_equal(lab_count(lab, CLASS_vm), n);
-    other = db_referrers(&lab->call, FIELD_vm_name_label,
-                         index_key_string("Other install media"));
+    other = db_referrers(&lab->call, FIELD_vm_name_label, index_key_string("Other install media"));
     assert_int_equal(other.n, 1);
 }
 

@@ -133,13 +133,13 @@ static void assert_breaks(const char *bytes, size_t n, int code)
 static void what_breaks_the_protocol_is_refused(void **state)
 {
     (void)state;
-    assert_breaks("\x82\x01xxxx", 6, WS_CLOSE_PROTOCOL);             /* not masked */
-    assert_breaks("\xc2\x81mmmmx", 7, WS_CLOSE_PROTOCOL);             /* an extension's bit */
-    assert_breaks("\x83\x81mmmmx", 7, WS_CLOSE_PROTOCOL);             /* no such opcode */
-    assert_breaks("\x80\x81mmmmx", 7, WS_CLOSE_PROTOCOL);             /* continues nothing */
-    assert_breaks("\x09\x81mmmmx", 7, WS_CLOSE_PROTOCOL);             /* a ping in parts */
-    assert_breaks("\x89\xfe\x00\x80mmmm", 8, WS_CLOSE_PROTOCOL);      /* a ping of 128 bytes */
-    assert_breaks("\x82\xfe\x00\x05mmmm", 8, WS_CLOSE_PROTOCOL);      /* a length too long written */
+    assert_breaks("\x82\x01xxxx", 6, WS_CLOSE_PROTOCOL);         /* not masked */
+    assert_breaks("\xc2\x81mmmmx", 7, WS_CLOSE_PROTOCOL);        /* an extension's bit */
+    assert_breaks("\x83\x81mmmmx", 7, WS_CLOSE_PROTOCOL);        /* no such opcode */
+    assert_breaks("\x80\x81mmmmx", 7, WS_CLOSE_PROTOCOL);        /* continues nothing */
+    assert_breaks("\x09\x81mmmmx", 7, WS_CLOSE_PROTOCOL);        /* a ping in parts */
+    assert_breaks("\x89\xfe\x00\x80mmmm", 8, WS_CLOSE_PROTOCOL); /* a ping of 128 bytes */
+    assert_breaks("\x82\xfe\x00\x05mmmm", 8, WS_CLOSE_PROTOCOL); /* a length too long written */
     assert_breaks("\x82\xff\0\0\0\0\0\0\x01\x00mmmm", 14, WS_CLOSE_PROTOCOL);
     assert_breaks("\x82\xff\0\0\0\0\x7f\0\0\0mmmm", 14, WS_CLOSE_TOO_BIG);
     assert_breaks("\x82\xff\xff\xff\xff\xff\xff\xff\xff\xffmmmm", 14, WS_CLOSE_TOO_BIG);
@@ -205,8 +205,8 @@ static void base64_survives_any_cut(void **state)
             struct ws_base64 b = {0};
 
             for (size_t at = 0; at < length; at += step) {
-                ssize_t k = ws_base64_decode(&b, (const uint8_t *)text + at,
-                                             MIN(step, length - at), back + got);
+                ssize_t k = ws_base64_decode(&b, (const uint8_t *)text + at, MIN(step, length - at),
+                                             back + got);
 
                 assert_true(k >= 0);
                 got += (size_t)k;

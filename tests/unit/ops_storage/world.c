@@ -92,7 +92,7 @@ void world_close(struct world *w)
     struct child_spec spec = {.argv = argv};
     struct child_result result;
 
-    db_snap_unref(w->call.snap);
+    call_let_go(&w->call);
     sr_table_free(w->xapid.srs);
     faults_free(w->xapid.faults);
     tasks_free(w->xapid.tasks);

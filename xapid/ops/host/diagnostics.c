@@ -40,8 +40,7 @@ struct error *diagnostics_gc_stats(struct call *call, const struct diagnostics_g
     };
 
     TRY(check_host(call, args->host));
-    *result = (struct strmap){ARRAY_SIZE(pairs),
-                              arena_memdup(call->arena, pairs, sizeof pairs)};
+    *result = (struct strmap){ARRAY_SIZE(pairs), arena_memdup(call->arena, pairs, sizeof pairs)};
     return OK;
 }
 
@@ -65,8 +64,8 @@ struct error *diagnostics_db_stats(struct call *call, struct strmap *result)
             {"writable", status.writable ? "true" : "false"},
         };
 
-        *result = (struct strmap){ARRAY_SIZE(pairs),
-                                  arena_memdup(call->arena, pairs, sizeof pairs)};
+        *result =
+            (struct strmap){ARRAY_SIZE(pairs), arena_memdup(call->arena, pairs, sizeof pairs)};
     }
     return OK;
 }

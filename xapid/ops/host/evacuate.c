@@ -73,9 +73,9 @@ struct error *host_evacuate(struct call *call, const struct host_evacuate_args *
     const struct network *network;
 
     if (args->evacuate_batch_size < 0)
-        return err_invalid_value(call, "evacuate_batch_size",
-                                 arena_printf(call->arena, "%lld",
-                                              (long long)args->evacuate_batch_size));
+        return err_invalid_value(
+            call, "evacuate_batch_size",
+            arena_printf(call->arena, "%lld", (long long)args->evacuate_batch_size));
     if (!ref_is_null(args->network))
         TRY(DB_GET(call, network, args->network, &network));
     return check_evacuation(call, args->host);
@@ -104,10 +104,9 @@ struct error *host_get_uncooperative_resident_vms(
     return OK;
 }
 
-struct error *
-host_get_uncooperative_domains(struct call *call,
-                               const struct host_get_uncooperative_domains_args *args,
-                               struct strings *result)
+struct error *host_get_uncooperative_domains(struct call *call,
+                                             const struct host_get_uncooperative_domains_args *args,
+                                             struct strings *result)
 {
     const struct host *host;
 

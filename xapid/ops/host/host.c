@@ -160,8 +160,8 @@ struct error *host_get_server_certificate(struct call *call,
 
     TRY(check_host(call, args->host));
     TRY(certificate_read(
-        call->arena,
-        arena_printf(call->arena, "%s/xapid-tls.pem", call->xapid->options.state_dir), &info));
+        call->arena, arena_printf(call->arena, "%s/xapid-tls.pem", call->xapid->options.state_dir),
+        &info));
     *result = info.pem;
     return OK;
 }
@@ -280,8 +280,8 @@ static struct error *set_system_name(struct call *call, const char *name)
 
     if (strcmp(call->xapid->options.hypervisor, "sim") == 0)
         return OK;
-    TRY(child_run(call->arena,
-                  &(struct child_spec){.argv = argv, .timeout = 60 * USEC_PER_SEC}, &result));
+    TRY(child_run(call->arena, &(struct child_spec){.argv = argv, .timeout = 60 * USEC_PER_SEC},
+                  &result));
     if (result.status != 0)
         return error_internal(call->arena, "the system's name was not changed: %s", result.errors);
     return OK;
@@ -319,9 +319,8 @@ static struct error *power_on_txn(struct txn *txn, void *arg)
 struct error *host_set_power_on_mode(struct call *call,
                                      const struct host_set_power_on_mode_args *args)
 {
-    return db_update(
-        call, power_on_txn,
-        &(struct power_on){args->self, args->power_on_mode, args->power_on_config});
+    return db_update(call, power_on_txn,
+                     &(struct power_on){args->self, args->power_on_mode, args->power_on_config});
 }
 
 struct error *host_set_ssl_legacy(struct call *call, const struct host_set_ssl_legacy_args *args)
@@ -341,9 +340,8 @@ struct error *host_set_uefi_certificates(struct call *call,
                                            "pool.set_custom_uefi_certificates changes them.");
 }
 
-struct error *
-host_set_numa_affinity_policy(struct call *call,
-                              const struct host_set_numa_affinity_policy_args *args)
+struct error *host_set_numa_affinity_policy(struct call *call,
+                                            const struct host_set_numa_affinity_policy_args *args)
 {
     TRY(check_host(call, args->self));
     return CALL_SET(call, host, args->self, numa_affinity_policy, args->value);

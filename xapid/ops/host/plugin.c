@@ -136,10 +136,8 @@ struct error *host_call_plugin(struct call *call, const struct host_call_plugin_
 {
     __attribute__((cleanup(plugin_session_release))) struct plugin_session session = {0};
     struct child_result answer;
-    struct child_spec spec = {.output_limit = OUTPUT_LIMIT,
-                              .timeout = TIMEOUT,
-                              .watch = still_wanted,
-                              .ctx = call};
+    struct child_spec spec = {
+        .output_limit = OUTPUT_LIMIT, .timeout = TIMEOUT, .watch = still_wanted, .ctx = call};
     const char *argv[3] = {NULL};
     const struct host *host;
 

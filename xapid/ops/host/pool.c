@@ -63,9 +63,8 @@ struct error *pool_disable_ssl_legacy(struct call *call,
     return check_pool(call, args->self);
 }
 
-struct error *
-pool_set_igmp_snooping_enabled(struct call *call,
-                               const struct pool_set_igmp_snooping_enabled_args *args)
+struct error *pool_set_igmp_snooping_enabled(struct call *call,
+                                             const struct pool_set_igmp_snooping_enabled_args *args)
 {
     TRY(check_pool(call, args->self));
     if (args->value)
@@ -74,9 +73,8 @@ pool_set_igmp_snooping_enabled(struct call *call,
     return OK;
 }
 
-struct error *
-pool_set_ext_auth_cache_enabled(struct call *call,
-                                const struct pool_set_ext_auth_cache_enabled_args *args)
+struct error *pool_set_ext_auth_cache_enabled(
+    struct call *call, const struct pool_set_ext_auth_cache_enabled_args *args)
 {
     TRY(check_pool(call, args->self));
     return CALL_SET(call, pool, args->self, ext_auth_cache_enabled, args->value);
@@ -86,9 +84,8 @@ static struct error *check_positive(struct call *call, int64_t value)
 {
     if (value > 0)
         return OK;
-    return err_value_not_supported(call, "value",
-                                   arena_printf(call->arena, "%lld", (long long)value),
-                                   "it must be positive");
+    return err_value_not_supported(
+        call, "value", arena_printf(call->arena, "%lld", (long long)value), "it must be positive");
 }
 
 struct error *pool_set_ext_auth_cache_size(struct call *call,
@@ -99,9 +96,8 @@ struct error *pool_set_ext_auth_cache_size(struct call *call,
     return CALL_SET(call, pool, args->self, ext_auth_cache_size, args->value);
 }
 
-struct error *
-pool_set_ext_auth_cache_expiry(struct call *call,
-                               const struct pool_set_ext_auth_cache_expiry_args *args)
+struct error *pool_set_ext_auth_cache_expiry(struct call *call,
+                                             const struct pool_set_ext_auth_cache_expiry_args *args)
 {
     TRY(check_pool(call, args->self));
     TRY(check_positive(call, args->value));

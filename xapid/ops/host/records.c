@@ -55,8 +55,7 @@ static struct error *make_secret(struct call *call, struct new_secret *n, ref_t 
     return OK;
 }
 
-struct error *secret_create(struct call *call, const struct secret_create_args *args,
-                            ref_t *result)
+struct error *secret_create(struct call *call, const struct secret_create_args *args, ref_t *result)
 {
     struct new_secret n = {.value = args->args->value, .other_config = args->args->other_config};
 

@@ -130,9 +130,8 @@ static struct error *set_certificates(struct call *call, ref_t ref, const char *
     return db_update(call, set_txn, &(struct certificates){ref, value});
 }
 
-struct error *
-pool_set_custom_uefi_certificates(struct call *call,
-                                  const struct pool_set_custom_uefi_certificates_args *args)
+struct error *pool_set_custom_uefi_certificates(
+    struct call *call, const struct pool_set_custom_uefi_certificates_args *args)
 {
     return set_certificates(call, args->self, args->value);
 }
@@ -143,10 +142,9 @@ struct error *pool_set_uefi_certificates(struct call *call,
     return set_certificates(call, args->self, args->value);
 }
 
-struct error *
-pool_get_guest_secureboot_readiness(struct call *call,
-                                    const struct pool_get_guest_secureboot_readiness_args *args,
-                                    enum pool_guest_secureboot_readiness *result)
+struct error *pool_get_guest_secureboot_readiness(
+    struct call *call, const struct pool_get_guest_secureboot_readiness_args *args,
+    enum pool_guest_secureboot_readiness *result)
 {
     const struct pool *pool;
     struct archive found;

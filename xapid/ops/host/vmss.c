@@ -62,7 +62,8 @@ static struct error *check_entry(struct call *call, const char *key, const char 
         good = is_number && number <= 23;
     else
         good = is_number && number <= 45 && number % 15 == 0;
-    return good ? OK : err_invalid_value(call, arena_printf(call->arena, "schedule:%s", key), value);
+    return good ? OK
+                : err_invalid_value(call, arena_printf(call->arena, "schedule:%s", key), value);
 }
 
 static struct error *check_schedule(struct call *call, struct strmap *schedule)

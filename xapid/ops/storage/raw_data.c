@@ -111,8 +111,11 @@ static struct error *write_data(struct call *call, const struct raw_stream *s, s
 /* Progress, and a newer version of the database than the one from hours ago. */
 static void tick(struct call *call, int64_t done, int64_t size)
 {
+    size_t held = call->n_held;
+
     task_progress(call, 0.01 + 0.98 * (size ? MIN((double)done / (double)size, 1.0) : 1.0));
     call_refresh(call);
+    call_drop_held(call, held);
 }
 
 static struct error *receive_plain(struct call *call, struct raw_stream *s, struct vdi_io *io,

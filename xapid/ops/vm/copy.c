@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * copy.c -- VM.clone, copy, snapshot and csvm: the disks are made, then one write-set records disks and VM.  Until then nothing can be seen of them, and
- * after a crash the disks are removed.
+ * copy.c -- VM.clone, copy, snapshot, checkpoint and csvm: the disks are made, then one write-set records disks and VM.  Until then nothing can be seen of
+ * them, and after a crash the disks are removed.
+ *
+ * The disks of a running guest cannot be frozen under its writes: it is set aside while they are snapshotted (aside.h), and a checkpoint keeps the
+ * image of its memory that this makes.
  */
 #include <string.h>
 
+#include "libxapi/base/log.h"
+#include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/vm/domain.h"
+#include "xapid/ops/vm/aside.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/twin.h"
 
+/* How often a copy is planned for a VM whose power state changes meanwhile. */
+#define MAX_TRIES 5
+
 struct copying {
     struct vm_copy_intent intent;
+    int64_t image_size; /* bytes, of a checkpoint of a running VM */
+    enum vm_power_state power_state; /* that all this was planned for */
+    bool stale;                      /* and that it no longer has */
     enum vm_operations operation;
     enum twin_how how;
     enum vdi_how disk_how;
@@ -51,12 +62,39 @@ static void plan_disks(struct call *call, struct copying *c, const struct vm *vm
 
 /*** doing it ***/
 
+/* Whether somebody writes to a disk that is to be snapshotted: then the guest has to let go of it. */
+static bool is_written(const struct db_snap *snap, const struct copying *c, const struct vm *vm)
+{
+    struct index_walk walk;
+    ref_t ref;
+
+    if (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED)
+        return false;
+    index_walk(snap_root(snap), &api_fields[FIELD_vbd_vm], vm->ref, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
+
+        if (vbd->currently_attached && vbd->mode == VBD_RW && !ref_is_null(disk_plans_of(&c->plans, vbd->vdi)))
+            return true;
+    }
+    return false;
+}
+
+static bool is_live(const struct db_snap *snap, const struct copying *c, const struct vm *vm)
+{
+    return is_written(snap, c, vm) || (c->how == TWIN_CHECKPOINT && vm->power_state != VM_SUSPENDED);
+}
+
 static struct error *check_copy(struct txn *txn, void *arg)
 {
-    const struct copying *c = arg;
+    struct copying *c = arg;
     const struct vm *vm;
 
     TRY(txn_vm_check(txn, c->intent.vm, c->operation, &vm));
+    txn_referrers(txn, FIELD_vbd_vm, vm->ref);
+    c->stale = vm->power_state != c->power_state || is_live(txn_snap(txn), c, vm) != c->intent.live;
+    if (c->stale)
+        return error_internal(txn_call(txn)->arena, "the VM's power state changes too often");
     return txn_disk_plans_check(txn, &c->plans);
 }
 
@@ -64,9 +102,10 @@ static struct error *record_copy(struct txn *txn, void *arg)
 {
     const struct copying *c = arg;
     const struct twin twin = {
-        .how = c->how, .source = c->intent.vm, .twin = c->intent.copy, .name = c->intent.name, .plans = &c->plans};
+        .how = c->how, .source = c->intent.vm, .twin = c->intent.copy, .name = c->intent.name, .plans = &c->plans, .image = c->intent.image};
 
     TRY(txn_disk_plans_made(txn, &c->plans));
+    txn_vm_image_size(txn, c->intent.image, c->image_size);
     return txn_vm_twin(txn, &twin);
 }
 
@@ -83,19 +122,106 @@ static struct error *make(struct op *op, struct copying *c)
     return e;
 }
 
+/*** with the guest aside ***/
+
+/* Between the guest's save and its return: the disks, and where the memory is kept. */
+static struct error *make_meanwhile(struct op *op, struct copying *c, const struct vm *vm, struct vm_image *image, struct disk_plans *plans)
+{
+    TRY(vm_step(op, vm->ref, "saved", 0.3));
+    TRY(vm_set_aside(op, vm, image));
+    TRY(vm_step(op, vm->ref, "aside", 0.4));
+    TRY(disk_plans_make(op, plans, 0.4, 0.6));
+    if (!ref_is_null(c->intent.image))
+        TRY(vm_image_store(image, &c->image_size));
+    return vm_step(op, vm->ref, "stored", 0.7);
+}
+
+static struct error *save(struct op *op, const struct copying *c, const struct vm *vm, const struct vm_image *image)
+{
+    struct error *e = vm_save(op, vm, image);
+
+    return e && c->how == TWIN_CHECKPOINT ? err_vm_checkpoint_suspend_failed(op->call, call_ref(op->call, vm->ref)) : e;
+}
+
+/* The guest comes back whether or not the disks could be made; then all is recorded or nothing. */
+static struct error *make_aside(struct op *op, struct copying *c)
+{
+    struct call *call = op->call;
+    AUTO(disk_plans) plans = c->plans;
+    AUTO(vm_image) image = {0};
+    struct error *e, *back;
+    const struct vm *vm;
+
+    TRY(DB_GET(call, vm, c->intent.vm, &vm));
+    if (!ref_is_null(c->intent.image))
+        TRY(vm_image_make_disk(op, c->intent.image, c->intent.sr, vm_image_room(vm)));
+    TRY(vm_image_for_writing(op, c->intent.image, &image));
+    TRY(vm_step(op, vm->ref, "prepared", 0.1));
+    TRY(save(op, c, vm, &image));
+    e = make_meanwhile(op, c, vm, &image, &plans);
+    c->plans = plans;
+    back = vm_bring_back(op, vm, &image);
+    if (back) {
+        vm_give_up(op, vm, back);
+        return e ? e : c->how == TWIN_CHECKPOINT ? err_vm_checkpoint_resume_failed(call, call_ref(call, vm->ref)) : back;
+    }
+    TRY(e);
+    TRY(op_step(op, "back", 0.9));
+    TRY(op_commit(op, record_copy, c));
+    disk_plans_keep(&plans);
+    return OK;
+}
+
+static struct error *make_any(struct op *op, struct copying *c)
+{
+    struct error *e, *e2;
+
+    if (!c->intent.live)
+        return make(op, c);
+    e = make_aside(op, c);
+    if (!e || !op_may_undo(op) || ref_is_null(c->intent.image))
+        return e;
+    e2 = vm_image_drop_disk(op->call, c->intent.image, c->intent.sr);
+    if (e2)
+        log_warning("the disk of a memory image is left over: %s", error_line(op->call->arena, e2));
+    return e;
+}
+
+/* What has to be known before the intent is recorded. */
+static struct error *plan_live(struct call *call, struct copying *c, const struct vm *vm)
+{
+    struct vdi_plan plan;
+
+    c->power_state = vm->power_state;
+    c->intent.live = is_live(call->snap, c, vm);
+    if (!c->intent.live)
+        return OK;
+    TRY(vm_host_is_here(call, vm->resident_on));
+    if (c->how != TWIN_CHECKPOINT)
+        return OK;
+    TRY(vm_image_choose_sr(call, vm, &c->intent.sr));
+    c->intent.image = ref_new();
+    plan = vm_image_plan(c->intent.image, c->intent.sr, vm_image_room(vm));
+    return vdi_plan_check(call, &plan);
+}
+
+/*** the messages ***/
+
 static void tell(struct call *call, const struct copying *c)
 {
     const struct vm *vm = db_find(call, CLASS_vm, c->intent.vm), *twin = db_find(call, CLASS_vm, c->intent.copy);
 
     if (!vm || !twin)
         return;
-    if (c->how == TWIN_SNAPSHOT)
+    if (c->how == TWIN_CHECKPOINT)
+        vm_alert(call, vm, "VM_CHECKPOINTED", arena_printf(call->arena, "was checkpointed as '%s' (uuid: %s)", twin->name_label, twin->uuid));
+    else if (c->how == TWIN_SNAPSHOT)
         vm_alert(call, vm, "VM_SNAPSHOTTED", arena_printf(call->arena, "was snapshotted as '%s' (uuid: %s)", twin->name_label, twin->uuid));
     else
         vm_alert(call, vm, "VM_CLONED", arena_printf(call->arena, "was cloned to '%s' (uuid: %s)", twin->name_label, twin->uuid));
 }
 
-static struct error *copy(struct call *call, struct copying *c, ref_t *result)
+static struct error *try_copy(struct call *call, struct copying *c, ref_t *result)
 {
     struct op_hold holds[OP_MAX_HOLDS] = {{CLASS_vm, c->intent.vm, (int)c->operation}};
     AUTO(op) op = {0};
@@ -109,6 +235,9 @@ static struct error *copy(struct call *call, struct copying *c, ref_t *result)
         TRY(DB_GET(call, sr, c->sr, &sr));
     plan_disks(call, c, vm);
     TRY(disk_plans_check(call, &c->plans));
+    TRY(plan_live(call, c, vm));
+    if (!ref_is_null(c->intent.sr))
+        op_hold_sr(holds, &n, c->intent.sr, SR_OP_VDI_CREATE);
     TRY(disk_plans_hold(call, &c->plans, holds, &n));
     c->intent.copy = ref_new();
     c->intent.disks = disk_plans_text(call->arena, &c->plans);
@@ -120,10 +249,26 @@ static struct error *copy(struct call *call, struct copying *c, ref_t *result)
                                    .check = check_copy,
                                    .arg = c},
                  &op));
-    TRY(make(&op, c));
+    TRY(make_any(&op, c));
     tell(call, c);
     *result = c->intent.copy;
     return OK;
+}
+
+/* A VM that started or stopped while its turn was waited for is planned for again. */
+static struct error *copy(struct call *call, const struct copying *asked, ref_t *result)
+{
+    struct copying c;
+    struct error *e = OK;
+
+    for (int i = 0; i < MAX_TRIES; i++) {
+        c = *asked;
+        e = try_copy(call, &c, result);
+        if (!c.stale)
+            break;
+        call_refresh(call);
+    }
+    return e;
 }
 
 struct error *vm_clone(struct call *call, const struct vm_clone_args *args, ref_t *result)
@@ -179,6 +324,47 @@ struct error *vm_snapshot(struct call *call, const struct vm_snapshot_args *args
     return copy(call, &c, result);
 }
 
+struct error *vm_checkpoint(struct call *call, const struct vm_checkpoint_args *args, ref_t *result)
+{
+    struct copying c = {
+        .intent = {.vm = args->vm, .how = "checkpoint", .name = args->new_name},
+        .operation = VM_OP_CHECKPOINT,
+        .how = TWIN_CHECKPOINT,
+        .disk_how = VDI_SNAPSHOT,
+    };
+
+    return copy(call, &c, result);
+}
+
+/*** after a crash ***/
+
+/* A guest that was aside comes back, unless it is back already or was never saved. */
+static struct error *recover_guest(struct op *op, const struct vm_copy_intent *intent)
+{
+    static const char *const what[] = {"save", "aside", "build", "unpause", NULL};
+    const struct vm *vm = db_find(op->call, CLASS_vm, intent->vm);
+    const struct hv_domain *found = NULL;
+    AUTO(vm_image) image = {0};
+    struct error *e;
+    bool saved;
+
+    if (!vm || (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED))
+        return OK;
+    TRY(domain_outcome(op, "save", &saved));
+    TRY(domain_settle(op, vm, what, &found));
+    /* One that runs is back: vms_reconcile knows it by its number.  One that was built but does not run yet is built once more. */
+    if (!saved || (found && found->state == HV_RUNNING))
+        return OK;
+    TRY(vm_image_for_writing(op, db_find(op->call, CLASS_vdi, intent->image) ? intent->image : REF_NULL, &image));
+    if (!vm_image_exists(&image))
+        return OK;
+    uuid_new(op->id);
+    e = vm_bring_back(op, vm, &image);
+    if (e)
+        vm_give_up(op, vm, e);
+    return OK;
+}
+
 struct error *vm_copy_recover(struct call *call, struct op *op, const struct vm_copy_intent *intent)
 {
     struct disk_plans plans;
@@ -186,5 +372,9 @@ struct error *vm_copy_recover(struct call *call, struct op *op, const struct vm_
     if (!disk_plans_read(call->arena, &intent->disks, &plans))
         return error_internal(call->arena, "the intent's list of disks cannot be read");
     TRY(disk_plans_unmake(call, &plans));
+    if (intent->live)
+        TRY(recover_guest(op, intent));
+    if (!ref_is_null(intent->image))
+        TRY(vm_image_drop_disk(call, intent->image, intent->sr));
     return op_commit(op, NULL, NULL);
 }

@@ -22,6 +22,81 @@ int64_t vm_image_room(const struct vm *vm)
     return (bytes + bytes / 10 + 16 * mib + mib - 1) / mib * mib;
 }
 
+/*** the disk ***/
+
+struct error *vm_image_choose_sr(struct call *call, const struct vm *vm, ref_t *sr)
+{
+    const struct pool *pool = db_find(call, CLASS_pool, call->xapid->pool);
+    const struct host *host = db_find(call, CLASS_host, call->xapid->host);
+    const ref_t choice[] = {vm->suspend_sr, pool ? pool->suspend_image_sr : REF_NULL, host ? host->suspend_image_sr : REF_NULL};
+
+    for (size_t i = 0; i < ARRAY_SIZE(choice); i++) {
+        if (db_find(call, CLASS_sr, choice[i])) {
+            *sr = choice[i];
+            return OK;
+        }
+    }
+    return err_vm_no_suspend_sr(call, call_ref(call, vm->ref));
+}
+
+struct vdi_plan vm_image_plan(ref_t vdi, ref_t sr, int64_t size)
+{
+    return (struct vdi_plan){
+        .vdi = vdi,
+        .sr = sr,
+        .how = VDI_EMPTY,
+        .name_label = "Suspend image",
+        .name_description = "Memory of a suspended VM",
+        .virtual_size = size,
+        .own_fields = true,
+        .type = VDI_TYPE_SUSPEND,
+    };
+}
+
+struct made {
+    const struct vdi_plan *plan;
+    const struct vdi_made *made;
+};
+
+static struct error *record_made(struct txn *txn, void *arg)
+{
+    const struct made *m = arg;
+
+    return txn_find(txn, CLASS_vdi, m->plan->vdi) ? OK : txn_vdi_made(txn, m->plan, m->made);
+}
+
+struct error *vm_image_make_disk(struct op *op, ref_t vdi, ref_t sr, int64_t size)
+{
+    struct vdi_plan plan = vm_image_plan(vdi, sr, size);
+    struct vdi_made made;
+
+    TRY(vdi_make(op->call, &plan, 0.0, 0.1, &made));
+    return db_update(op->call, record_made, &(struct made){&plan, &made});
+}
+
+static struct error *record_gone(struct txn *txn, void *arg)
+{
+    txn_vdi_gone(txn, arg);
+    return OK;
+}
+
+struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t sr)
+{
+    struct vdi_plan plan = vm_image_plan(vdi, sr, 0);
+    struct vdi_gone gone = {0};
+
+    if (!db_find(call, CLASS_vdi, vdi))
+        return vdi_unmake(call, &plan);
+    TRY(vdi_erase(call, vdi, &gone));
+    return db_update(call, record_gone, &gone);
+}
+
+void txn_vm_image_size(struct txn *txn, ref_t vdi, int64_t size)
+{
+    if (size)
+        txn_strmap_put(txn, FIELD_vdi_other_config, vdi, VM_IMAGE_SIZE_KEY, arena_printf(txn_arena(txn), "%lld", (long long)size));
+}
+
 /*** guards of this file ***/
 
 struct file {
@@ -56,10 +131,11 @@ static struct error *open_image(struct op *op, ref_t vdi, bool writable, struct 
     struct call *call = op->call;
     const char *dir = arena_printf(call->arena, "%s/images", call->xapid->options.state_dir);
 
-    TRY(vdi_path_attach(call, vdi, writable, &out->disk));
+    if (!ref_is_null(vdi))
+        TRY(vdi_path_attach(call, vdi, writable, &out->disk));
     out->op = op;
     out->vdi = vdi;
-    out->direct = strcmp(out->disk.format, "raw") == 0;
+    out->direct = !ref_is_null(vdi) && strcmp(out->disk.format, "raw") == 0;
     if (out->direct) {
         out->path = out->disk.path;
         return OK;
@@ -87,7 +163,8 @@ void vm_image_release(struct vm_image *image)
     /* A file that cannot be removed is only a waste. */
     if (!image->direct && image->path)
         unlink(image->path);
-    vdi_path_detach(image->op->call, image->vdi);
+    if (!ref_is_null(image->vdi))
+        vdi_path_detach(image->op->call, image->vdi);
     image->op = NULL;
 }
 

@@ -7,15 +7,16 @@
  */
 #pragma once
 
-#include "storage-repos/sr.h"
 #include "xapid/ops/op.h"
+#include "xapid/ops/storage/vdi_ops.h"
 
 struct vm_image {
-    struct op *op;   /* NULL: nothing held */
-    ref_t vdi;       /* attached; a row of the database */
+    struct op *op; /* NULL: nothing held */
+    ref_t vdi;     /* attached; a row of the database.  Null: the file is all there is */
     struct vdi_path disk;
     const char *path; /* where the hypervisor writes or reads */
     bool direct;      /* that is the disk itself */
+    bool aside;       /* the domain it was saved from is gone (aside.h) */
 };
 
 /* Key of the disk's other_config with the number of bytes that are the image; without it all are. */
@@ -24,7 +25,17 @@ struct vm_image {
 /* Bytes a disk needs to hold the image of the VM. */
 int64_t vm_image_room(const struct vm *vm);
 
-/* A path for hv_save. An earlier daemon may have left the file, with the image in it. */
+/* suspend_SR of the VM, else the pool's, else the host's: VM_NO_SUSPEND_SR. */
+MUST_CHECK struct error *vm_image_choose_sr(struct call *call, const struct vm *vm, ref_t *sr);
+/* The disk of an image; for vdi_plan_check. */
+struct vdi_plan vm_image_plan(ref_t vdi, ref_t sr, int64_t size);
+/* Makes and records it; then, or at any time after a crash, removes it. */
+MUST_CHECK struct error *vm_image_make_disk(struct op *op, ref_t vdi, ref_t sr, int64_t size);
+MUST_CHECK struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t sr);
+/* Records how much of the disk is the image. */
+void txn_vm_image_size(struct txn *txn, ref_t vdi, int64_t size);
+
+/* A path for hv_save; 'vdi' null: for an image that needs no disk.  An earlier daemon may have left the file, with the image in it. */
 MUST_CHECK struct error *vm_image_for_writing(struct op *op, ref_t vdi, struct vm_image *out);
 /* True if there is something to store: after a crash. */
 bool vm_image_exists(const struct vm_image *image);

@@ -11,13 +11,18 @@
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/dump.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/power.h"
 #include "xapid/ops/vm/twin.h"
 
+/* How often a revert is planned for a VM whose disks change meanwhile. */
+#define MAX_TRIES 5
+
 struct reverting {
     struct vm_revert_intent intent;
+    bool stale; /* the VM has other disks than it was planned for */
     struct disk_plans plans;
 };
 
@@ -46,36 +51,47 @@ static void plan_disks(struct call *call, struct disk_plans *plans, const struct
 }
 
 /* A disk that only this VM uses. */
-static bool is_own(struct call *call, ref_t vm, ref_t vdi)
+static bool is_own(const struct db_snap *snap, ref_t vm, ref_t vdi)
 {
-    struct refs vbds = db_referrers(call, FIELD_vbd_vdi, vdi);
+    struct index_walk walk;
+    ref_t ref;
 
-    for (size_t i = 0; i < vbds.n; i++)
-        if (!ref_equal(((const struct vbd *)db_find(call, CLASS_vbd, vbds.v[i]))->vm, vm))
+    index_walk(snap_root(snap), &api_fields[FIELD_vbd_vdi], vdi, &walk);
+    while (index_next(&walk, &ref))
+        if (!ref_equal(((const struct vbd *)root_get(snap_root(snap), CLASS_vbd, ref))->vm, vm))
             return false;
-    return true;
+    return root_get(snap_root(snap), CLASS_vdi, vdi) != NULL;
 }
 
-static struct refs old_disks(struct call *call, const struct vm *vm)
+static struct refs old_disks(struct arena *arena, const struct db_snap *snap, const struct vm *vm)
 {
-    struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm->ref);
-    ref_t *v = arena_array(call->arena, ref_t, vbds.n + 2);
+    ref_t *v = arena_array(arena, ref_t, VBD_DEVICES + 2);
     struct refs old = {0, v};
+    struct index_walk walk;
+    ref_t ref;
 
-    for (size_t i = 0; i < vbds.n; i++) {
-        const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
+    index_walk(snap_root(snap), &api_fields[FIELD_vbd_vm], vm->ref, &walk);
+    while (index_next(&walk, &ref) && old.n < VBD_DEVICES) {
+        const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
 
-        if (vbd->type != VBD_TYPE_CD && db_find(call, CLASS_vdi, vbd->vdi) && is_own(call, vm->ref, vbd->vdi) && !refs_contain(&old, vbd->vdi))
+        if (vbd->type != VBD_TYPE_CD && is_own(snap, vm->ref, vbd->vdi) && !refs_contain(&old, vbd->vdi))
             v[old.n++] = vbd->vdi;
     }
-    if (db_find(call, CLASS_vdi, vm->suspend_vdi))
+    if (root_get(snap_root(snap), CLASS_vdi, vm->suspend_vdi))
         v[old.n++] = vm->suspend_vdi;
     return old;
 }
 
-static struct error *check_vm(struct call *call, const struct db_snap *snap, const struct vm *vm)
+static bool same_set(const struct refs *a, const struct refs *b)
 {
-    (void)snap;
+    for (size_t i = 0; i < a->n; i++)
+        if (!refs_contain(b, a->v[i]))
+            return false;
+    return a->n == b->n;
+}
+
+static struct error *check_vm(struct call *call, const struct vm *vm)
+{
     if (vm->is_a_template)
         return error_new(call->arena, "VM_IS_TEMPLATE", 2, call_ref(call, vm->ref), "reverting");
     if (vm->current_operations.n)
@@ -86,12 +102,18 @@ static struct error *check_vm(struct call *call, const struct db_snap *snap, con
 
 static struct error *check_revert(struct txn *txn, void *arg)
 {
-    const struct reverting *r = arg;
+    struct reverting *r = arg;
     const struct vm *snapshot, *vm;
+    struct refs old;
 
     TRY(txn_vm_check(txn, r->intent.snapshot, VM_OP_REVERT, &snapshot));
     TRY(TXN_GET(txn, vm, r->intent.vm, &vm));
-    TRY(check_vm(txn_call(txn), txn_snap(txn), vm));
+    TRY(check_vm(txn_call(txn), vm));
+    txn_referrers(txn, FIELD_vbd_vm, vm->ref);
+    old = old_disks(txn_arena(txn), txn_snap(txn), vm);
+    r->stale = !same_set(&old, &r->intent.old);
+    if (r->stale)
+        return error_internal(txn_call(txn)->arena, "the VM's disks change too often");
     return txn_disk_plans_check(txn, &r->plans);
 }
 
@@ -273,30 +295,44 @@ static struct error *begin(struct call *call, struct reverting *r, struct op *op
                     op);
 }
 
-struct error *vm_revert(struct call *call, const struct vm_revert_args *args)
+static struct error *try_revert(struct call *call, struct reverting *r)
 {
-    struct reverting r = {.intent = {.snapshot = args->snapshot}};
     const struct vm *snapshot, *vm;
     AUTO(op) op = {0};
 
-    TRY(DB_GET(call, vm, args->snapshot, &snapshot));
+    TRY(DB_GET(call, vm, r->intent.snapshot, &snapshot));
     TRY(vm_check_unless_busy(call, snapshot, VM_OP_REVERT));
     vm = db_find(call, CLASS_vm, snapshot->snapshot_of);
     if (!vm)
         return err_operation_not_allowed(call, "The VM of this snapshot does not exist any more; clone the snapshot instead.");
-    r.intent.vm = vm->ref;
-    plan_disks(call, &r.plans, snapshot);
-    TRY(disk_plans_check(call, &r.plans));
-    r.intent.disks = disk_plans_text(call->arena, &r.plans);
-    r.intent.old = old_disks(call, vm);
-    TRY(begin(call, &r, &op));
-    TRY(swap(&op, &r));
-    vm = db_find(call, CLASS_vm, r.intent.vm);
-    snapshot = db_find(call, CLASS_vm, args->snapshot);
+    r->intent.vm = vm->ref;
+    plan_disks(call, &r->plans, snapshot);
+    TRY(disk_plans_check(call, &r->plans));
+    r->intent.disks = disk_plans_text(call->arena, &r->plans);
+    r->intent.old = old_disks(call->arena, call->snap, vm);
+    TRY(begin(call, r, &op));
+    TRY(swap(&op, r));
+    vm = db_find(call, CLASS_vm, r->intent.vm);
+    snapshot = db_find(call, CLASS_vm, r->intent.snapshot);
     if (vm && snapshot)
         vm_alert(call, vm, "VM_SNAPSHOT_REVERTED",
                  arena_printf(call->arena, "was reverted to the snapshot '%s' (uuid: %s)", snapshot->name_label, snapshot->uuid));
-    return clean_up(&op, &r.intent);
+    return clean_up(&op, &r->intent);
+}
+
+struct error *vm_revert(struct call *call, const struct vm_revert_args *args)
+{
+    struct error *e = OK;
+
+    for (int i = 0; i < MAX_TRIES; i++) {
+        struct reverting r = {.intent = {.snapshot = args->snapshot}};
+
+        e = try_revert(call, &r);
+        if (!r.stale)
+            break;
+        call_refresh(call);
+    }
+    return e;
 }
 
 /* Whether record_reverted took place: it recorded the new disks, and took the old ones from the VM. */

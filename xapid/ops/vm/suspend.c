@@ -9,85 +9,13 @@
  * removed.
  */
 #include "libxapi/base/log.h"
-#include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/vdi_ops.h"
+#include "xapid/ops/vm/aside.h"
 #include "xapid/ops/vm/checks.h"
-#include "xapid/ops/vm/image.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/placement.h"
 #include "xapid/ops/vm/power.h"
-
-#define SAVE_TIMEOUT (3600 * USEC_PER_SEC)
-
-/*** the image's disk ***/
-
-static struct vdi_plan image_plan(const struct vm_suspend_intent *intent)
-{
-    return (struct vdi_plan){
-        .vdi = intent->image,
-        .sr = intent->sr,
-        .how = VDI_EMPTY,
-        .name_label = "Suspend image",
-        .name_description = "Memory of a suspended VM",
-        .virtual_size = intent->size,
-        .own_fields = true,
-        .type = VDI_TYPE_SUSPEND,
-    };
-}
-
-struct made {
-    const struct vdi_plan *plan;
-    const struct vdi_made *made;
-};
-
-static struct error *record_made(struct txn *txn, void *arg)
-{
-    const struct made *m = arg;
-
-    return txn_find(txn, CLASS_vdi, m->plan->vdi) ? OK : txn_vdi_made(txn, m->plan, m->made);
-}
-
-static struct error *make_disk(struct op *op, const struct vm_suspend_intent *intent)
-{
-    struct vdi_plan plan = image_plan(intent);
-    struct vdi_made made;
-
-    TRY(vdi_make(op->call, &plan, 0.0, 0.1, &made));
-    return db_update(op->call, record_made, &(struct made){&plan, &made});
-}
-
-static struct error *record_gone(struct txn *txn, void *arg)
-{
-    txn_vdi_gone(txn, arg);
-    return OK;
-}
-
-static struct error *drop_disk(struct call *call, const struct vm_suspend_intent *intent)
-{
-    struct vdi_plan plan = image_plan(intent);
-    struct vdi_gone gone = {0};
-
-    if (!db_find(call, CLASS_vdi, intent->image))
-        return vdi_unmake(call, &plan);
-    TRY(vdi_erase(call, intent->image, &gone));
-    return db_update(call, record_gone, &gone);
-}
-
-static struct error *choose_sr(struct call *call, const struct vm *vm, ref_t *sr)
-{
-    const struct pool *pool = db_find(call, CLASS_pool, call->xapid->pool);
-    const struct host *host = db_find(call, CLASS_host, call->xapid->host);
-    const ref_t choice[] = {vm->suspend_sr, pool ? pool->suspend_image_sr : REF_NULL, host ? host->suspend_image_sr : REF_NULL};
-
-    for (size_t i = 0; i < ARRAY_SIZE(choice); i++) {
-        if (db_find(call, CLASS_sr, choice[i])) {
-            *sr = choice[i];
-            return OK;
-        }
-    }
-    return err_vm_no_suspend_sr(call, call_ref(call, vm->ref));
-}
 
 /*** suspend ***/
 
@@ -100,51 +28,8 @@ static struct error *record_suspended(struct txn *txn, void *arg)
 {
     const struct suspended *s = arg;
 
-    TRY(txn_vm_suspended(txn, s->intent->vm, s->intent->image));
-    if (s->size)
-        txn_strmap_put(txn, FIELD_vdi_other_config, s->intent->image, VM_IMAGE_SIZE_KEY,
-                       arena_printf(txn_arena(txn), "%lld", (long long)s->size));
-    return OK;
-}
-
-static struct error *record_halted(struct txn *txn, void *arg)
-{
-    const struct vm_suspend_intent *intent = arg;
-
-    return txn_find(txn, CLASS_vm, intent->vm) ? txn_vm_halted(txn, intent->vm) : OK;
-}
-
-struct back {
-    ref_t vm;
-    int domid;
-};
-
-static struct error *record_back(struct txn *txn, void *arg)
-{
-    const struct back *b = arg;
-
-    return txn_vm_started(txn, b->vm, b->domid, false);
-}
-
-/* The saved guest runs on, in a new domain. */
-static struct error *bring_back(struct op *op, const struct vm *vm, const struct vm_image *image)
-{
-    struct call *call = op->call;
-    struct refs old = vm_disks_attached(call, vm->ref);
-    AUTO(vm_disks) disks = {0};
-    AUTO(domain) domain = {0};
-    struct hv_domain_config config;
-
-    TRY(domain_end(op, vm, "saved"));
-    vm_disks_detach(call, &old);
-    TRY(vm_disks_attach(op, vm, &disks));
-    TRY(domain_config(call, vm, &disks, &config));
-    TRY(domain_build(op, vm, &config, image->path, &domain));
-    TRY(domain_unpause(op, &domain));
-    TRY(db_update(call, record_back, &(struct back){vm->ref, domain.domid}));
-    domain_keep(&domain);
-    vm_disks_keep(&disks);
-    return OK;
+    txn_vm_image_size(txn, s->intent->image, s->size);
+    return txn_vm_suspended(txn, s->intent->vm, s->intent->image);
 }
 
 /* From here on the guest exists only as the image.  What fails brings it back; what fails even then halts the VM. */
@@ -169,34 +54,10 @@ static struct error *after_save(struct op *op, const struct vm *vm, const struct
         vm_disks_detach(call, &disks);
     if (!e || !op_may_undo(op))
         return e;
-    /* Who cut it short wants the VM ended anyway. */
-    e2 = vm_overruled(op, vm->ref);
-    if (!e2)
-        e2 = bring_back(op, vm, image);
-    if (!e2)
-        return e;
-    log_warning("VM %s could not be suspended and is halted: %s", vm->uuid, error_line(call->arena, e2));
-    error_ignore(domain_end(op, vm, "give-up")); /* a domain that is left is found by the watch */
-    e2 = db_update(call, record_halted, (void *)intent);
+    e2 = vm_bring_back(op, vm, image);
     if (e2)
-        log_error("that VM %s is halted could not be recorded: %s", vm->uuid, error_line(call->arena, e2));
+        vm_give_up(op, vm, e2);
     return e;
-}
-
-/* The save's answer may have been lost; then the domain says whether it was done. */
-static struct error *save(struct op *op, const struct vm *vm, const struct vm_image *image)
-{
-    static const char *const what[] = {"save", NULL};
-    struct hv_request rq = op_hv_request(op, "save");
-    const struct hv_domain *found;
-    struct error *e;
-
-    rq.timeout = SAVE_TIMEOUT;
-    e = hv_save(op->call->xapid->hv, &rq, vm->uuid, image->path);
-    if (!e || hv_failure_of(e) != HV_UNKNOWN)
-        return vm_hv_error(op->call, vm, e);
-    TRY(domain_settle(op, vm, what, &found));
-    return found && found->state == HV_SHUTDOWN && found->reason == HV_SUSPEND && vm_image_exists(image) ? OK : e;
 }
 
 static struct error *check_suspend(struct txn *txn, void *arg)
@@ -214,11 +75,11 @@ static struct error *suspend(struct op *op, const struct vm_suspend_intent *inte
     AUTO(vm_image) image = {0};
     const struct vm *vm;
 
-    TRY(make_disk(op, intent));
+    TRY(vm_image_make_disk(op, intent->image, intent->sr, intent->size));
     TRY(vm_step(op, intent->vm, "made", 0.1));
     TRY(DB_GET(op->call, vm, intent->vm, &vm));
     TRY(vm_image_for_writing(op, intent->image, &image));
-    TRY(save(op, vm, &image));
+    TRY(vm_save(op, vm, &image));
     return after_save(op, vm, intent, &image);
 }
 
@@ -235,9 +96,9 @@ struct error *vm_suspend(struct call *call, const struct vm_suspend_args *args)
     TRY(DB_GET(call, vm, args->vm, &vm));
     TRY(vm_check_unless_busy(call, vm, VM_OP_SUSPEND));
     TRY(vm_host_is_here(call, vm->resident_on));
-    TRY(choose_sr(call, vm, &intent.sr));
+    TRY(vm_image_choose_sr(call, vm, &intent.sr));
     intent.size = vm_image_room(vm);
-    plan = image_plan(&intent);
+    plan = vm_image_plan(intent.image, intent.sr, intent.size);
     TRY(vdi_plan_check(call, &plan));
     op_hold_sr(holds, &n, intent.sr, SR_OP_VDI_CREATE);
     TRY(op_begin(call,
@@ -250,7 +111,7 @@ struct error *vm_suspend(struct call *call, const struct vm_suspend_args *args)
                  &op));
     e = suspend(&op, &intent);
     if (e && op_may_undo(&op)) {
-        e2 = drop_disk(call, &intent);
+        e2 = vm_image_drop_disk(call, intent.image, intent.sr);
         if (e2)
             log_warning("the disk of a memory image is left over: %s", error_line(call->arena, e2));
     }
@@ -271,7 +132,7 @@ struct error *vm_suspend_recover(struct call *call, struct op *op, const struct 
     bool saved = false;
 
     if (!vm || vm->power_state == VM_HALTED) {
-        TRY(drop_disk(call, intent));
+        TRY(vm_image_drop_disk(call, intent->image, intent->sr));
         return op_commit(op, NULL, NULL);
     }
     TRY(domain_outcome(op, "save", &saved));
@@ -289,7 +150,7 @@ struct error *vm_suspend_recover(struct call *call, struct op *op, const struct 
     }
     /* It runs on, was brought back, or is lost, and then vms_reconcile says so. */
     vm_image_release(&image);
-    TRY(drop_disk(call, intent));
+    TRY(vm_image_drop_disk(call, intent->image, intent->sr));
     return op_commit(op, NULL, NULL);
 }
 
@@ -310,6 +171,12 @@ static struct error *check_resume(struct txn *txn, void *arg)
         return err_vm_has_no_suspend_vdi(txn_call(txn), call_ref(txn_call(txn), vm->ref));
     TRY(txn_host_reserve(txn, r->intent->host, vm));
     return txn_vm_disks_reserve(txn, vm);
+}
+
+static struct error *record_gone(struct txn *txn, void *arg)
+{
+    txn_vdi_gone(txn, arg);
+    return OK;
 }
 
 struct resumed {
