@@ -405,7 +405,7 @@ static struct error *settle(struct txn *txn, void *arg)
         return OK;
     }
     if (hosts.n != 1)
-        return error_internal(txn_arena(txn),
+        return error_internal(txn_call(txn)->arena,
                               "the database knows no host %s: it belongs to another one, or "
                               "host-uuid was changed",
                               b->uuid);
