@@ -44,7 +44,8 @@ static void arena_grow(struct arena *arena, size_t need)
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
-    size_t need = (size + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
+    /* Nothing is something too: its address differs from all others. */
+    size_t need = (MAX(size, (size_t)1) + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
     void *p;
 
     if (arena->size - arena->used < need)

@@ -64,7 +64,8 @@ $ call VM.destroy "<vm>"
 
 # xe's own mistakes.
 $ xe vm-destroy
-! ...
+! Required parameter not found: uuid
+! For usage run: 'xe help'
 $ xe no-such-command
 ! Unknown command: no-such-command
 ! For usage run: 'xe help'

@@ -4,7 +4,8 @@
 A function is given a client, makes what the operation needs, and returns a Try: how to carry the operation out, and how to tell
 that it was finished.  What it makes is cleared away by clear().  To add an operation, add a function with @operation.
 
-Three tables say what is allowed besides "an error, and everything as before" (which is always allowed):
+Tables say what is allowed besides "an error, and everything as before" (which is always allowed):
+  IGNORED    differences that mean nothing; and why
   FORWARD    steps after which an operation can only be finished; and why
   HALFWAY    steps after which an operation that fails leaves a third, good state, which its Try knows; and why
   BESIDES    what an operation does after its own end, whose failure does not make it fail
@@ -20,7 +21,8 @@ FORWARD = {
     "vm_shutdown/asked": "the guest was asked, and ends",
     "vm_shutdown/waiting": "the guest was asked, and ends",
     "vm_shutdown/destroyed": "the domain is gone",
-    "vm_shutdown/erased": "the domain is gone",
+    "vm_shutdown/commit": "the domain is gone",
+    "vm_shutdown/recorded": "the VM is halted; its memory image goes at the next start at the latest",
     "vm_ended/*": "the domain has ended by itself, whatever the daemon does",
     "vdi_destroy/erased": "the image is gone",
     "vdi_resize/grown": "an image does not shrink",
@@ -29,18 +31,37 @@ FORWARD = {
     "vbd_unplug/unplugged": "the guest has let go of the disk",
     "vbd_eject/ejected": "the guest has let go of the medium",
     "vif_unplug/unplugged": "the guest has let go of the interface",
+    "vm_resume/commit": "the VM runs; its memory image goes at the next start at the latest",
+    "vm_destroy/recorded": "the VM is gone; its memory image goes at the next start at the latest",
+    "vm_destroy/commit": "the VM is gone; its memory image goes at the next start at the latest",
+    "vm_revert/old-disk": "the VM has its new disks; the old ones go at the next start at the latest",
+    "vm_revert/commit": "the VM has its new disks; the old ones go at the next start at the latest",
+    "vif_move/moved": "the interface is on the other bridge",
+    **{f"{intent}/commit": "what was done is recorded with another try" for intent in
+       ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
 }
 HALFWAY = {
     "vm_reboot/asked": "the guest was asked, and ends",
     "vm_reboot/waiting": "the guest was asked, and ends",
     "vm_reboot/ended": "the old domain is gone, the new one is not there yet",
-    "vm_reboot/attached": "the old domain is gone, the new one is not there yet",
     "vm_reboot/built": "the old domain is gone, the new one is taken down",
     "vm_reboot/unpaused": "the old domain is gone, the new one is taken down",
     "vm_reboot/commit": "the old domain is gone, the new one is taken down",
-    "vm_shutdown/commit": "the domain is gone",
-    "vm_suspend/destroyed": "the domain is gone; the image has all of it",
+    "vm_revert/halted": "a VM that runs is ended first",
+}
+IGNORED = {
+    r"SR \S+ (physical_size|virtual_allocation):": "measured now and then",
+    r"VM \S+ guest_metrics:|VM_guest_metrics \S+ is new": "the guest boots, and says so when it has",
+    r"host \S+ other_config: .*agent_start_time": "the daemon was started again",
+    r"VM \S+ bios_strings:": "chosen at the first start that is tried, and kept",
+    r"file \S*\.xapid-lock is new": "every repository has one, once it was written to",
+}
+# What differs besides where a VM goes on in another domain, with its memory: suspending and taking a snapshot of one that runs
+# save it, and undoing that restores it.
+ANOTHER_DOMAIN = {
+    r"VM \S+ (consoles|domid|last_booted_record):|console \S+ is (gone|new)|VM_metrics \S+ start_time:": "it runs in another domain",
+    r"domain \S+ changed": "it runs in another domain",
 }
 BESIDES = {"sr_create": ("sr_scan/",), "pbd_plug": ("sr_scan/",)}
 
@@ -48,13 +69,15 @@ BESIDES = {"sr_create": ("sr_scan/",), "pbd_plug": ("sr_scan/",)}
 class Try:
     """run() carries it out; done() is true once it is finished.  'halfway' tells of the third state of HALFWAY.
 
+    moves: the VM may be in another domain afterwards, also where the operation was undone.
     by_itself: nobody calls it; the daemon does it when something happens, so no call fails, and it is always finished in the end.
     Without 'done' nothing shows whether it was finished, but that run() came back.
     """
 
-    def __init__(self, run, done=None, halfway=None, by_itself=False):
+    def __init__(self, run, done=None, halfway=None, by_itself=False, moves=False):
         self.came_back, self.visible = False, done is not None
         self.run_it, self.done, self.halfway, self.by_itself = run, done or (lambda: self.came_back), halfway, by_itself
+        self.ignored = [*IGNORED, *(ANOTHER_DOMAIN if moves else [])]
 
     def run(self):
         self.run_it()
@@ -151,7 +174,7 @@ def vm_hard_reboot(c):
 @operation
 def vm_suspend(c):
     vm = _running(c, "faulty")
-    return Try(lambda: c("VM.suspend", vm), _state(c, vm, "Suspended"))
+    return Try(lambda: c("VM.suspend", vm), _state(c, vm, "Suspended"), moves=True)
 
 
 @operation
@@ -171,7 +194,7 @@ def vm_hard_shutdown_suspended(c):
 @operation
 def vm_snapshot(c):
     vm = _running(c, "faulty", 2)
-    return Try(lambda: c("VM.snapshot", vm, "faulty's snapshot", []), _named(c, "VM", "faulty's snapshot"))
+    return Try(lambda: c("VM.snapshot", vm, "faulty's snapshot", []), _named(c, "VM", "faulty's snapshot"), moves=True)
 
 
 @operation
@@ -183,7 +206,7 @@ def vm_snapshot_halted(c):
 @operation
 def vm_checkpoint(c):
     vm = _running(c, "faulty")
-    return Try(lambda: c("VM.checkpoint", vm, "faulty's checkpoint"), _named(c, "VM", "faulty's checkpoint"))
+    return Try(lambda: c("VM.checkpoint", vm, "faulty's checkpoint"), _named(c, "VM", "faulty's checkpoint"), moves=True)
 
 
 @operation
@@ -199,7 +222,8 @@ def vm_revert_running(c):
     vm = _running(c, "faulty")
     snapshot = c("VM.snapshot", vm, "faulty's snapshot", [])
     c("VM.set_name_description", vm, "changed")
-    return Try(lambda: c("VM.revert", snapshot), lambda: c("VM.get_name_description", vm) != "changed")
+    return Try(lambda: c("VM.revert", snapshot), lambda: c("VM.get_name_description", vm) != "changed",
+               _state(c, vm, "Halted"))
 
 
 @operation

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "libxapi/base/buf.h"
-#include "xapid/http/websocket.h"
+#include "xapid/stream/websocket.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -15,8 +15,9 @@ from daemon import NULL, TOP, XapiError, program
 # Not asked for: sessions differ by the asking, roles never change.
 LEFT_OUT = {"session", "role", "event", "task"}
 # Change by themselves; a record is compared without them.
-BY_ITSELF = {"last_updated", "memory_free", "physical_utilisation", "last_active", "allowed_operations", "last_synced",
-             "boot_time", "agent_start_time", "memory/boot_time"}
+BY_ITSELF = {"last_updated", "memory_free", "physical_utilisation", "physical_size", "virtual_allocation", "last_active",
+             "allowed_operations", "last_synced"}
+BY_ITSELF_KEYS = {"boot_time", "agent_start_time"}  # of maps
 MEASURED = {"host_metrics", "PIF_metrics", "VIF_metrics", "VBD_metrics", "host_cpu"}
 
 _schema = None
@@ -62,7 +63,7 @@ def _sorted(value):
     if isinstance(value, list):
         return sorted((_sorted(v) for v in value), key=repr)
     if isinstance(value, dict):
-        return {k: _sorted(v) for k, v in value.items()}
+        return {k: _sorted(v) for k, v in value.items() if k not in BY_ITSELF_KEYS}
     return value
 
 

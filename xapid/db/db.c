@@ -59,6 +59,7 @@ struct db {
     struct mutex feed_lock; /* held while subscribers run */
     struct db_subscription *subscriptions;
 
+    struct mutex flush_lock; /* held while lazy values are written; before lazy_lock */
     struct mutex lazy_lock;
     struct lazy *lazy[LAZY_BUCKETS];
 };
@@ -286,6 +287,7 @@ struct error *db_open(struct arena *arena, const struct db_options *options, str
     mutex_init(&db->lock);
     mutex_init(&db->feed_lock);
     mutex_init(&db->lazy_lock);
+    mutex_init(&db->flush_lock);
     cond_init(&db->published);
     db->origin = random_u64() | 1;
     db->fsm = (struct log_fsm){
@@ -332,6 +334,7 @@ void db_close(struct db *db)
     mutex_release(&db->lock);
     mutex_release(&db->feed_lock);
     mutex_release(&db->lazy_lock);
+    mutex_release(&db->flush_lock);
     free(db);
 }
 
@@ -756,11 +759,34 @@ void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
     value_copy(&l->arena, api_fields[field_id].type, value, l->value);
 }
 
+void db_drop_lazy(struct db *db, int field_id, ref_t ref)
+{
+    struct lazy **p, *gone = NULL;
+
+    /* What is being written just now is waited for: it must not land after what the caller does next. */
+    mutex_lock(&db->flush_lock);
+    mutex_lock(&db->lazy_lock);
+    p = &db->lazy[(ref.lo ^ (unsigned)field_id) % LAZY_BUCKETS];
+    while (*p && ((*p)->field_id != field_id || !ref_equal((*p)->ref, ref)))
+        p = &(*p)->next;
+    if (*p) {
+        gone = *p;
+        *p = gone->next;
+        gone->next = NULL;
+    }
+    mutex_unlock(&db->lazy_lock);
+    mutex_unlock(&db->flush_lock);
+    lazy_free(gone);
+}
+
 void db_flush_lazy(struct db *db)
 {
-    struct lazy *list = lazy_take(db);
+    struct lazy *list;
     struct write_set set = {0};
     struct arena arena = {0};
+
+    MUTEX_GUARD(&db->flush_lock);
+    list = lazy_take(db);
 
     for (struct lazy *l = list; l; l = l->next) {
         write_set_field(&set, &api_fields[l->field_id], l->ref, l->value, OP_IF_EXISTS);

@@ -138,6 +138,8 @@ void txn_touch(struct txn *txn, int class_id, ref_t ref);
  * write-set a second; a row that is gone by then is no error; lost at kill -9.
  */
 void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value);
+/* Forgets a lazy value of a field that is about to be written otherwise. */
+void db_drop_lazy(struct db *db, int field_id, ref_t ref);
 /* Writes what is waiting now. */
 void db_flush_lazy(struct db *db);
 

@@ -2,10 +2,10 @@
 #include "xapid/main/routes.h"
 
 #include "xapid/auth/audit.h"
-#include "xapid/http/files.h"
+#include "xapid/stream/files.h"
 #include "xapid/main/later.h"
-#include "xapid/ops/console.h"
-#include "xapid/ops/storage/raw.h"
+#include "xapid/stream/console.h"
+#include "xapid/stream/raw.h"
 #include "xapid/rpc/rpc.h"
 
 /* A call of the XenAPI: records of a few hundred disks fit, floods do not. */

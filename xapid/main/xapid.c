@@ -21,7 +21,7 @@
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/bootstrap.h"
 #include "xapid/main/routes.h"
-#include "xapid/ops/console.h"
+#include "xapid/stream/console.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/watch.h"

@@ -156,6 +156,7 @@ void task_end(struct call *call, const struct error *error, const char *result)
     call->task = NULL;
     if (ref_is_null(t->ref))
         return;
+    db_drop_lazy(call->xapid->db, FIELD_task_progress, t->ref);
     e = db_update(call, end_txn, &end);
     if (e)
         log_error("the end of task %s could not be recorded: %s", t->key, error_line(call->arena, e));

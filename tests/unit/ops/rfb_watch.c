@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/ops/rfb_watch.h"
+#include "xapid/stream/rfb_watch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

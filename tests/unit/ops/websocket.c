@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/http/websocket.h"
+#include "xapid/stream/websocket.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -16,8 +16,8 @@ void making_keep(struct making *making);
 MUST_CHECK struct error *making_begin(struct call *call, const struct vdi_plan *plan,
                                       enum vdi_operations vdi_op, enum storage_operations sr_op,
                                       struct op *op);
-/* op_commit for what cannot be undone any more: tried again, and left to recovery rather than
- * aborted. */
+/* op_commit for what cannot be undone any more: recorded by itself where it cannot be recorded
+ * together with the op's end, and left to recovery rather than aborted. */
 MUST_CHECK struct error *op_commit_forward(struct op *op, db_txn_fn *fn, void *arg);
 /* Ends it with the row. */
 MUST_CHECK struct error *making_commit(struct op *op, const struct vdi_plan *plan,

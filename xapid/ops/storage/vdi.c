@@ -42,9 +42,12 @@ struct error *op_commit_forward(struct op *op, db_txn_fn *fn, void *arg)
 
     if (!e || op->unknown)
         return e;
-    e = op_commit(op, fn, arg);
+    /* In two steps then; a crash between them is recovery's matter like any other. */
+    e = db_update(op->call, fn, arg);
     if (e)
         op->unknown = true; /* keeps the intent: recovery will record it */
+    else
+        op_abort(op);
     return e;
 }
 

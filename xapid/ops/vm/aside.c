@@ -19,7 +19,10 @@ struct error *vm_save(struct op *op, const struct vm *vm, const struct vm_image 
     if (!e || hv_failure_of(e) != HV_UNKNOWN)
         return vm_hv_error(op->call, vm, e);
     TRY(domain_settle(op, vm, what, &found));
-    return found && found->state == HV_SHUTDOWN && found->reason == HV_SUSPEND && vm_image_exists(image) ? OK : e;
+    return found && found->state == HV_SHUTDOWN && found->reason == HV_SUSPEND &&
+                   vm_image_exists(image)
+               ? OK
+               : e;
 }
 
 struct error *vm_set_aside(struct op *op, const struct vm *vm, struct vm_image *image)
@@ -84,9 +87,11 @@ void vm_give_up(struct op *op, const struct vm *vm, const struct error *why)
 
     if (!op_may_undo(op))
         return;
-    log_warning("VM %s (%s) cannot go on and is halted: %s", vm->uuid, vm->name_label, error_line(call->arena, why));
+    log_warning("VM %s (%s) cannot go on and is halted: %s", vm->uuid, vm->name_label,
+                error_line(call->arena, why));
     error_ignore(domain_end(op, vm, "give-up")); /* a domain that is left is found by the watch */
     e = db_update(call, record_halted, &ref);
     if (e)
-        log_error("that VM %s is halted could not be recorded: %s", vm->uuid, error_line(call->arena, e));
+        log_error("that VM %s is halted could not be recorded: %s", vm->uuid,
+                  error_line(call->arena, e));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * aside.h -- a running guest that is saved and put back in a new domain: by suspend where it fails, and while its disks are snapshotted, since
- * nobody may have them open then.
+ * aside.h -- a running guest that is saved and put back in a new domain: by suspend where it fails,
+ * and while its disks are snapshotted, since nobody may have them open then.
  *
  * To the guest it is a suspend that is over at once.  From vm_save on it exists only as the image.
  */
@@ -10,13 +10,14 @@
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/image.h"
 
-/* Saves the memory.  The domain is left ended; where this fails it runs on.  Errors of hv_save, with the VM's reference. */
+/* Saves the memory.  The domain is left ended; where this fails it runs on.  Errors of hv_save,
+ * with the VM's reference. */
 MUST_CHECK struct error *vm_save(struct op *op, const struct vm *vm, const struct vm_image *image);
 /* The ended domain goes, and its disks are let go of. */
 MUST_CHECK struct error *vm_set_aside(struct op *op, const struct vm *vm, struct vm_image *image);
 /*
- * A new domain from the image, which runs and is recorded.  Does what vm_set_aside does where that was not done.  TASK_CANCELLED where a harder operation
- * wants the VM ended anyway.
+ * A new domain from the image, which runs and is recorded.  Does what vm_set_aside does where that
+ * was not done.  TASK_CANCELLED where a harder operation wants the VM ended anyway.
  */
 MUST_CHECK struct error *vm_bring_back(struct op *op, const struct vm *vm, struct vm_image *image);
 /* Where even that failed: the VM is recorded as halted.  Failures are logged. */

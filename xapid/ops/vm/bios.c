@@ -90,5 +90,7 @@ struct error *vm_copy_bios_strings(struct call *call, const struct vm_copy_bios_
 
     TRY(DB_GET(call, vm, args->vm, &vm));
     TRY(DB_GET(call, host, args->host, &host));
-    return db_update(call, set_txn, &(struct bios_change){args->vm, host->bios_strings.n ? host->bios_strings : general_map});
+    return db_update(
+        call, set_txn,
+        &(struct bios_change){args->vm, host->bios_strings.n ? host->bios_strings : general_map});
 }

@@ -20,7 +20,8 @@ static struct error *change_txn(struct txn *txn, void *arg)
     return c->fn(txn, vm, c->args);
 }
 
-struct error *vm_change(struct call *call, ref_t vm, enum vm_operations op, vm_change_fn *fn, const void *args)
+struct error *vm_change(struct call *call, ref_t vm, enum vm_operations op, vm_change_fn *fn,
+                        const void *args)
 {
     return vm_update(call, change_txn, &(struct change){vm, op, fn, args});
 }

@@ -11,4 +11,5 @@ typedef struct error *vm_change_fn(struct txn *txn, const struct vm *vm, const v
 #define VM_CHANGE_ALWAYS ((enum vm_operations)(-1))
 
 /* Checks the operation, runs 'fn', waits while the VM is busy. */
-MUST_CHECK struct error *vm_change(struct call *call, ref_t vm, enum vm_operations op, vm_change_fn *fn, const void *args);
+MUST_CHECK struct error *vm_change(struct call *call, ref_t vm, enum vm_operations op,
+                                   vm_change_fn *fn, const void *args);

@@ -14,7 +14,9 @@ enum domain_type vm_domain_type_of_policy(const char *hvm_boot_policy)
 
 enum domain_type vm_domain_type(const struct vm *vm)
 {
-    return vm->domain_type == DOMAIN_TYPE_UNSPECIFIED ? vm_domain_type_of_policy(vm->hvm_boot_policy) : vm->domain_type;
+    return vm->domain_type == DOMAIN_TYPE_UNSPECIFIED
+               ? vm_domain_type_of_policy(vm->hvm_boot_policy)
+               : vm->domain_type;
 }
 
 bool vm_needs_hvm(const struct vm *vm)
@@ -26,9 +28,11 @@ bool vm_needs_hvm(const struct vm *vm)
 
 struct error *vm_check_memory(struct call *call, const struct vm *vm)
 {
-    if (vm->memory_static_min < 0 || vm->memory_static_min > vm->memory_dynamic_min || vm->memory_dynamic_min > vm->memory_dynamic_max ||
+    if (vm->memory_static_min < 0 || vm->memory_static_min > vm->memory_dynamic_min ||
+        vm->memory_dynamic_min > vm->memory_dynamic_max ||
         vm->memory_dynamic_max > vm->memory_static_max)
-        return err_memory_constraint_violation(call, "0 <= static_min <= dynamic_min <= dynamic_max <= static_max");
+        return err_memory_constraint_violation(
+            call, "0 <= static_min <= dynamic_min <= dynamic_max <= static_max");
     return OK;
 }
 
@@ -42,7 +46,8 @@ static struct error *check_cores_per_socket(struct call *call, const struct vm *
     if (!int_from_text(text, &cores) || cores < 1)
         return err_invalid_value(call, "platform:cores-per-socket", text);
     if (vm->vcpus_max % cores)
-        return err_vcpu_max_not_cores_per_socket_multiple(call, arena_printf(call->arena, "%lld", (long long)vm->vcpus_max), text);
+        return err_vcpu_max_not_cores_per_socket_multiple(
+            call, arena_printf(call->arena, "%lld", (long long)vm->vcpus_max), text);
     return OK;
 }
 
@@ -52,11 +57,14 @@ struct error *vm_check_vcpus(struct call *call, const struct vm *vm)
     const char *startup = arena_printf(call->arena, "%lld", (long long)vm->vcpus_at_startup);
 
     if (vm->vcpus_max < 1)
-        return err_value_not_supported(call, "VCPUs_max", max, "A VM needs at least one virtual CPU.");
+        return err_value_not_supported(call, "VCPUs_max", max,
+                                       "A VM needs at least one virtual CPU.");
     if (vm->vcpus_at_startup < 1)
-        return err_value_not_supported(call, "VCPUs_at_startup", startup, "A VM needs at least one virtual CPU.");
+        return err_value_not_supported(call, "VCPUs_at_startup", startup,
+                                       "A VM needs at least one virtual CPU.");
     if (vm->vcpus_at_startup > vm->vcpus_max)
-        return err_value_not_supported(call, "VCPUs_at_startup", startup, "This is more than VCPUs_max.");
+        return err_value_not_supported(call, "VCPUs_at_startup", startup,
+                                       "This is more than VCPUs_max.");
     return check_cores_per_socket(call, vm);
 }
 
@@ -67,7 +75,8 @@ struct error *vm_check_shadow_multiplier(struct call *call, double value)
     if (value >= 1.0)
         return OK;
     double_to_text(value, 16, text);
-    return err_value_not_supported(call, "HVM_shadow_multiplier", arena_strdup(call->arena, text), "It cannot be below 1.");
+    return err_value_not_supported(call, "HVM_shadow_multiplier", arena_strdup(call->arena, text),
+                                   "It cannot be below 1.");
 }
 
 int64_t vm_memory_overhead(const struct vm *vm)
@@ -85,7 +94,8 @@ int64_t vm_memory_overhead(const struct vm *vm)
 
 static bool is_bool(const char *s)
 {
-    return strcmp(s, "true") == 0 || strcmp(s, "false") == 0 || strcmp(s, "1") == 0 || strcmp(s, "0") == 0;
+    return strcmp(s, "true") == 0 || strcmp(s, "false") == 0 || strcmp(s, "1") == 0 ||
+           strcmp(s, "0") == 0;
 }
 
 struct error *vm_check_platform(struct call *call, const struct vm *vm)
@@ -98,13 +108,15 @@ struct error *vm_check_platform(struct call *call, const struct vm *vm)
     if (firmware && !uefi && strcmp(firmware, "bios") != 0)
         return err_invalid_value(call, "HVM-boot-params['firmware']", firmware);
     if (model && vm_domain_type(vm) == DOMAIN_TYPE_HVM &&
-        ((uefi && strcmp(model, "qemu-trad") == 0) || (!uefi && strcmp(model, "qemu-upstream-uefi") == 0)))
+        ((uefi && strcmp(model, "qemu-trad") == 0) ||
+         (!uefi && strcmp(model, "qemu-upstream-uefi") == 0)))
         return err_invalid_value(call, "platform:device-model", model);
     for (size_t i = 0; i < ARRAY_SIZE(booleans); i++) {
         const char *value = strmap_get(&vm->platform, booleans[i]);
 
         if (value && !is_bool(value))
-            return err_invalid_value(call, arena_printf(call->arena, "platform:%s", booleans[i]), value);
+            return err_invalid_value(call, arena_printf(call->arena, "platform:%s", booleans[i]),
+                                     value);
     }
     return OK;
 }
@@ -115,7 +127,8 @@ static struct error *check_boot_loader(struct call *call, const struct vm *vm)
 {
     if (vm_domain_type(vm) != DOMAIN_TYPE_PV && vm_domain_type(vm) != DOMAIN_TYPE_PV_IN_PVH)
         return OK;
-    if (*vm->pv_bootloader && strcmp(vm->pv_bootloader, "pygrub") != 0 && strcmp(vm->pv_bootloader, "eliloader") != 0)
+    if (*vm->pv_bootloader && strcmp(vm->pv_bootloader, "pygrub") != 0 &&
+        strcmp(vm->pv_bootloader, "eliloader") != 0)
         return err_unknown_bootloader(call, call_ref(call, vm->ref), vm->pv_bootloader);
     return OK;
 }

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* checks.h -- rules over the settings of a VM, used by its setters, at creation and before a boot. */
+/* checks.h -- rules over the settings of a VM, used by its setters, at creation and before a boot.
+ */
 #pragma once
 
 #include "xapid/db/db.h"
 
-/* The mode the VM boots in next: domain_type, or what the boot policy says where it is unspecified. */
+/* The mode the VM boots in next: domain_type, or what the boot policy says where it is unspecified.
+ */
 enum domain_type vm_domain_type(const struct vm *vm);
 enum domain_type vm_domain_type_of_policy(const char *hvm_boot_policy);
 /* True where the host's processors must offer hardware virtualisation. */
 bool vm_needs_hvm(const struct vm *vm);
 
-/* MEMORY_CONSTRAINT_VIOLATION unless 0 <= static_min <= dynamic_min <= dynamic_max <= static_max. */
+/* MEMORY_CONSTRAINT_VIOLATION unless 0 <= static_min <= dynamic_min <= dynamic_max <= static_max.
+ */
 MUST_CHECK struct error *vm_check_memory(struct call *call, const struct vm *vm);
 /* VALUE_NOT_SUPPORTED unless 0 < at_startup <= max; VCPU_MAX_NOT_CORES_PER_SOCKET_MULTIPLE. */
 MUST_CHECK struct error *vm_check_vcpus(struct call *call, const struct vm *vm);
@@ -20,8 +23,8 @@ MUST_CHECK struct error *vm_check_platform(struct call *call, const struct vm *v
 MUST_CHECK struct error *vm_check_shadow_multiplier(struct call *call, double value);
 
 /*
- * Everything about the VM itself that would keep it from booting: sizes, platform, boot loader, and its disks (mode of CDs, missing
- * disks).  'force' leaves out what only makes a boot unlikely.
+ * Everything about the VM itself that would keep it from booting: sizes, platform, boot loader, and
+ * its disks (mode of CDs, missing disks).  'force' leaves out what only makes a boot unlikely.
  */
 MUST_CHECK struct error *vm_check_bootable(struct call *call, const struct vm *vm, bool force);
 

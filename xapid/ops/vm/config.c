@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* config.c -- setters of a VM that check or do more than to set their field; memory has a file of its own. */
+/* config.c -- setters of a VM that check or do more than to set their field; memory has a file of
+ * its own. */
 #include <string.h>
 
 #include "libxapi/value/value.h"
@@ -14,7 +15,8 @@ static const char *decimal(struct call *call, int64_t i)
 
 /*** processors ***/
 
-static struct error *change_vcpus(struct txn *txn, const struct vm *vm, int64_t max, int64_t at_startup)
+static struct error *change_vcpus(struct txn *txn, const struct vm *vm, int64_t max,
+                                  int64_t at_startup)
 {
     struct vm after = *vm;
 
@@ -46,7 +48,8 @@ static struct error *change_vcpus_at_startup(struct txn *txn, const struct vm *v
     return change_vcpus(txn, vm, vm->vcpus_max, a->value);
 }
 
-struct error *vm_set_vcpus_at_startup(struct call *call, const struct vm_set_vcpus_at_startup_args *args)
+struct error *vm_set_vcpus_at_startup(struct call *call,
+                                      const struct vm_set_vcpus_at_startup_args *args)
 {
     return vm_change(call, args->self, VM_OP_CHANGING_VCPUS, change_vcpus_at_startup, args);
 }
@@ -57,10 +60,12 @@ static struct error *must_be_halted(struct call *call, const struct vm *vm)
 {
     if (vm->power_state == VM_HALTED)
         return OK;
-    return err_vm_bad_power_state(call, call_ref(call, vm->ref), "halted", vm_power_state_text(vm->power_state));
+    return err_vm_bad_power_state(call, call_ref(call, vm->ref), "halted",
+                                  vm_power_state_text(vm->power_state));
 }
 
-static void set_domain_type(struct txn *txn, const struct vm *vm, enum domain_type type, const char *policy)
+static void set_domain_type(struct txn *txn, const struct vm *vm, enum domain_type type,
+                            const char *policy)
 {
     struct vm after = *vm;
 
@@ -78,7 +83,9 @@ static struct error *change_domain_type(struct txn *txn, const struct vm *vm, co
     TRY(must_be_halted(txn_call(txn), vm));
     if (type == DOMAIN_TYPE_UNSPECIFIED)
         type = vm_domain_type_of_policy(vm->hvm_boot_policy);
-    set_domain_type(txn, vm, type, type == DOMAIN_TYPE_HVM ? (*vm->hvm_boot_policy ? vm->hvm_boot_policy : "BIOS order") : "");
+    set_domain_type(
+        txn, vm, type,
+        type == DOMAIN_TYPE_HVM ? (*vm->hvm_boot_policy ? vm->hvm_boot_policy : "BIOS order") : "");
     return OK;
 }
 
@@ -96,7 +103,8 @@ static struct error *change_boot_policy(struct txn *txn, const struct vm *vm, co
     return OK;
 }
 
-struct error *vm_set_hvm_boot_policy(struct call *call, const struct vm_set_hvm_boot_policy_args *args)
+struct error *vm_set_hvm_boot_policy(struct call *call,
+                                     const struct vm_set_hvm_boot_policy_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_boot_policy, args);
 }
@@ -113,7 +121,8 @@ static struct error *change_shadow(struct txn *txn, const struct vm *vm, const v
     return OK;
 }
 
-struct error *vm_set_hvm_shadow_multiplier(struct call *call, const struct vm_set_hvm_shadow_multiplier_args *args)
+struct error *vm_set_hvm_shadow_multiplier(struct call *call,
+                                           const struct vm_set_hvm_shadow_multiplier_args *args)
 {
     return vm_change(call, args->self, VM_OP_CHANGING_SHADOW_MEMORY, change_shadow, args);
 }
@@ -144,7 +153,8 @@ struct error *vm_set_platform(struct call *call, const struct vm_set_platform_ar
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_platform, args);
 }
 
-static struct error *duplicate_key(struct call *call, const char *field, const struct vm *vm, const char *key)
+static struct error *duplicate_key(struct call *call, const char *field, const struct vm *vm,
+                                   const char *key)
 {
     return err_map_duplicate_key(call, "VM", field, call_ref(call, vm->ref), key);
 }
@@ -170,7 +180,8 @@ static struct error *remove_platform(struct txn *txn, const struct vm *vm, const
     return set_platform(txn, vm, strmap_without(txn_arena(txn), vm->platform, a->key));
 }
 
-struct error *vm_remove_from_platform(struct call *call, const struct vm_remove_from_platform_args *args)
+struct error *vm_remove_from_platform(struct call *call,
+                                      const struct vm_remove_from_platform_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, remove_platform, args);
 }
@@ -198,7 +209,8 @@ static struct error *add_other_config(struct txn *txn, const struct vm *vm, cons
     return OK;
 }
 
-struct error *vm_add_to_other_config(struct call *call, const struct vm_add_to_other_config_args *args)
+struct error *vm_add_to_other_config(struct call *call,
+                                     const struct vm_add_to_other_config_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, add_other_config, args);
 }
@@ -211,7 +223,8 @@ static struct error *remove_other_config(struct txn *txn, const struct vm *vm, c
     return OK;
 }
 
-struct error *vm_remove_from_other_config(struct call *call, const struct vm_remove_from_other_config_args *args)
+struct error *vm_remove_from_other_config(struct call *call,
+                                          const struct vm_remove_from_other_config_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, remove_other_config, args);
 }
@@ -226,7 +239,8 @@ static struct error *change_blocked(struct txn *txn, const struct vm *vm, const 
     return OK;
 }
 
-struct error *vm_set_blocked_operations(struct call *call, const struct vm_set_blocked_operations_args *args)
+struct error *vm_set_blocked_operations(struct call *call,
+                                        const struct vm_set_blocked_operations_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_blocked, args);
 }
@@ -239,7 +253,8 @@ static struct error *add_blocked(struct txn *txn, const struct vm *vm, const voi
     return OK;
 }
 
-struct error *vm_add_to_blocked_operations(struct call *call, const struct vm_add_to_blocked_operations_args *args)
+struct error *vm_add_to_blocked_operations(struct call *call,
+                                           const struct vm_add_to_blocked_operations_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, add_blocked, args);
 }
@@ -252,7 +267,8 @@ static struct error *remove_blocked(struct txn *txn, const struct vm *vm, const 
     return OK;
 }
 
-struct error *vm_remove_from_blocked_operations(struct call *call, const struct vm_remove_from_blocked_operations_args *args)
+struct error *vm_remove_from_blocked_operations(
+    struct call *call, const struct vm_remove_from_blocked_operations_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, remove_blocked, args);
 }
@@ -306,11 +322,13 @@ static struct error *change_efi_variables(struct txn *txn, const struct vm *vm, 
     txn_strmap_put(txn, FIELD_vm_nvram, vm->ref, "EFI-variables", a->value);
     if (a->update != UPDATE_STATUS_UNSPECIFIED)
         TXN_SET(txn, vm, vm->ref, secureboot_certificates_state,
-                a->update == UPDATE_STATUS_YES ? VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_AVAILABLE : VM_SECUREBOOT_CERTIFICATES_STATE_OK);
+                a->update == UPDATE_STATUS_YES ? VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_AVAILABLE
+                                               : VM_SECUREBOOT_CERTIFICATES_STATE_OK);
     return OK;
 }
 
-struct error *vm_set_nvram_efi_variables(struct call *call, const struct vm_set_nvram_efi_variables_args *args)
+struct error *vm_set_nvram_efi_variables(struct call *call,
+                                         const struct vm_set_nvram_efi_variables_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_efi_variables, args);
 }
@@ -325,7 +343,8 @@ static struct error *change_crash_action(struct txn *txn, const struct vm *vm, c
     return OK;
 }
 
-struct error *vm_set_actions_after_crash(struct call *call, const struct vm_set_actions_after_crash_args *args)
+struct error *vm_set_actions_after_crash(struct call *call,
+                                         const struct vm_set_actions_after_crash_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_crash_action, args);
 }
@@ -337,11 +356,13 @@ static struct error *change_default_template(struct txn *txn, const struct vm *v
     if (!vm->is_a_template)
         return err_operation_not_allowed(txn_call(txn), "The VM is not a template.");
     TXN_SET(txn, vm, vm->ref, is_default_template, a->value);
-    txn_strmap_put(txn, FIELD_vm_other_config, vm->ref, "default_template", a->value ? "true" : "false");
+    txn_strmap_put(txn, FIELD_vm_other_config, vm->ref, "default_template",
+                   a->value ? "true" : "false");
     return OK;
 }
 
-struct error *vm_set_is_default_template(struct call *call, const struct vm_set_is_default_template_args *args)
+struct error *vm_set_is_default_template(struct call *call,
+                                         const struct vm_set_is_default_template_args *args)
 {
     return vm_change(call, args->vm, VM_CHANGE_ALWAYS, change_default_template, args);
 }
@@ -355,7 +376,8 @@ static struct error *change_vendor_device(struct txn *txn, const struct vm *vm, 
     return OK;
 }
 
-struct error *vm_set_has_vendor_device(struct call *call, const struct vm_set_has_vendor_device_args *args)
+struct error *vm_set_has_vendor_device(struct call *call,
+                                       const struct vm_set_has_vendor_device_args *args)
 {
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_vendor_device, args);
 }
@@ -401,13 +423,15 @@ static struct error *change_shutdown_delay(struct txn *txn, const struct vm *vm,
     return OK;
 }
 
-struct error *vm_set_shutdown_delay(struct call *call, const struct vm_set_shutdown_delay_args *args)
+struct error *vm_set_shutdown_delay(struct call *call,
+                                    const struct vm_set_shutdown_delay_args *args)
 {
     TRY(not_negative(call, "shutdown_delay", args->value));
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_shutdown_delay, args);
 }
 
-/* While HA is off the priority is only a wish; ha_always_run says whether the VM is protected at present. */
+/* While HA is off the priority is only a wish; ha_always_run says whether the VM is protected at
+ * present. */
 static struct error *change_ha_priority(struct txn *txn, const struct vm *vm, const void *args)
 {
     const struct vm_set_ha_restart_priority_args *a = args;
@@ -418,9 +442,11 @@ static struct error *change_ha_priority(struct txn *txn, const struct vm *vm, co
     return OK;
 }
 
-struct error *vm_set_ha_restart_priority(struct call *call, const struct vm_set_ha_restart_priority_args *args)
+struct error *vm_set_ha_restart_priority(struct call *call,
+                                         const struct vm_set_ha_restart_priority_args *args)
 {
-    if (*args->value && strcmp(args->value, "restart") != 0 && strcmp(args->value, "best-effort") != 0)
+    if (*args->value && strcmp(args->value, "restart") != 0 &&
+        strcmp(args->value, "best-effort") != 0)
         return err_invalid_value(call, "ha_restart_priority", args->value);
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_ha_priority, args);
 }
@@ -448,9 +474,11 @@ static struct error *change_appliance(struct txn *txn, const struct vm *vm, cons
     if (!ref_is_null(a->value))
         TRY(TXN_GET(txn, vm_appliance, a->value, &appliance));
     if (vm->is_control_domain)
-        return err_operation_not_allowed(txn_call(txn), "A control domain cannot be part of an appliance.");
+        return err_operation_not_allowed(txn_call(txn),
+                                         "A control domain cannot be part of an appliance.");
     if (vm->is_a_template)
-        return err_operation_not_allowed(txn_call(txn), "A template cannot be part of an appliance.");
+        return err_operation_not_allowed(txn_call(txn),
+                                         "A template cannot be part of an appliance.");
     TXN_SET(txn, vm, vm->ref, appliance, a->value);
     return OK;
 }
@@ -467,7 +495,8 @@ static struct error *change_groups(struct txn *txn, const struct vm *vm, const v
     if (a->value.n > 1)
         return err_operation_not_allowed(txn_call(txn), "A VM cannot be in more than one group.");
     if (vm->is_control_domain || vm->is_a_template)
-        return err_operation_not_allowed(txn_call(txn), "Neither a template nor a control domain can be in a group.");
+        return err_operation_not_allowed(
+            txn_call(txn), "Neither a template nor a control domain can be in a group.");
     TXN_SET(txn, vm, vm->ref, groups, a->value);
     return OK;
 }
@@ -477,7 +506,8 @@ struct error *vm_set_groups(struct call *call, const struct vm_set_groups_args *
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_groups, args);
 }
 
-static struct error *change_snapshot_metadata(struct txn *txn, const struct vm *vm, const void *args)
+static struct error *change_snapshot_metadata(struct txn *txn, const struct vm *vm,
+                                              const void *args)
 {
     const struct vm_update_snapshot_metadata_args *a = args;
 
@@ -488,7 +518,8 @@ static struct error *change_snapshot_metadata(struct txn *txn, const struct vm *
     return OK;
 }
 
-struct error *vm_update_snapshot_metadata(struct call *call, const struct vm_update_snapshot_metadata_args *args)
+struct error *vm_update_snapshot_metadata(struct call *call,
+                                          const struct vm_update_snapshot_metadata_args *args)
 {
     return vm_change(call, args->vm, VM_CHANGE_ALWAYS, change_snapshot_metadata, args);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * copy.c -- VM.clone, copy, snapshot, checkpoint and csvm: the disks are made, then one write-set records disks and VM.  Until then nothing can be seen of
- * them, and after a crash the disks are removed.
+ * copy.c -- VM.clone, copy, snapshot, checkpoint and csvm: the disks are made, then one write-set
+ * records disks and VM.  Until then nothing can be seen of them, and after a crash the disks are
+ * removed.
  *
- * The disks of a running guest cannot be frozen under its writes: it is set aside while they are snapshotted (aside.h), and a checkpoint keeps the
- * image of its memory that this makes.
+ * The disks of a running guest cannot be frozen under its writes: it is set aside while they are
+ * snapshotted (aside.h), and a checkpoint keeps the image of its memory that this makes.
  */
 #include <string.h>
 
@@ -20,7 +21,7 @@
 
 struct copying {
     struct vm_copy_intent intent;
-    int64_t image_size; /* bytes, of a checkpoint of a running VM */
+    int64_t image_size;              /* bytes, of a checkpoint of a running VM */
     enum vm_power_state power_state; /* that all this was planned for */
     bool stale;                      /* and that it no longer has */
     enum vm_operations operation;
@@ -62,7 +63,8 @@ static void plan_disks(struct call *call, struct copying *c, const struct vm *vm
 
 /*** doing it ***/
 
-/* Whether somebody writes to a disk that is to be snapshotted: then the guest has to let go of it. */
+/* Whether somebody writes to a disk that is to be snapshotted: then the guest has to let go of it.
+ */
 static bool is_written(const struct db_snap *snap, const struct copying *c, const struct vm *vm)
 {
     struct index_walk walk;
@@ -74,7 +76,8 @@ static bool is_written(const struct db_snap *snap, const struct copying *c, cons
     while (index_next(&walk, &ref)) {
         const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
 
-        if (vbd->currently_attached && vbd->mode == VBD_RW && !ref_is_null(disk_plans_of(&c->plans, vbd->vdi)))
+        if (vbd->currently_attached && vbd->mode == VBD_RW &&
+            !ref_is_null(disk_plans_of(&c->plans, vbd->vdi)))
             return true;
     }
     return false;
@@ -82,7 +85,8 @@ static bool is_written(const struct db_snap *snap, const struct copying *c, cons
 
 static bool is_live(const struct db_snap *snap, const struct copying *c, const struct vm *vm)
 {
-    return is_written(snap, c, vm) || (c->how == TWIN_CHECKPOINT && vm->power_state != VM_SUSPENDED);
+    return is_written(snap, c, vm) ||
+           (c->how == TWIN_CHECKPOINT && vm->power_state != VM_SUSPENDED);
 }
 
 static struct error *check_copy(struct txn *txn, void *arg)
@@ -101,8 +105,12 @@ static struct error *check_copy(struct txn *txn, void *arg)
 static struct error *record_copy(struct txn *txn, void *arg)
 {
     const struct copying *c = arg;
-    const struct twin twin = {
-        .how = c->how, .source = c->intent.vm, .twin = c->intent.copy, .name = c->intent.name, .plans = &c->plans, .image = c->intent.image};
+    const struct twin twin = {.how = c->how,
+                              .source = c->intent.vm,
+                              .twin = c->intent.copy,
+                              .name = c->intent.name,
+                              .plans = &c->plans,
+                              .image = c->intent.image};
 
     TRY(txn_disk_plans_made(txn, &c->plans));
     txn_vm_image_size(txn, c->intent.image, c->image_size);
@@ -125,7 +133,8 @@ static struct error *make(struct op *op, struct copying *c)
 /*** with the guest aside ***/
 
 /* Between the guest's save and its return: the disks, and where the memory is kept. */
-static struct error *make_meanwhile(struct op *op, struct copying *c, const struct vm *vm, struct vm_image *image, struct disk_plans *plans)
+static struct error *make_meanwhile(struct op *op, struct copying *c, const struct vm *vm,
+                                    struct vm_image *image, struct disk_plans *plans)
 {
     TRY(vm_step(op, vm->ref, "saved", 0.3));
     TRY(vm_set_aside(op, vm, image));
@@ -136,11 +145,14 @@ static struct error *make_meanwhile(struct op *op, struct copying *c, const stru
     return vm_step(op, vm->ref, "stored", 0.7);
 }
 
-static struct error *save(struct op *op, const struct copying *c, const struct vm *vm, const struct vm_image *image)
+static struct error *save(struct op *op, const struct copying *c, const struct vm *vm,
+                          const struct vm_image *image)
 {
     struct error *e = vm_save(op, vm, image);
 
-    return e && c->how == TWIN_CHECKPOINT ? err_vm_checkpoint_suspend_failed(op->call, call_ref(op->call, vm->ref)) : e;
+    return e && c->how == TWIN_CHECKPOINT
+               ? err_vm_checkpoint_suspend_failed(op->call, call_ref(op->call, vm->ref))
+               : e;
 }
 
 /* The guest comes back whether or not the disks could be made; then all is recorded or nothing. */
@@ -163,7 +175,10 @@ static struct error *make_aside(struct op *op, struct copying *c)
     back = vm_bring_back(op, vm, &image);
     if (back) {
         vm_give_up(op, vm, back);
-        return e ? e : c->how == TWIN_CHECKPOINT ? err_vm_checkpoint_resume_failed(call, call_ref(call, vm->ref)) : back;
+        return e ? e
+               : c->how == TWIN_CHECKPOINT
+                   ? err_vm_checkpoint_resume_failed(call, call_ref(call, vm->ref))
+                   : back;
     }
     TRY(e);
     TRY(op_step(op, "back", 0.9));
@@ -209,16 +224,23 @@ static struct error *plan_live(struct call *call, struct copying *c, const struc
 
 static void tell(struct call *call, const struct copying *c)
 {
-    const struct vm *vm = db_find(call, CLASS_vm, c->intent.vm), *twin = db_find(call, CLASS_vm, c->intent.copy);
+    const struct vm *vm = db_find(call, CLASS_vm, c->intent.vm),
+                    *twin = db_find(call, CLASS_vm, c->intent.copy);
 
     if (!vm || !twin)
         return;
     if (c->how == TWIN_CHECKPOINT)
-        vm_alert(call, vm, "VM_CHECKPOINTED", arena_printf(call->arena, "was checkpointed as '%s' (uuid: %s)", twin->name_label, twin->uuid));
+        vm_alert(call, vm, "VM_CHECKPOINTED",
+                 arena_printf(call->arena, "was checkpointed as '%s' (uuid: %s)", twin->name_label,
+                              twin->uuid));
     else if (c->how == TWIN_SNAPSHOT)
-        vm_alert(call, vm, "VM_SNAPSHOTTED", arena_printf(call->arena, "was snapshotted as '%s' (uuid: %s)", twin->name_label, twin->uuid));
+        vm_alert(call, vm, "VM_SNAPSHOTTED",
+                 arena_printf(call->arena, "was snapshotted as '%s' (uuid: %s)", twin->name_label,
+                              twin->uuid));
     else
-        vm_alert(call, vm, "VM_CLONED", arena_printf(call->arena, "was cloned to '%s' (uuid: %s)", twin->name_label, twin->uuid));
+        vm_alert(call, vm, "VM_CLONED",
+                 arena_printf(call->arena, "was cloned to '%s' (uuid: %s)", twin->name_label,
+                              twin->uuid));
 }
 
 static struct error *try_copy(struct call *call, struct copying *c, ref_t *result)
@@ -352,10 +374,12 @@ static struct error *recover_guest(struct op *op, const struct vm_copy_intent *i
         return OK;
     TRY(domain_outcome(op, "save", &saved));
     TRY(domain_settle(op, vm, what, &found));
-    /* One that runs is back: vms_reconcile knows it by its number.  One that was built but does not run yet is built once more. */
+    /* One that runs is back: vms_reconcile knows it by its number.  One that was built but does not
+     * run yet is built once more. */
     if (!saved || (found && found->state == HV_RUNNING))
         return OK;
-    TRY(vm_image_for_writing(op, db_find(op->call, CLASS_vdi, intent->image) ? intent->image : REF_NULL, &image));
+    TRY(vm_image_for_writing(
+        op, db_find(op->call, CLASS_vdi, intent->image) ? intent->image : REF_NULL, &image));
     if (!vm_image_exists(&image))
         return OK;
     uuid_new(op->id);

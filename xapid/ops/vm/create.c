@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* create.c -- VM.create and VM.destroy.  A VM without a memory image is only records; the image is removed before them. */
+/* create.c -- VM.create and VM.destroy.  A VM without a memory image is only records; the image is
+ * removed before them. */
 #include <string.h>
 
 #include "libxapi/base/log.h"
@@ -33,8 +34,9 @@ static struct strmap resolve_secureboot(struct call *call, const struct vm *row)
 
     if (row->is_a_template || !value || strcmp(value, "auto") != 0)
         return row->platform;
-    return strmap_with(call->arena, row->platform, "secureboot",
-                       pool && (*pool->uefi_certificates || *pool->custom_uefi_certificates) ? "true" : "false");
+    return strmap_with(
+        call->arena, row->platform, "secureboot",
+        pool && (*pool->uefi_certificates || *pool->custom_uefi_certificates) ? "true" : "false");
 }
 
 static const char *arena_uuid(struct call *call)
@@ -56,7 +58,8 @@ static void fill_in(struct call *call, struct vm *row)
     if (strcmp(row->generation_id, "0:0") == 0)
         row->generation_id = arena_uuid(call);
     if (!strmap_get(&row->other_config, "mac_seed"))
-        row->other_config = strmap_with(call->arena, row->other_config, "mac_seed", arena_uuid(call));
+        row->other_config =
+            strmap_with(call->arena, row->other_config, "mac_seed", arena_uuid(call));
     row->platform = resolve_secureboot(call, row);
     row->memory_overhead = vm_memory_overhead(row);
     row->ha_always_run = false;
@@ -88,7 +91,8 @@ struct error *vm_create(struct call *call, const struct vm_create_args *args, re
     TRY(vm_check_memory(call, &c.vm));
     TRY(vm_check_platform(call, &c.vm));
     if (c.vm.power_state == VM_SUSPENDED && !*c.vm.last_booted_record)
-        return err_invalid_value(call, "last_booted_record", "A suspended VM needs the record of its last boot.");
+        return err_invalid_value(call, "last_booted_record",
+                                 "A suspended VM needs the record of its last boot.");
     fill_in(call, &c.vm);
     row_defaults(&api_classes[CLASS_vm_metrics], &c.metrics);
     c.metrics.ref = ref_new();
@@ -104,7 +108,8 @@ struct error *vm_create(struct call *call, const struct vm_create_args *args, re
 /* Rows that are nothing without the VM. */
 static void destroy_parts(struct txn *txn, const struct vm *vm)
 {
-    static const int owners[] = {FIELD_vbd_vm, FIELD_vif_vm, FIELD_console_vm, FIELD_vgpu_vm, FIELD_vusb_vm, FIELD_vtpm_vm, FIELD_crashdump_vm};
+    static const int owners[] = {FIELD_vbd_vm,  FIELD_vif_vm,  FIELD_console_vm,  FIELD_vgpu_vm,
+                                 FIELD_vusb_vm, FIELD_vtpm_vm, FIELD_crashdump_vm};
 
     for (size_t i = 0; i < ARRAY_SIZE(owners); i++) {
         struct refs rows = txn_referrers(txn, owners[i], vm->ref);
@@ -166,7 +171,8 @@ static struct error *erase_image(struct op *op, const struct vm_destroy_intent *
     if (!e && db_find(op->call, CLASS_vdi, intent->image))
         e = vdi_erase(op->call, intent->image, &gone);
     if (e)
-        log_warning("the memory image of a destroyed VM is left over: %s", error_line(op->call->arena, e));
+        log_warning("the memory image of a destroyed VM is left over: %s",
+                    error_line(op->call->arena, e));
     return op_commit(op, e || ref_is_null(gone.vdi) ? NULL : record_gone, &gone);
 }
 
@@ -202,7 +208,9 @@ struct error *vm_destroy(struct call *call, const struct vm_destroy_args *args)
     return e ? e : erase_image(&op, &intent);
 }
 
-struct error *vm_destroy_recover(struct call *call, struct op *op, const struct vm_destroy_intent *intent)
+struct error *vm_destroy_recover(struct call *call, struct op *op,
+                                 const struct vm_destroy_intent *intent)
 {
-    return db_find(call, CLASS_vm, intent->vm) ? op_commit(op, NULL, NULL) : erase_image(op, intent);
+    return db_find(call, CLASS_vm, intent->vm) ? op_commit(op, NULL, NULL)
+                                               : erase_image(op, intent);
 }

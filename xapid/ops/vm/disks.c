@@ -126,7 +126,7 @@ void vm_disks_adopt(struct call *call, const struct vm *vm)
             continue;
         e = vdi_path_attach(call, vbd->vdi, is_writable(vbd), &path);
         if (e)
-            log_warning("disk %s of the running VM %s cannot be counted as attached: %s", vbd->userdevice, vm->uuid,
-                        error_line(call->arena, e));
+            log_warning("disk %s of the running VM %s cannot be counted as attached: %s",
+                        vbd->userdevice, vm->uuid, error_line(call->arena, e));
     }
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* disks.h -- the disks of a VM that is about to run: promised to it, attached to this host, let go of again. */
+/* disks.h -- the disks of a VM that is about to run: promised to it, attached to this host, let go
+ * of again. */
 #pragma once
 
 #include "storage-repos/sr.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/ops/op.h"
 
-/* Disks that an operation has attached and not yet handed over; zero holds nothing.  In the call's arena. */
+/* Disks that an operation has attached and not yet handed over; zero holds nothing.  In the call's
+ * arena. */
 struct vm_disks {
     struct op *op;
     size_t n;
@@ -15,8 +17,8 @@ struct vm_disks {
 };
 
 /*
- * In op_begin's check: that the VM may have each of its disks, which are from then on currently_attached, so that nobody else takes one.  Errors of
- * txn_vdi_check_attach.
+ * In op_begin's check: that the VM may have each of its disks, which are from then on
+ * currently_attached, so that nobody else takes one.  Errors of txn_vdi_check_attach.
  */
 MUST_CHECK struct error *txn_vm_disks_reserve(struct txn *txn, const struct vm *vm);
 /* Takes that back. */
@@ -28,8 +30,10 @@ MUST_CHECK struct error *vm_disks_attach(struct op *op, const struct vm *vm, str
 void vm_disks_keep(struct vm_disks *disks);
 /* Guard: detaches them, where op_may_undo. */
 void vm_disks_release(struct vm_disks *disks);
-/* The VDIs that the VM's VBDs show as attached: to be asked for before the record says otherwise, and let go of after the domain's end was recorded. */
+/* The VDIs that the VM's VBDs show as attached: to be asked for before the record says otherwise,
+ * and let go of after the domain's end was recorded. */
 struct refs vm_disks_attached(struct call *call, ref_t vm);
 void vm_disks_detach(struct call *call, const struct refs *vdis);
-/* At start of the daemon, for a domain that exists: counts its disks as attached again.  What fails is logged. */
+/* At start of the daemon, for a domain that exists: counts its disks as attached again.  What fails
+ * is logged. */
 void vm_disks_adopt(struct call *call, const struct vm *vm);

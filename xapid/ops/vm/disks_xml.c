@@ -33,10 +33,12 @@ static bool named(xmlNodePtr node, const char *name)
 
 static const char *read_disk(struct arena *arena, xmlNodePtr node, struct disk_wanted *out)
 {
-    const char *type = attribute(arena, node, "type"), *bootable = attribute(arena, node, "bootable");
+    const char *type = attribute(arena, node, "type"),
+               *bootable = attribute(arena, node, "bootable");
     int number = *type ? enum_by_name(&enum_vdi_type, type) : VDI_TYPE_USER;
 
-    *out = (struct disk_wanted){.device = attribute(arena, node, "device"), .sr = attribute(arena, node, "sr")};
+    *out = (struct disk_wanted){.device = attribute(arena, node, "device"),
+                                .sr = attribute(arena, node, "sr")};
     if (vbd_device_number(out->device) < 0)
         return "a disk has no device number";
     if (!int_from_text(attribute(arena, node, "size"), &out->size) || out->size <= 0)
@@ -55,7 +57,8 @@ static bool same_device(const struct disk_wanted *a, const struct disk_wanted *b
     return vbd_device_number(a->device) == vbd_device_number(b->device);
 }
 
-bool disks_xml_read(struct arena *arena, const char *text, size_t *n, struct disk_wanted **out, const char **why)
+bool disks_xml_read(struct arena *arena, const char *text, size_t *n, struct disk_wanted **out,
+                    const char **why)
 {
     size_t length = strlen(text);
     AUTO(xml_doc) xml = {0};
@@ -67,7 +70,8 @@ bool disks_xml_read(struct arena *arena, const char *text, size_t *n, struct dis
     if (length > DISKS_XML_MAX_BYTES)
         return false;
     *why = "it is not well-formed XML";
-    xml.doc = xmlReadMemory(text, (int)length, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    xml.doc = xmlReadMemory(text, (int)length, NULL, NULL,
+                            XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     root = xml.doc ? xmlDocGetRootElement(xml.doc) : NULL;
     if (!root || xml.doc->intSubset)
         return false;

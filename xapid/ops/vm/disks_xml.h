@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * disks_xml.h -- the disks a template asks for: other_config "disks",
- * <provision><disk device="0" size="10737418240" sr="<uuid>" bootable="true" type="system"/></provision>.  Pure.
+ * <provision><disk device="0" size="10737418240" sr="<uuid>" bootable="true"
+ * type="system"/></provision>.  Pure.
  */
 #pragma once
 
@@ -20,4 +21,5 @@ struct disk_wanted {
 };
 
 /* Reads the text into the arena.  False, and why, for anything malformed. */
-bool disks_xml_read(struct arena *arena, const char *text, size_t *n, struct disk_wanted **out, const char **why);
+bool disks_xml_read(struct arena *arena, const char *text, size_t *n, struct disk_wanted **out,
+                    const char **why);

@@ -49,7 +49,8 @@ struct error *vm_hv_error(struct call *call, const struct vm *vm, struct error *
 
 struct error *vm_host_is_here(struct call *call, ref_t host)
 {
-    return ref_equal(host, call->xapid->host) ? OK : err_cannot_contact_host(call, call_ref(call, host));
+    return ref_equal(host, call->xapid->host) ? OK
+                                              : err_cannot_contact_host(call, call_ref(call, host));
 }
 
 /*** configuration ***/
@@ -59,7 +60,8 @@ static const char *or_empty(const char *s)
     return s ? s : "";
 }
 
-static struct error *nics_config(struct call *call, const struct vm *vm, struct hv_domain_config *out)
+static struct error *nics_config(struct call *call, const struct vm *vm,
+                                 struct hv_domain_config *out)
 {
     struct refs vifs = db_referrers(call, FIELD_vif_vm, vm->ref);
     struct hv_nic *nics = arena_array(call->arena, struct hv_nic, vifs.n + 1);
@@ -75,7 +77,9 @@ static struct error *nics_config(struct call *call, const struct vm *vm, struct 
             .device = device,
             .mac = vif->mac,
             .bridge = network ? network->bridge : "",
-            .mtu = vif->mtu > 0 ? vif->mtu : network ? network->mtu : 1500,
+            .mtu = vif->mtu > 0 ? vif->mtu
+                   : network    ? network->mtu
+                                : 1500,
         };
     }
     out->n_nics = vifs.n;
@@ -83,7 +87,8 @@ static struct error *nics_config(struct call *call, const struct vm *vm, struct 
     return OK;
 }
 
-struct error *domain_config(struct call *call, const struct vm *vm, const struct vm_disks *disks, struct hv_domain_config *out)
+struct error *domain_config(struct call *call, const struct vm *vm, const struct vm_disks *disks,
+                            struct hv_domain_config *out)
 {
     static const char *const types[] = {"hvm", "pv", "pv_in_pvh", "pvh"};
     bool hvm = vm_domain_type(vm) == DOMAIN_TYPE_HVM;
@@ -94,7 +99,8 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .name = vm->name_label,
         .type = types[vm_domain_type(vm)],
         .memory_static_max = vm->memory_static_max,
-        .memory_target = vm->memory_target > 0 ? MIN(vm->memory_target, vm->memory_static_max) : vm->memory_dynamic_max,
+        .memory_target = vm->memory_target > 0 ? MIN(vm->memory_target, vm->memory_static_max)
+                                               : vm->memory_dynamic_max,
         .vcpus_max = (int)vm->vcpus_max,
         .vcpus = (int)vm->vcpus_at_startup,
         .kernel = hvm || *vm->pv_bootloader ? "" : vm->pv_kernel,
@@ -112,14 +118,16 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
 
 /*** building ***/
 
-struct error *domain_build(struct op *op, const struct vm *vm, const struct hv_domain_config *config, const char *image,
+struct error *domain_build(struct op *op, const struct vm *vm,
+                           const struct hv_domain_config *config, const char *image,
                            struct domain *out)
 {
     struct hv_request rq = op_hv_request(op, "build");
     struct error *e;
 
     rq.timeout = image ? IMAGE_TIMEOUT : BUILD_TIMEOUT;
-    e = image ? hv_restore(op->call->xapid->hv, &rq, config, image, &out->domid) : hv_build(op->call->xapid->hv, &rq, config, &out->domid);
+    e = image ? hv_restore(op->call->xapid->hv, &rq, config, image, &out->domid)
+              : hv_build(op->call->xapid->hv, &rq, config, &out->domid);
     /* Of what failed nothing is left; without an answer there may be a domain, or be one soon. */
     if (!e || hv_failure_of(e) == HV_UNKNOWN)
         *out = (struct domain){op, vm->uuid, out->domid};
@@ -140,10 +148,14 @@ void domain_keep(struct domain *domain)
 
 struct error *domain_outcome(struct op *op, const char *what, bool *done)
 {
-    struct hv_request rq = op_hv_request(op, what);
     struct error *outcome = OK;
+    struct hv_request rq;
     bool known;
 
+    /* An operation of an earlier life is finished or undone in the name of the present coordinator.
+     */
+    op->epoch = MAX(op->epoch, op->call->xapid->epoch);
+    rq = op_hv_request(op, what);
     rq.timeout = BUILD_TIMEOUT;
     TRY(hv_outcome(op->call->xapid->hv, &rq, &known, &outcome));
     *done = known && !outcome;
@@ -170,11 +182,13 @@ void domain_release(struct domain *domain)
     if (!e)
         e = hv_destroy(domain->op->call->xapid->hv, &rq, domain->uuid);
     if (e)
-        log_error("the domain of VM %s may be left over: %s", domain->uuid, error_line(domain->op->call->arena, e));
+        log_error("the domain of VM %s may be left over: %s", domain->uuid,
+                  error_line(domain->op->call->arena, e));
     domain->uuid = NULL;
 }
 
-struct error *domain_settle(struct op *op, const struct vm *vm, const char *const *what, const struct hv_domain **out)
+struct error *domain_settle(struct op *op, const struct vm *vm, const char *const *what,
+                            const struct hv_domain **out)
 {
     struct hv_request rq = op_hv_request(op, NULL);
 
@@ -241,7 +255,8 @@ struct error *vm_overrule(struct op *op, ref_t vm_ref)
     for (others(op, vm_ref, &any); any; others(op, vm_ref, &any)) {
         const struct vm *vm = db_find(call, CLASS_vm, vm_ref);
 
-        /* A guest that does not answer keeps a clean shutdown waiting, and a big one keeps saving its memory: both end with the domain. */
+        /* A guest that does not answer keeps a clean shutdown waiting, and a big one keeps saving
+         * its memory: both end with the domain. */
         if (vm && (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED)) {
             struct hv_request rq = op_hv_request(op, NULL);
 

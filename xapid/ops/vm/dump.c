@@ -71,7 +71,8 @@ const char *vm_dump(struct arena *arena, const struct vm *vm)
 }
 
 /* Null for what is gone; sets of references lose it. */
-static void drop_dangling(struct arena *arena, const struct db_snap *snap, const struct type *type, void *value)
+static void drop_dangling(struct arena *arena, const struct db_snap *snap, const struct type *type,
+                          void *value)
 {
     if (type->kind == TYPE_REF) {
         ref_t *ref = value;
@@ -84,13 +85,15 @@ static void drop_dangling(struct arena *arena, const struct db_snap *snap, const
         size_t n = 0;
 
         for (size_t i = 0; i < refs->n; i++)
-            if (type->elem->class_id < 0 || root_get(snap_root(snap), type->elem->class_id, refs->v[i]))
+            if (type->elem->class_id < 0 ||
+                root_get(snap_root(snap), type->elem->class_id, refs->v[i]))
                 kept[n++] = refs->v[i];
         *refs = (struct refs){n, kept};
     }
 }
 
-bool vm_undump(struct arena *arena, const struct db_snap *snap, const char *text, size_t *n, struct vm_setting **out)
+bool vm_undump(struct arena *arena, const struct db_snap *snap, const char *text, size_t *n,
+               struct vm_setting **out)
 {
     const struct class_desc *class = &api_classes[CLASS_vm];
     const struct wire *wire;

@@ -16,7 +16,8 @@ enum ended_action vm_ended_action(const struct vm *vm, enum hv_reason reason, us
     case HV_CRASH:
         if (vm->actions_after_crash == ON_CRASH_PRESERVE)
             return ENDED_PRESERVE;
-        if (vm->actions_after_crash == ON_CRASH_DESTROY || vm->actions_after_crash == ON_CRASH_COREDUMP_AND_DESTROY)
+        if (vm->actions_after_crash == ON_CRASH_DESTROY ||
+            vm->actions_after_crash == ON_CRASH_COREDUMP_AND_DESTROY)
             return ENDED_DESTROY;
         return age < CRASH_LOOP_SECONDS * USEC_PER_SEC ? ENDED_DESTROY : ENDED_RESTART;
     case HV_NONE:
@@ -37,12 +38,15 @@ static struct error *check_idle(struct txn *txn, void *arg)
 
     TRY(TXN_GET(txn, vm, *ref, &vm));
     if (vm->current_operations.n)
-        return err_other_operation_in_progress(call, "VM", call_ref(call, *ref),
-                                               enum_vm_operations.names[vm->current_operations.v[0].value], vm->current_operations.v[0].key);
+        return err_other_operation_in_progress(
+            call, "VM", call_ref(call, *ref),
+            enum_vm_operations.names[vm->current_operations.v[0].value],
+            vm->current_operations.v[0].key);
     return OK;
 }
 
-static struct error *begin(struct call *call, ref_t vm, enum intent_kind kind, const void *intent, enum vm_operations operation, struct op *op)
+static struct error *begin(struct call *call, ref_t vm, enum intent_kind kind, const void *intent,
+                           enum vm_operations operation, struct op *op)
 {
     return op_begin(call,
                     &(struct op_spec){.kind = kind,
@@ -54,7 +58,8 @@ static struct error *begin(struct call *call, ref_t vm, enum intent_kind kind, c
                     op);
 }
 
-static struct error *look(struct call *call, ref_t ref, const struct vm **vm, const struct hv_domain **domain)
+static struct error *look(struct call *call, ref_t ref, const struct vm **vm,
+                          const struct hv_domain **domain)
 {
     struct hv_request rq = {.arena = call->arena, .epoch = call->xapid->epoch};
 
@@ -70,7 +75,8 @@ static bool is_alive(const struct hv_domain *d)
 
 static bool has_domain(const struct call *call, const struct vm *vm)
 {
-    return (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED) && ref_equal(vm->resident_on, call->xapid->host);
+    return (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED) &&
+           ref_equal(vm->resident_on, call->xapid->host);
 }
 
 /*** halted ***/
@@ -97,7 +103,8 @@ static void tell(struct call *call, const struct vm *vm, const struct hv_domain 
     else if (d && (d->reason == HV_POWEROFF || d->reason == HV_REBOOT))
         vm_alert(call, vm, "VM_SHUTDOWN", "was shut down from inside");
     else
-        log_warning("the domain of VM %s (%s) is gone without having been asked to end", vm->uuid, vm->name_label);
+        log_warning("the domain of VM %s (%s) is gone without having been asked to end", vm->uuid,
+                    vm->name_label);
 }
 
 static struct error *halt(struct call *call, ref_t ref)
@@ -118,7 +125,8 @@ static struct error *halt(struct call *call, ref_t ref)
         TRY(domain_end(&op, vm, "destroy"));
         return op_commit(&op, NULL, NULL);
     }
-    end.preserve = d && vm_ended_action(vm, d->reason, clock_wall() - d->start_time) == ENDED_PRESERVE;
+    end.preserve =
+        d && vm_ended_action(vm, d->reason, clock_wall() - d->start_time) == ENDED_PRESERVE;
     if (!end.preserve) {
         disks = vm_disks_attached(call, ref);
         TRY(domain_end(&op, vm, "destroy"));
@@ -130,7 +138,8 @@ static struct error *halt(struct call *call, ref_t ref)
     return OK;
 }
 
-struct error *vm_ended_recover(struct call *call, struct op *op, const struct vm_ended_intent *intent)
+struct error *vm_ended_recover(struct call *call, struct op *op,
+                               const struct vm_ended_intent *intent)
 {
     static const char *const what[] = {"destroy", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
@@ -150,7 +159,8 @@ struct error *vm_ended_recover(struct call *call, struct op *op, const struct vm
 
 /*** started again ***/
 
-/* Guests that reboot as soon as they are up would keep the host busy.  A harder operation cuts the wait short. */
+/* Guests that reboot as soon as they are up would keep the host busy.  A harder operation cuts the
+ * wait short. */
 static struct error *wait_early(struct op *op, const struct vm *vm, const struct hv_domain *d)
 {
     usec_t age = clock_wall() - d->start_time;
@@ -158,10 +168,12 @@ static struct error *wait_early(struct op *op, const struct vm *vm, const struct
 
     if (d->reason != HV_REBOOT || age >= EARLY_REBOOT_SECONDS * USEC_PER_SEC)
         return OK;
-    log_info("VM %s rebooted %d seconds after its start; it is started again later", vm->uuid, (int)(age / USEC_PER_SEC));
+    log_info("VM %s rebooted %d seconds after its start; it is started again later", vm->uuid,
+             (int)(age / USEC_PER_SEC));
     while (clock_mono() < deadline) {
         TRY(vm_step(op, vm->ref, "early", 0.1));
-        db_wait(op->call->xapid->db, snap_root(op->call->snap)->revision, MIN(deadline, clock_mono() + USEC_PER_SEC));
+        db_wait(op->call->xapid->db, snap_root(op->call->snap)->revision,
+                MIN(deadline, clock_mono() + USEC_PER_SEC));
     }
     return OK;
 }
@@ -181,7 +193,9 @@ static struct error *restart(struct call *call, ref_t ref, const struct vm *vm)
     TRY(wait_early(&op, vm, d));
     TRY(DB_GET(call, vm, ref, &vm));
     TRY(vm_rebuild(&op, vm));
-    vm_alert(call, vm, "VM_REBOOTED", d->reason == HV_CRASH ? "was started again after its crash" : "was rebooted from inside");
+    vm_alert(call, vm, "VM_REBOOTED",
+             d->reason == HV_CRASH ? "was started again after its crash"
+                                   : "was rebooted from inside");
     return OK;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* ended.h -- a domain that ended without being told to: the guest shut down, rebooted or crashed, or somebody took the domain away. */
+/* ended.h -- a domain that ended without being told to: the guest shut down, rebooted or crashed,
+ * or somebody took the domain away. */
 #pragma once
 
 #include "xapid/hypervisor/hv.h"
@@ -16,7 +17,8 @@ enum ended_action { ENDED_DESTROY, ENDED_RESTART, ENDED_PRESERVE };
 enum ended_action vm_ended_action(const struct vm *vm, enum hv_reason reason, usec_t age);
 
 /*
- * Records the end of the VM's domain and does what its settings want; waits in line for operations that are under way, and does nothing where they
- * have dealt with it.  Blocks as long as a boot takes.
+ * Records the end of the VM's domain and does what its settings want; waits in line for operations
+ * that are under way, and does nothing where they have dealt with it.  Blocks as long as a boot
+ * takes.
  */
 MUST_CHECK struct error *vm_domain_ended(struct call *call, ref_t vm);

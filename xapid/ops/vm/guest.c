@@ -66,7 +66,8 @@ struct known_key {
     const char *key, *name;
 };
 
-static void put_known(struct pairs *p, const struct strmap *keys, const struct known_key *known, size_t n)
+static void put_known(struct pairs *p, const struct strmap *keys, const struct known_key *known,
+                      size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const char *value = strmap_get(keys, known[i].key);
@@ -79,8 +80,10 @@ static void put_known(struct pairs *p, const struct strmap *keys, const struct k
 static struct strmap os_version(struct arena *arena, const struct strmap *keys)
 {
     static const struct known_key known[] = {
-        {"data/os_name", "name"},         {"data/os_uname", "uname"},    {"data/os_distro", "distro"},  {"data/os_majorver", "major"},
-        {"data/os_minorver", "minor"},    {"attr/os/spmajor", "spmajor"}, {"attr/os/spminor", "spminor"},
+        {"data/os_name", "name"},       {"data/os_uname", "uname"},
+        {"data/os_distro", "distro"},   {"data/os_majorver", "major"},
+        {"data/os_minorver", "minor"},  {"attr/os/spmajor", "spmajor"},
+        {"attr/os/spminor", "spminor"},
     };
     struct pairs p = {.arena = arena};
 
@@ -106,14 +109,16 @@ static struct strmap driver_version(struct arena *arena, const struct strmap *ke
 
 static struct strmap netbios_name(struct arena *arena, const struct strmap *keys)
 {
-    static const struct known_key known[] = {{"data/host_name_dns", "host_name"}, {"data/domain", "domain"}};
+    static const struct known_key known[] = {{"data/host_name_dns", "host_name"},
+                                             {"data/domain", "domain"}};
     struct pairs p = {.arena = arena};
 
     put_known(&p, keys, known, ARRAY_SIZE(known));
     return finish(&p);
 }
 
-/* "attr/vif/0/ipv4/1" is "0/ipv4/1", and the first IPv4 address also "0/ip"; "attr/eth0/ip" is how older agents say it. */
+/* "attr/vif/0/ipv4/1" is "0/ipv4/1", and the first IPv4 address also "0/ip"; "attr/eth0/ip" is how
+ * older agents say it. */
 static struct strmap networks(struct arena *arena, const struct strmap *keys)
 {
     struct pairs p = {.arena = arena};
@@ -123,7 +128,8 @@ static struct strmap networks(struct arena *arena, const struct strmap *keys)
         char family[8];
         int device, number, end = 0;
 
-        if (sscanf(key, "attr/vif/%d/%7[a-z0-9]/%d%n", &device, family, &number, &end) != 3 || !end || key[end] || device < 0 || number < 0)
+        if (sscanf(key, "attr/vif/%d/%7[a-z0-9]/%d%n", &device, family, &number, &end) != 3 ||
+            !end || key[end] || device < 0 || number < 0)
             continue;
         if (strcmp(family, "ipv4") != 0 && strcmp(family, "ipv6") != 0)
             continue;
@@ -134,7 +140,8 @@ static struct strmap networks(struct arena *arena, const struct strmap *keys)
     for (size_t i = 0; i < keys->n; i++) {
         int device, end = 0;
 
-        if (sscanf(keys->v[i].key, "attr/eth%d/ip%n", &device, &end) == 1 && end && !keys->v[i].key[end] && device >= 0)
+        if (sscanf(keys->v[i].key, "attr/eth%d/ip%n", &device, &end) == 1 && end &&
+            !keys->v[i].key[end] && device >= 0)
             put(&p, arena_printf(arena, "%d/ip", device), keys->v[i].value);
     }
     return finish(&p);
@@ -142,13 +149,14 @@ static struct strmap networks(struct arena *arena, const struct strmap *keys)
 
 static bool is_feature(const char *name)
 {
-    return strncmp(name, "feature-", 8) == 0 || strncmp(name, "platform-feature-", 17) == 0 || strcmp(name, "has-vendor-device") == 0 ||
-           strcmp(name, "xd") == 0;
+    return strncmp(name, "feature-", 8) == 0 || strncmp(name, "platform-feature-", 17) == 0 ||
+           strcmp(name, "has-vendor-device") == 0 || strcmp(name, "xd") == 0;
 }
 
 static struct strmap other(struct arena *arena, const struct strmap *keys)
 {
-    const char *reason = strmap_get(keys, "data/cant_suspend_reason"), *ts = strmap_get(keys, "data/ts");
+    const char *reason = strmap_get(keys, "data/cant_suspend_reason"),
+               *ts = strmap_get(keys, "data/ts");
     struct pairs p = {.arena = arena};
 
     for (size_t i = 0; i < keys->n; i++) {
@@ -178,7 +186,8 @@ static struct strmap services(struct arena *arena, const struct strmap *keys)
     return finish(&p);
 }
 
-bool guest_metrics_of_keys(struct arena *arena, const struct strmap *keys, struct vm_guest_metrics *out)
+bool guest_metrics_of_keys(struct arena *arena, const struct strmap *keys,
+                           struct vm_guest_metrics *out)
 {
     out->os_version = os_version(arena, keys);
     out->pv_drivers_version = driver_version(arena, keys);
@@ -188,9 +197,11 @@ bool guest_metrics_of_keys(struct arena *arena, const struct strmap *keys, struc
     out->services = services(arena, keys);
     out->pv_drivers_detected = out->pv_drivers_version.n > 0;
     out->pv_drivers_up_to_date = out->pv_drivers_detected;
-    out->can_use_hotplug_vbd = out->can_use_hotplug_vif = out->pv_drivers_detected ? TRISTATE_TYPE_YES : TRISTATE_TYPE_UNSPECIFIED;
+    out->can_use_hotplug_vbd = out->can_use_hotplug_vif =
+        out->pv_drivers_detected ? TRISTATE_TYPE_YES : TRISTATE_TYPE_UNSPECIFIED;
     out->live = true;
-    return out->os_version.n || out->pv_drivers_version.n || out->netbios_name.n || out->networks.n || out->other.n || out->services.n;
+    return out->os_version.n || out->pv_drivers_version.n || out->netbios_name.n ||
+           out->networks.n || out->other.n || out->services.n;
 }
 
 /*** the row ***/
@@ -240,7 +251,8 @@ static struct error *update_txn(struct txn *txn, void *arg)
         return OK;
     }
     for (size_t i = 0; i < ARRAY_SIZE(followed); i++)
-        txn_set_value(txn, followed[i], vm->guest_metrics, field_in(&u->now, &api_fields[followed[i]]));
+        txn_set_value(txn, followed[i], vm->guest_metrics,
+                      field_in(&u->now, &api_fields[followed[i]]));
     TXN_SET(txn, vm_guest_metrics, vm->guest_metrics, last_updated, u->now.last_updated);
     return OK;
 }
@@ -258,14 +270,16 @@ static void update_metrics(struct call *call, const struct vm *vm, const struct 
     db_set_lazily(call->xapid->db, FIELD_vm_metrics_last_updated, m->ref, &now);
 }
 
-struct error *vm_guest_update(struct call *call, const struct vm *vm, const struct hv_domain *domain)
+struct error *vm_guest_update(struct call *call, const struct vm *vm,
+                              const struct hv_domain *domain)
 {
     const struct vm_guest_metrics *row = db_find(call, CLASS_vm_guest_metrics, vm->guest_metrics);
     struct update u = {.vm = vm->ref, .domid = domain->domid};
 
     update_metrics(call, vm, domain);
     row_defaults(&api_classes[CLASS_vm_guest_metrics], &u.now);
-    if (!guest_metrics_of_keys(call->arena, &domain->guest, &u.now) || (row && !differs(row, &u.now)))
+    if (!guest_metrics_of_keys(call->arena, &domain->guest, &u.now) ||
+        (row && !differs(row, &u.now)))
         return OK;
     u.now.ref = ref_new();
     u.now.uuid = uuid_new(arena_alloc(call->arena, UUID_TEXT_SIZE));

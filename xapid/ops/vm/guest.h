@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * guest.h -- what a guest says about itself: from the keys its agent publishes (hypervisor/protocol.h lists them) to VM_guest_metrics.
+ * guest.h -- what a guest says about itself: from the keys its agent publishes
+ * (hypervisor/protocol.h lists them) to VM_guest_metrics.
  *
- * The guest is not trusted: what it says is cut to a sensible size and only ever shown, or used to offer operations.
+ * The guest is not trusted: what it says is cut to a sensible size and only ever shown, or used to
+ * offer operations.
  */
 #pragma once
 
@@ -12,8 +14,12 @@
 #define GUEST_MAX_ENTRIES 256
 #define GUEST_MAX_VALUE 1024 /* bytes */
 
-/* Fills the fields that follow from the keys; false where the guest has said nothing.  In the arena. Pure. */
-bool guest_metrics_of_keys(struct arena *arena, const struct strmap *keys, struct vm_guest_metrics *out);
+/* Fills the fields that follow from the keys; false where the guest has said nothing.  In the
+ * arena. Pure. */
+bool guest_metrics_of_keys(struct arena *arena, const struct strmap *keys,
+                           struct vm_guest_metrics *out);
 
-/* Brings the VM's guest metrics up to date, making the row where there is none; also memory_actual and VCPUs_number of its metrics. */
-MUST_CHECK struct error *vm_guest_update(struct call *call, const struct vm *vm, const struct hv_domain *domain);
+/* Brings the VM's guest metrics up to date, making the row where there is none; also memory_actual
+ * and VCPUs_number of its metrics. */
+MUST_CHECK struct error *vm_guest_update(struct call *call, const struct vm *vm,
+                                         const struct hv_domain *domain);

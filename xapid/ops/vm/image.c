@@ -28,7 +28,8 @@ struct error *vm_image_choose_sr(struct call *call, const struct vm *vm, ref_t *
 {
     const struct pool *pool = db_find(call, CLASS_pool, call->xapid->pool);
     const struct host *host = db_find(call, CLASS_host, call->xapid->host);
-    const ref_t choice[] = {vm->suspend_sr, pool ? pool->suspend_image_sr : REF_NULL, host ? host->suspend_image_sr : REF_NULL};
+    const ref_t choice[] = {vm->suspend_sr, pool ? pool->suspend_image_sr : REF_NULL,
+                            host ? host->suspend_image_sr : REF_NULL};
 
     for (size_t i = 0; i < ARRAY_SIZE(choice); i++) {
         if (db_find(call, CLASS_sr, choice[i])) {
@@ -94,7 +95,8 @@ struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t sr)
 void txn_vm_image_size(struct txn *txn, ref_t vdi, int64_t size)
 {
     if (size)
-        txn_strmap_put(txn, FIELD_vdi_other_config, vdi, VM_IMAGE_SIZE_KEY, arena_printf(txn_arena(txn), "%lld", (long long)size));
+        txn_strmap_put(txn, FIELD_vdi_other_config, vdi, VM_IMAGE_SIZE_KEY,
+                       arena_printf(txn_arena(txn), "%lld", (long long)size));
 }
 
 /*** guards of this file ***/
@@ -142,7 +144,8 @@ static struct error *open_image(struct op *op, ref_t vdi, bool writable, struct 
     }
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return failed(call, dir, errno);
-    out->path = arena_printf(call->arena, "%s/%s", dir, call_ref(call, op->intent) + strlen("OpaqueRef:"));
+    out->path =
+        arena_printf(call->arena, "%s/%s", dir, call_ref(call, op->intent) + strlen("OpaqueRef:"));
     return OK;
 }
 
@@ -176,7 +179,8 @@ static bool is_zero(const char *p, size_t n)
 }
 
 /* Reads up to n bytes; fewer only at the end. */
-static struct error *read_full(struct call *call, const char *path, int fd, char *buf, size_t n, size_t *got)
+static struct error *read_full(struct call *call, const char *path, int fd, char *buf, size_t n,
+                               size_t *got)
 {
     *got = 0;
     while (*got < n) {
@@ -192,7 +196,8 @@ static struct error *read_full(struct call *call, const char *path, int fd, char
     return OK;
 }
 
-static struct error *write_full(struct call *call, const char *path, int fd, const char *buf, size_t n)
+static struct error *write_full(struct call *call, const char *path, int fd, const char *buf,
+                                size_t n)
 {
     while (n) {
         ssize_t k = write(fd, buf, n);
@@ -226,7 +231,8 @@ struct error *vm_image_store(struct vm_image *image, int64_t *size)
     while (got == CHUNK) {
         TRY(read_full(call, image->path, file.fd - 1, buf, CHUNK, &got));
         if (*size + (int64_t)got > vdi_io_size(disk.io))
-            return error_internal(call->arena, "the memory image is larger than its disk of %lld bytes",
+            return error_internal(call->arena,
+                                  "the memory image is larger than its disk of %lld bytes",
                                   (long long)vdi_io_size(disk.io));
         /* A new disk reads as zeroes, but an interrupted earlier try may have written here. */
         if (got && is_zero(buf, got))

@@ -2,8 +2,9 @@
 /*
  * image.h -- the memory image of a suspended VM, on its way between the hypervisor and a disk.
  *
- * The hypervisor reads and writes images as plain files, and most SRs keep disks in a format of their own: then the image passes through a file in
- * <state_dir>/images, named after the operation.  Where the disk is a plain file or device the hypervisor uses it directly.
+ * The hypervisor reads and writes images as plain files, and most SRs keep disks in a format of
+ * their own: then the image passes through a file in <state_dir>/images, named after the operation.
+ * Where the disk is a plain file or device the hypervisor uses it directly.
  */
 #pragma once
 
@@ -19,7 +20,8 @@ struct vm_image {
     bool aside;       /* the domain it was saved from is gone (aside.h) */
 };
 
-/* Key of the disk's other_config with the number of bytes that are the image; without it all are. */
+/* Key of the disk's other_config with the number of bytes that are the image; without it all are.
+ */
 #define VM_IMAGE_SIZE_KEY "xapid:image-size"
 
 /* Bytes a disk needs to hold the image of the VM. */
@@ -35,7 +37,8 @@ MUST_CHECK struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t 
 /* Records how much of the disk is the image. */
 void txn_vm_image_size(struct txn *txn, ref_t vdi, int64_t size);
 
-/* A path for hv_save; 'vdi' null: for an image that needs no disk.  An earlier daemon may have left the file, with the image in it. */
+/* A path for hv_save; 'vdi' null: for an image that needs no disk.  An earlier daemon may have left
+ * the file, with the image in it. */
 MUST_CHECK struct error *vm_image_for_writing(struct op *op, ref_t vdi, struct vm_image *out);
 /* True if there is something to store: after a crash. */
 bool vm_image_exists(const struct vm_image *image);

@@ -84,7 +84,8 @@ static unsigned states_for(const struct check_ctx *c, int op)
 {
     unsigned states = needed_states[op];
 
-    if (c->vm->is_control_domain && (BIT(CHANGING_VCPUS) | BIT(CHANGING_STATIC_RANGE) | BIT(CHANGING_MEMORY_LIMITS)) >> op & 1)
+    if (c->vm->is_control_domain &&
+        (BIT(CHANGING_VCPUS) | BIT(CHANGING_STATIC_RANGE) | BIT(CHANGING_MEMORY_LIMITS)) >> op & 1)
         states |= STATE(RUNNING);
     if (c->vm->is_a_snapshot && (BIT(CLONE) | BIT(COPY)) >> op & 1)
         states |= STATE(SUSPENDED);
@@ -103,20 +104,26 @@ static uint64_t power_mask(const struct check_ctx *c)
 
 const char *vm_power_state_text(enum vm_power_state state)
 {
-    static const char *const text[] = {[VM_HALTED] = "halted", [VM_PAUSED] = "paused", [VM_RUNNING] = "running", [VM_SUSPENDED] = "suspended"};
+    static const char *const text[] = {[VM_HALTED] = "halted",
+                                       [VM_PAUSED] = "paused",
+                                       [VM_RUNNING] = "running",
+                                       [VM_SUSPENDED] = "suspended"};
 
     return text[state];
 }
 
-static struct error *power_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *power_error(struct call *call, const struct check_ctx *c,
+                                 enum vm_operations op)
 {
     unsigned states = states_for(c, (int)op);
     const char *expected = "";
 
     for (int s = VM_HALTED; s <= VM_SUSPENDED; s++)
         if (states >> s & 1)
-            expected = arena_printf(call->arena, "%s%s%s", expected, *expected ? ", " : "", vm_power_state_text((enum vm_power_state)s));
-    return err_vm_bad_power_state(call, call_ref(call, c->vm->ref), expected, vm_power_state_text(c->vm->power_state));
+            expected = arena_printf(call->arena, "%s%s%s", expected, *expected ? ", " : "",
+                                    vm_power_state_text((enum vm_power_state)s));
+    return err_vm_bad_power_state(call, call_ref(call, c->vm->ref), expected,
+                                  vm_power_state_text(c->vm->power_state));
 }
 
 /*** blocked by an administrator ***/
@@ -126,7 +133,7 @@ struct blocked {
     const struct {
         int op;
         const char *why;
-    } *v;
+    } * v;
 };
 
 static uint64_t blocked_mask(const struct check_ctx *c)
@@ -139,7 +146,8 @@ static uint64_t blocked_mask(const struct check_ctx *c)
     return mask;
 }
 
-static struct error *blocked_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *blocked_error(struct call *call, const struct check_ctx *c,
+                                   enum vm_operations op)
 {
     const struct blocked *b = (const struct blocked *)&c->vm->blocked_operations;
     size_t i = 0;
@@ -188,19 +196,21 @@ static uint64_t concurrency_mask(const struct check_ctx *c)
     return mask;
 }
 
-static struct error *concurrency_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *concurrency_error(struct call *call, const struct check_ctx *c,
+                                       enum vm_operations op)
 {
     const struct enumpair *first = &c->vm->current_operations.v[0];
 
     (void)op;
-    return err_other_operation_in_progress(call, "VM", call_ref(call, c->vm->ref), enum_vm_operations.names[first->value], first->key);
+    return err_other_operation_in_progress(call, "VM", call_ref(call, c->vm->ref),
+                                           enum_vm_operations.names[first->value], first->key);
 }
 
 /*** templates and snapshots ***/
 
-#define CONFIG_CHANGES                                                                                                               \
-    (BIT(CHANGING_DYNAMIC_RANGE) | BIT(CHANGING_STATIC_RANGE) | BIT(CHANGING_MEMORY_LIMITS) | BIT(CHANGING_SHADOW_MEMORY) |          \
-     BIT(CHANGING_VCPUS) | BIT(CHANGING_NVRAM) | INNOCENT)
+#define CONFIG_CHANGES                                                                             \
+    (BIT(CHANGING_DYNAMIC_RANGE) | BIT(CHANGING_STATIC_RANGE) | BIT(CHANGING_MEMORY_LIMITS) |      \
+     BIT(CHANGING_SHADOW_MEMORY) | BIT(CHANGING_VCPUS) | BIT(CHANGING_NVRAM) | INNOCENT)
 
 static uint64_t template_mask(const struct check_ctx *c)
 {
@@ -213,21 +223,26 @@ static uint64_t template_mask(const struct check_ctx *c)
     return mask;
 }
 
-static struct error *template_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *template_error(struct call *call, const struct check_ctx *c,
+                                    enum vm_operations op)
 {
-    return error_new(call->arena, "VM_IS_TEMPLATE", 2, call_ref(call, c->vm->ref), enum_vm_operations.names[op]);
+    return error_new(call->arena, "VM_IS_TEMPLATE", 2, call_ref(call, c->vm->ref),
+                     enum_vm_operations.names[op]);
 }
 
 static uint64_t snapshot_mask(const struct check_ctx *c)
 {
     if (!c->vm->is_a_snapshot)
         return ALL_OPS;
-    return COPIES | INNOCENT | BIT(REVERT) | BIT(DESTROY) | BIT(HARD_SHUTDOWN) | BIT(METADATA_EXPORT) | BIT(CREATE_TEMPLATE) | BIT(PROVISION);
+    return COPIES | INNOCENT | BIT(REVERT) | BIT(DESTROY) | BIT(HARD_SHUTDOWN) |
+           BIT(METADATA_EXPORT) | BIT(CREATE_TEMPLATE) | BIT(PROVISION);
 }
 
-static struct error *snapshot_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *snapshot_error(struct call *call, const struct check_ctx *c,
+                                    enum vm_operations op)
 {
-    return error_new(call->arena, "VM_IS_SNAPSHOT", 2, call_ref(call, c->vm->ref), enum_vm_operations.names[op]);
+    return error_new(call->arena, "VM_IS_SNAPSHOT", 2, call_ref(call, c->vm->ref),
+                     enum_vm_operations.names[op]);
 }
 
 static uint64_t provision_mask(const struct check_ctx *c)
@@ -235,7 +250,8 @@ static uint64_t provision_mask(const struct check_ctx *c)
     return c->vm->is_a_template ? ALL_OPS : ALL_OPS & ~BIT(PROVISION);
 }
 
-static struct error *provision_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *provision_error(struct call *call, const struct check_ctx *c,
+                                     enum vm_operations op)
 {
     (void)c, (void)op;
     return err_provision_only_allowed_on_template(call);
@@ -246,7 +262,8 @@ static uint64_t revert_mask(const struct check_ctx *c)
     return c->vm->is_a_snapshot ? ALL_OPS : ALL_OPS & ~BIT(REVERT);
 }
 
-static struct error *revert_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *revert_error(struct call *call, const struct check_ctx *c,
+                                  enum vm_operations op)
 {
     (void)c, (void)op;
     return error_new(call->arena, "REVERT_ONLY_ALLOWED_ON_SNAPSHOT", 0);
@@ -263,14 +280,16 @@ static bool platform_true(const struct vm *vm, const char *key)
 
 static uint64_t mobility_mask(const struct check_ctx *c)
 {
-    bool fixed = platform_true(c->vm, "nomigrate") || platform_true(c->vm, "nested-virt") || platform_true(c->vm, "exp-nested-hvm");
+    bool fixed = platform_true(c->vm, "nomigrate") || platform_true(c->vm, "nested-virt") ||
+                 platform_true(c->vm, "exp-nested-hvm");
 
     if (!fixed || c->vm->power_state != VM_RUNNING)
         return ALL_OPS;
     return ALL_OPS & ~(BIT(SUSPEND) | BIT(CHECKPOINT) | BIT(POOL_MIGRATE) | BIT(MIGRATE_SEND));
 }
 
-static struct error *mobility_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *mobility_error(struct call *call, const struct check_ctx *c,
+                                    enum vm_operations op)
 {
     (void)op;
     return err_vm_is_immobile(call, call_ref(call, c->vm->ref));
@@ -280,21 +299,25 @@ static uint64_t control_domain_mask(const struct check_ctx *c)
 {
     if (!c->vm->is_control_domain)
         return ALL_OPS;
-    return CONFIG_CHANGES | BIT(CHANGING_MEMORY_LIVE) | BIT(AWAITING_MEMORY_LIVE) | BIT(DATA_SOURCE_OP) | BIT(METADATA_EXPORT);
+    return CONFIG_CHANGES | BIT(CHANGING_MEMORY_LIVE) | BIT(AWAITING_MEMORY_LIVE) |
+           BIT(DATA_SOURCE_OP) | BIT(METADATA_EXPORT);
 }
 
-static struct error *control_domain_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *control_domain_error(struct call *call, const struct check_ctx *c,
+                                          enum vm_operations op)
 {
     (void)c;
-    return err_operation_not_allowed(call, arena_printf(call->arena, "The operation %s is not possible on a control domain.",
-                                                        enum_vm_operations.names[op]));
+    return err_operation_not_allowed(
+        call, arena_printf(call->arena, "The operation %s is not possible on a control domain.",
+                           enum_vm_operations.names[op]));
 }
 
 /*** what the guest can do ***/
 
 bool vm_has_feature(const struct db_snap *snap, const struct vm *vm, const char *feature)
 {
-    const struct vm_guest_metrics *gm = root_get(snap_root(snap), CLASS_vm_guest_metrics, vm->guest_metrics);
+    const struct vm_guest_metrics *gm =
+        root_get(snap_root(snap), CLASS_vm_guest_metrics, vm->guest_metrics);
     const char *value = gm ? strmap_get(&gm->other, feature) : NULL;
 
     return value && strcmp(value, "1") == 0;
@@ -304,7 +327,8 @@ static uint64_t feature_mask(const struct check_ctx *c)
 {
     uint64_t mask = ALL_OPS;
 
-    /* Only what users are shown depends on the guest's word; an operation that was asked for is tried. */
+    /* Only what users are shown depends on the guest's word; an operation that was asked for is
+     * tried. */
     if (!c->strict || c->vm->power_state != VM_RUNNING)
         return mask;
     if (!vm_has_feature(c->snap, c->vm, "feature-shutdown"))
@@ -316,7 +340,8 @@ static uint64_t feature_mask(const struct check_ctx *c)
     return mask;
 }
 
-static struct error *feature_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *feature_error(struct call *call, const struct check_ctx *c,
+                                   enum vm_operations op)
 {
     (void)op;
     return err_vm_lacks_feature(call, call_ref(call, c->vm->ref));
@@ -328,16 +353,19 @@ static uint64_t quiesce_mask(const struct check_ctx *c)
     return ALL_OPS & ~BIT(SNAPSHOT_WITH_QUIESCE);
 }
 
-static struct error *quiesce_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *quiesce_error(struct call *call, const struct check_ctx *c,
+                                   enum vm_operations op)
 {
     (void)op;
-    return err_vm_snapshot_with_quiesce_not_supported(call, call_ref(call, c->vm->ref), "Snapshots with quiescing are not supported.");
+    return err_vm_snapshot_with_quiesce_not_supported(
+        call, call_ref(call, c->vm->ref), "Snapshots with quiescing are not supported.");
 }
 
 /*** devices ***/
 
 /* True if some row whose 'field' refers to the VM satisfies 'is'. */
-static bool any_row(const struct check_ctx *c, int field_id, bool (*is)(const struct check_ctx *c, const void *row))
+static bool any_row(const struct check_ctx *c, int field_id,
+                    bool (*is)(const struct check_ctx *c, const void *row))
 {
     const struct field_desc *f = &api_fields[field_id];
     struct index_walk walk;
@@ -365,7 +393,8 @@ static uint64_t on_boot_mask(const struct check_ctx *c)
     return ALL_OPS & ~(BIT(SNAPSHOT) | BIT(CHECKPOINT) | BIT(SUSPEND) | BIT(SNAPSHOT_WITH_QUIESCE));
 }
 
-static struct error *on_boot_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *on_boot_error(struct call *call, const struct check_ctx *c,
+                                   enum vm_operations op)
 {
     (void)c, (void)op;
     return err_vdi_on_boot_mode_incompatible_with_operation(call);
@@ -439,12 +468,15 @@ static uint64_t membership_mask(const struct check_ctx *c)
     return member ? ALL_OPS & ~BIT(MAKE_INTO_TEMPLATE) : ALL_OPS;
 }
 
-static struct error *membership_error(struct call *call, const struct check_ctx *c, enum vm_operations op)
+static struct error *membership_error(struct call *call, const struct check_ctx *c,
+                                      enum vm_operations op)
 {
     (void)op;
     if (!ref_is_null(c->vm->appliance))
-        return err_vm_is_part_of_an_appliance(call, call_ref(call, c->vm->ref), call_ref(call, c->vm->appliance));
-    return err_vm_assigned_to_snapshot_schedule(call, call_ref(call, c->vm->ref), call_ref(call, c->vm->snapshot_schedule));
+        return err_vm_is_part_of_an_appliance(call, call_ref(call, c->vm->ref),
+                                              call_ref(call, c->vm->appliance));
+    return err_vm_assigned_to_snapshot_schedule(call, call_ref(call, c->vm->ref),
+                                                call_ref(call, c->vm->snapshot_schedule));
 }
 
 static uint64_t vtpm_mask(const struct check_ctx *c)
@@ -483,7 +515,8 @@ static const struct check {
     {vtpm_mask, vtpm_error},
 };
 
-uint64_t vm_allowed(struct xapid *xapid, const struct db_snap *snap, const struct vm *vm, bool strict)
+uint64_t vm_allowed(struct xapid *xapid, const struct db_snap *snap, const struct vm *vm,
+                    bool strict)
 {
     struct check_ctx c = {xapid, snap, vm, strict};
     uint64_t mask = ALL_OPS;
@@ -493,7 +526,8 @@ uint64_t vm_allowed(struct xapid *xapid, const struct db_snap *snap, const struc
     return mask;
 }
 
-struct error *vm_check(struct call *call, const struct db_snap *snap, const struct vm *vm, enum vm_operations op)
+struct error *vm_check(struct call *call, const struct db_snap *snap, const struct vm *vm,
+                       enum vm_operations op)
 {
     struct check_ctx c = {call->xapid, snap, vm, false};
 
@@ -527,7 +561,8 @@ struct error *vm_update(struct call *call, db_txn_fn *fn, void *arg)
         if (!error_is(e, "OTHER_OPERATION_IN_PROGRESS") || clock_mono() >= deadline)
             return e;
         TRY(task_check(call));
-        db_wait(call->xapid->db, snap_root(call->snap)->revision, MIN(deadline, clock_mono() + WAIT_SLICE));
+        db_wait(call->xapid->db, snap_root(call->snap)->revision,
+                MIN(deadline, clock_mono() + WAIT_SLICE));
     }
 }
 

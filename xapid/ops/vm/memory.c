@@ -2,8 +2,9 @@
 /*
  * memory.c -- how much memory a VM may have, and what a running one is told to reach.
  *
- * For a halted VM all is a change of records.  For a running one the dynamic range and the new target are recorded with the intent, and the
- * hypervisor is told afterwards; after a crash it is told again.
+ * For a halted VM all is a change of records.  For a running one the dynamic range and the new
+ * target are recorded with the intent, and the hypervisor is told afterwards; after a crash it is
+ * told again.
  */
 #include <string.h>
 
@@ -27,7 +28,8 @@ struct limits {
 
 static struct limits limits_of(const struct vm *vm)
 {
-    return (struct limits){vm->memory_static_min, vm->memory_static_max, vm->memory_dynamic_min, vm->memory_dynamic_max};
+    return (struct limits){vm->memory_static_min, vm->memory_static_max, vm->memory_dynamic_min,
+                           vm->memory_dynamic_max};
 }
 
 static struct error *set_limits(struct txn *txn, const struct vm *vm, const struct limits *l)
@@ -58,7 +60,8 @@ static struct error *change_static_max(struct txn *txn, const struct vm *vm, con
     return set_limits(txn, vm, &l);
 }
 
-struct error *vm_set_memory_static_max(struct call *call, const struct vm_set_memory_static_max_args *args)
+struct error *vm_set_memory_static_max(struct call *call,
+                                       const struct vm_set_memory_static_max_args *args)
 {
     return vm_change(call, args->self, VM_OP_CHANGING_STATIC_RANGE, change_static_max, args);
 }
@@ -72,7 +75,8 @@ static struct error *change_static_min(struct txn *txn, const struct vm *vm, con
     return set_limits(txn, vm, &l);
 }
 
-struct error *vm_set_memory_static_min(struct call *call, const struct vm_set_memory_static_min_args *args)
+struct error *vm_set_memory_static_min(struct call *call,
+                                       const struct vm_set_memory_static_min_args *args)
 {
     return vm_change(call, args->self, VM_OP_CHANGING_STATIC_RANGE, change_static_min, args);
 }
@@ -87,7 +91,8 @@ static struct error *change_static_range(struct txn *txn, const struct vm *vm, c
     return set_limits(txn, vm, &l);
 }
 
-struct error *vm_set_memory_static_range(struct call *call, const struct vm_set_memory_static_range_args *args)
+struct error *vm_set_memory_static_range(struct call *call,
+                                         const struct vm_set_memory_static_range_args *args)
 {
     return vm_change(call, args->self, VM_OP_CHANGING_STATIC_RANGE, change_static_range, args);
 }
@@ -96,7 +101,8 @@ static struct error *change_limits(struct txn *txn, const struct vm *vm, const v
 {
     const struct vm_set_memory_limits_args *a = args;
 
-    return set_limits(txn, vm, &(struct limits){a->static_min, a->static_max, a->dynamic_min, a->dynamic_max});
+    return set_limits(
+        txn, vm, &(struct limits){a->static_min, a->static_max, a->dynamic_min, a->dynamic_max});
 }
 
 struct error *vm_set_memory_limits(struct call *call, const struct vm_set_memory_limits_args *args)
@@ -108,7 +114,8 @@ static struct error *change_memory(struct txn *txn, const struct vm *vm, const v
 {
     const struct vm_set_memory_args *a = args;
 
-    return set_limits(txn, vm, &(struct limits){vm->memory_static_min, a->value, a->value, a->value});
+    return set_limits(txn, vm,
+                      &(struct limits){vm->memory_static_min, a->value, a->value, a->value});
 }
 
 struct error *vm_set_memory(struct call *call, const struct vm_set_memory_args *args)
@@ -142,7 +149,9 @@ static int64_t new_target(const struct db_snap *snap, const struct vm *vm, const
     struct vm after = *vm;
 
     after.memory_dynamic_max = l->dynamic_max;
-    return MAX(l->dynamic_min, host ? vm_memory_target(&after, host_memory_free(snap, host, vm->ref)) : l->dynamic_max);
+    return MAX(l->dynamic_min, host
+                                   ? vm_memory_target(&after, host_memory_free(snap, host, vm->ref))
+                                   : l->dynamic_max);
 }
 
 static struct error *change_dynamic(struct txn *txn, const struct vm *vm, const void *args)
@@ -206,7 +215,10 @@ static struct error *change_live(struct call *call, struct dynamic *d, const str
                  &op));
     e = tell(&op, vm, d->target);
     if (e)
-        error_ignore(db_update(call, record_target, &(struct target){d->vm, vm->memory_target})); /* the first error is the one to be told */
+        error_ignore(
+            db_update(call, record_target,
+                      &(struct target){
+                          d->vm, vm->memory_target})); /* the first error is the one to be told */
     TRY(e);
     TRY(vm_step(&op, d->vm, "told", 0.9));
     return op_commit(&op, NULL, NULL);
@@ -223,27 +235,38 @@ static struct error *set_dynamic(struct call *call, struct dynamic d)
     return vm_change(call, d.vm, d.operation, change_dynamic, &d);
 }
 
-struct error *vm_memory_recover(struct call *call, struct op *op, const struct vm_memory_intent *intent)
+struct error *vm_memory_recover(struct call *call, struct op *op,
+                                const struct vm_memory_intent *intent)
 {
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
 
+    op->epoch = MAX(op->epoch, call->xapid->epoch);
     /* A VM that ended meanwhile, or a host that has become too full: nothing depends on it. */
     if (vm && vm->power_state == VM_RUNNING)
         error_ignore(tell(op, vm, intent->target));
     return op_commit(op, NULL, NULL);
 }
 
-struct error *vm_set_memory_dynamic_max(struct call *call, const struct vm_set_memory_dynamic_max_args *args)
+struct error *vm_set_memory_dynamic_max(struct call *call,
+                                        const struct vm_set_memory_dynamic_max_args *args)
 {
-    return set_dynamic(call, (struct dynamic){.vm = args->self, .operation = VM_OP_CHANGING_DYNAMIC_RANGE, .has_max = true, .max = args->value});
+    return set_dynamic(call, (struct dynamic){.vm = args->self,
+                                              .operation = VM_OP_CHANGING_DYNAMIC_RANGE,
+                                              .has_max = true,
+                                              .max = args->value});
 }
 
-struct error *vm_set_memory_dynamic_min(struct call *call, const struct vm_set_memory_dynamic_min_args *args)
+struct error *vm_set_memory_dynamic_min(struct call *call,
+                                        const struct vm_set_memory_dynamic_min_args *args)
 {
-    return set_dynamic(call, (struct dynamic){.vm = args->self, .operation = VM_OP_CHANGING_DYNAMIC_RANGE, .has_min = true, .min = args->value});
+    return set_dynamic(call, (struct dynamic){.vm = args->self,
+                                              .operation = VM_OP_CHANGING_DYNAMIC_RANGE,
+                                              .has_min = true,
+                                              .min = args->value});
 }
 
-struct error *vm_set_memory_dynamic_range(struct call *call, const struct vm_set_memory_dynamic_range_args *args)
+struct error *vm_set_memory_dynamic_range(struct call *call,
+                                          const struct vm_set_memory_dynamic_range_args *args)
 {
     return set_dynamic(call, (struct dynamic){.vm = args->self,
                                               .operation = VM_OP_CHANGING_DYNAMIC_RANGE,
@@ -253,7 +276,8 @@ struct error *vm_set_memory_dynamic_range(struct call *call, const struct vm_set
                                               .max = args->max});
 }
 
-struct error *vm_set_memory_target_live(struct call *call, const struct vm_set_memory_target_live_args *args)
+struct error *vm_set_memory_target_live(struct call *call,
+                                        const struct vm_set_memory_target_live_args *args)
 {
     return set_dynamic(call, (struct dynamic){.vm = args->self,
                                               .operation = VM_OP_CHANGING_MEMORY_LIVE,
@@ -265,7 +289,8 @@ struct error *vm_set_memory_target_live(struct call *call, const struct vm_set_m
 
 /*** looking ***/
 
-struct error *vm_wait_memory_target_live(struct call *call, const struct vm_wait_memory_target_live_args *args)
+struct error *vm_wait_memory_target_live(struct call *call,
+                                         const struct vm_wait_memory_target_live_args *args)
 {
     usec_t deadline = clock_mono() + WAIT_SECONDS * USEC_PER_SEC;
     const struct vm *vm;
@@ -288,7 +313,8 @@ struct error *vm_wait_memory_target_live(struct call *call, const struct vm_wait
     }
 }
 
-struct error *vm_get_cooperative(struct call *call, const struct vm_get_cooperative_args *args, bool *result)
+struct error *vm_get_cooperative(struct call *call, const struct vm_get_cooperative_args *args,
+                                 bool *result)
 {
     const struct vm *vm;
 
@@ -297,7 +323,9 @@ struct error *vm_get_cooperative(struct call *call, const struct vm_get_cooperat
     return OK;
 }
 
-struct error *vm_compute_memory_overhead(struct call *call, const struct vm_compute_memory_overhead_args *args, int64_t *result)
+struct error *vm_compute_memory_overhead(struct call *call,
+                                         const struct vm_compute_memory_overhead_args *args,
+                                         int64_t *result)
 {
     const struct vm *vm;
 
@@ -314,7 +342,8 @@ static bool fits(const struct vm *vm, int64_t static_max, int64_t total)
     return static_max + vm_memory_overhead(&with) <= total;
 }
 
-struct error *vm_maximise_memory(struct call *call, const struct vm_maximise_memory_args *args, int64_t *result)
+struct error *vm_maximise_memory(struct call *call, const struct vm_maximise_memory_args *args,
+                                 int64_t *result)
 {
     int64_t low = 0, high = args->total / MIB + 1; /* MiB: 'low' fits, 'high' does not */
     const struct vm *vm;

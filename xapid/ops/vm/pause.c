@@ -30,7 +30,8 @@ static struct error *tell(struct op *op, const struct vm *vm, const char *what, 
     struct hv *hv = op->call->xapid->hv;
     struct hv_request rq = op_hv_request(op, what);
 
-    return vm_hv_error(op->call, vm, pause ? hv_pause(hv, &rq, vm->uuid) : hv_unpause(hv, &rq, vm->uuid));
+    return vm_hv_error(op->call, vm,
+                       pause ? hv_pause(hv, &rq, vm->uuid) : hv_unpause(hv, &rq, vm->uuid));
 }
 
 static struct error *set_paused(struct call *call, ref_t vm_ref, bool pause)
@@ -74,7 +75,8 @@ struct error *vm_unpause(struct call *call, const struct vm_unpause_args *args)
     return set_paused(call, args->vm, false);
 }
 
-struct error *vm_pause_recover(struct call *call, struct op *op, const struct vm_pause_intent *intent)
+struct error *vm_pause_recover(struct call *call, struct op *op,
+                               const struct vm_pause_intent *intent)
 {
     static const char *const what[] = {"set", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);

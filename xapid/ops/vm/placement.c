@@ -8,7 +8,8 @@
 
 /*** memory ***/
 
-/* What a VM takes of its host: what it was promised, whether or not it has grown or shrunk to that yet. */
+/* What a VM takes of its host: what it was promised, whether or not it has grown or shrunk to that
+ * yet. */
 static int64_t memory_promised(const struct vm *vm)
 {
     int64_t own = vm->memory_target > 0 ? vm->memory_target : vm->memory_dynamic_max;
@@ -27,7 +28,8 @@ static int64_t promised_by(const struct db_snap *snap, int field_id, ref_t host,
         const struct vm *vm = root_get(snap_root(snap), CLASS_vm, ref);
 
         /* One that moves within the host counts once. */
-        if (ref_equal(ref, except) || (field_id == FIELD_vm_scheduled_to_be_resident_on && ref_equal(vm->resident_on, host)))
+        if (ref_equal(ref, except) ||
+            (field_id == FIELD_vm_scheduled_to_be_resident_on && ref_equal(vm->resident_on, host)))
             continue;
         sum += memory_promised(vm);
     }
@@ -36,10 +38,12 @@ static int64_t promised_by(const struct db_snap *snap, int field_id, ref_t host,
 
 int64_t host_memory_free(const struct db_snap *snap, const struct host *host, ref_t except)
 {
-    const struct host_metrics *metrics = root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
+    const struct host_metrics *metrics =
+        root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
     int64_t total = metrics ? metrics->memory_total : 0;
 
-    return total - host->memory_overhead - promised_by(snap, FIELD_vm_resident_on, host->ref, except) -
+    return total - host->memory_overhead -
+           promised_by(snap, FIELD_vm_resident_on, host->ref, except) -
            promised_by(snap, FIELD_vm_scheduled_to_be_resident_on, host->ref, except);
 }
 
@@ -48,14 +52,17 @@ int64_t vm_memory_target(const struct vm *vm, int64_t free)
     return MIN(vm->memory_dynamic_max, MAX(free - vm_memory_overhead(vm), 0));
 }
 
-static struct error *check_memory(struct call *call, const struct db_snap *snap, const struct host *host, const struct vm *vm)
+static struct error *check_memory(struct call *call, const struct db_snap *snap,
+                                  const struct host *host, const struct vm *vm)
 {
     int64_t free = host_memory_free(snap, host, vm->ref);
 
     if (vm_memory_target(vm, free) >= vm->memory_dynamic_min)
         return OK;
     return err_host_not_enough_free_memory(
-        call, arena_printf(call->arena, "%lld", (long long)(vm->memory_dynamic_min + vm_memory_overhead(vm))),
+        call,
+        arena_printf(call->arena, "%lld",
+                     (long long)(vm->memory_dynamic_min + vm_memory_overhead(vm))),
         arena_printf(call->arena, "%lld", (long long)MAX(free, (int64_t)0)));
 }
 
@@ -76,7 +83,8 @@ static bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host)
     return false;
 }
 
-static struct error *check_vdi(struct call *call, const struct db_snap *snap, const struct host *host, const struct vm *vm, ref_t vdi_ref)
+static struct error *check_vdi(struct call *call, const struct db_snap *snap,
+                               const struct host *host, const struct vm *vm, ref_t vdi_ref)
 {
     const struct vdi *vdi = root_get(snap_root(snap), CLASS_vdi, vdi_ref);
 
@@ -85,7 +93,8 @@ static struct error *check_vdi(struct call *call, const struct db_snap *snap, co
     return err_vm_requires_sr(call, call_ref(call, vm->ref), call_ref(call, vdi->sr));
 }
 
-static struct error *check_storage(struct call *call, const struct db_snap *snap, const struct host *host, const struct vm *vm)
+static struct error *check_storage(struct call *call, const struct db_snap *snap,
+                                   const struct host *host, const struct vm *vm)
 {
     struct index_walk walk;
     ref_t ref;
@@ -131,13 +140,15 @@ static bool used_elsewhere(const struct db_snap *snap, ref_t network, ref_t host
         const struct vif *vif = root_get(snap_root(snap), CLASS_vif, ref);
         const struct vm *vm = root_get(snap_root(snap), CLASS_vm, vif->vm);
 
-        if (vif->currently_attached && vm && !ref_is_null(vm->resident_on) && !ref_equal(vm->resident_on, host))
+        if (vif->currently_attached && vm && !ref_is_null(vm->resident_on) &&
+            !ref_equal(vm->resident_on, host))
             return true;
     }
     return false;
 }
 
-static struct error *check_networks(struct call *call, const struct db_snap *snap, const struct host *host, const struct vm *vm)
+static struct error *check_networks(struct call *call, const struct db_snap *snap,
+                                    const struct host *host, const struct vm *vm)
 {
     struct index_walk walk;
     ref_t ref;
@@ -148,9 +159,11 @@ static struct error *check_networks(struct call *call, const struct db_snap *sna
         bool internal;
 
         if (!network_reaches(snap, vif->network, host->ref, &internal))
-            return err_vm_requires_network(call, call_ref(call, vm->ref), call_ref(call, vif->network));
+            return err_vm_requires_network(call, call_ref(call, vm->ref),
+                                           call_ref(call, vif->network));
         if (internal && used_elsewhere(snap, vif->network, host->ref))
-            return err_host_cannot_attach_network(call, call_ref(call, host->ref), call_ref(call, vif->network));
+            return err_host_cannot_attach_network(call, call_ref(call, host->ref),
+                                                  call_ref(call, vif->network));
     }
     return OK;
 }
@@ -162,11 +175,13 @@ static const char *versions_text(struct call *call, const struct ints *versions)
     const char *text = "";
 
     for (size_t i = 0; i < versions->n; i++)
-        text = arena_printf(call->arena, "%s%s%lld", text, i ? "; " : "", (long long)versions->v[i]);
+        text =
+            arena_printf(call->arena, "%s%s%lld", text, i ? "; " : "", (long long)versions->v[i]);
     return arena_printf(call->arena, "[%s]", text);
 }
 
-static struct error *check_hardware_version(struct call *call, const struct host *host, const struct vm *vm)
+static struct error *check_hardware_version(struct call *call, const struct host *host,
+                                            const struct vm *vm)
 {
     const struct ints *versions = (const struct ints *)&host->virtual_hardware_platform_versions;
 
@@ -186,10 +201,11 @@ static bool host_has_hvm(const struct host *host)
     return false;
 }
 
-struct error *host_can_run(struct call *call, const struct db_snap *snap, const struct host *host, const struct vm *vm,
-                           struct placement_rules rules)
+struct error *host_can_run(struct call *call, const struct db_snap *snap, const struct host *host,
+                           const struct vm *vm, struct placement_rules rules)
 {
-    const struct host_metrics *metrics = root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
+    const struct host_metrics *metrics =
+        root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
 
     if (rules.enabled && (!metrics || !metrics->live))
         return err_host_not_live(call);
@@ -257,6 +273,7 @@ struct error *txn_host_reserve(struct txn *txn, ref_t host_ref, const struct vm 
     txn_referrers(txn, FIELD_vm_scheduled_to_be_resident_on, host_ref);
     TRY(host_can_run(txn_call(txn), txn_snap(txn), host, vm, rules));
     TXN_SET(txn, vm, vm->ref, scheduled_to_be_resident_on, host_ref);
-    TXN_SET(txn, vm, vm->ref, memory_target, vm_memory_target(vm, host_memory_free(txn_snap(txn), host, vm->ref)));
+    TXN_SET(txn, vm, vm->ref, memory_target,
+            vm_memory_target(vm, host_memory_free(txn_snap(txn), host, vm->ref)));
     return OK;
 }

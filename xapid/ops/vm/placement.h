@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* placement.h -- which host can run a VM, and how much memory it would get there.  Computed from the records alone. */
+/* placement.h -- which host can run a VM, and how much memory it would get there.  Computed from
+ * the records alone. */
 #pragma once
 
 #include "xapid/db/db.h"
 
-/* Bytes of a host that are not promised to any VM that is on it or coming to it, leaving out 'except' (may be null); its records must exist. */
+/* Bytes of a host that are not promised to any VM that is on it or coming to it, leaving out
+ * 'except' (may be null); its records must exist. */
 int64_t host_memory_free(const struct db_snap *snap, const struct host *host, ref_t except);
-/* What the VM is given of 'free' bytes: as much of its dynamic range as there is, overhead set aside; below dynamic_min if not even that fits. */
+/* What the VM is given of 'free' bytes: as much of its dynamic range as there is, overhead set
+ * aside; below dynamic_min if not even that fits. */
 int64_t vm_memory_target(const struct vm *vm, int64_t free);
 
 struct placement_rules {
     bool memory;  /* must fit */
     bool enabled; /* the host must be enabled */
 };
-/* The first obstacle: HOST_DISABLED, hardware version, VM_REQUIRES_SR, VM_REQUIRES_NETWORK, HOST_CANNOT_ATTACH_NETWORK, VM_HVM_REQUIRED, HOST_NOT_ENOUGH_FREE_MEMORY. */
-MUST_CHECK struct error *host_can_run(struct call *call, const struct db_snap *snap, const struct host *host, const struct vm *vm,
+/* The first obstacle: HOST_DISABLED, hardware version, VM_REQUIRES_SR, VM_REQUIRES_NETWORK,
+ * HOST_CANNOT_ATTACH_NETWORK, VM_HVM_REQUIRED, HOST_NOT_ENOUGH_FREE_MEMORY. */
+MUST_CHECK struct error *host_can_run(struct call *call, const struct db_snap *snap,
+                                      const struct host *host, const struct vm *vm,
                                       struct placement_rules rules);
 /*
- * A host for the VM: its affinity if that can run it, else the one with the most free memory.  Without any: the obstacle where all hosts have the same, else
- * NO_HOSTS_AVAILABLE.
+ * A host for the VM: its affinity if that can run it, else the one with the most free memory.
+ * Without any: the obstacle where all hosts have the same, else NO_HOSTS_AVAILABLE.
  */
 MUST_CHECK struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host);
 /*
- * The same check in a transaction, which relies on the host and on all VMs whose memory counts, and the reservation: scheduled_to_be_resident_on and memory_target.
+ * The same check in a transaction, which relies on the host and on all VMs whose memory counts, and
+ * the reservation: scheduled_to_be_resident_on and memory_target.
  */
 MUST_CHECK struct error *txn_host_reserve(struct txn *txn, ref_t host, const struct vm *vm);

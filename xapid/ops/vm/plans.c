@@ -7,7 +7,8 @@
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 
-static const char *const how_names[] = {[VDI_EMPTY] = "empty", [VDI_CLONE] = "clone", [VDI_SNAPSHOT] = "snapshot", [VDI_COPY] = "copy"};
+static const char *const how_names[] = {
+    [VDI_EMPTY] = "empty", [VDI_CLONE] = "clone", [VDI_SNAPSHOT] = "snapshot", [VDI_COPY] = "copy"};
 
 void disk_plans_add(struct arena *arena, struct disk_plans *plans, const struct vdi_plan *plan)
 {
@@ -37,8 +38,9 @@ struct strings disk_plans_text(struct arena *arena, const struct disk_plans *pla
     const char **v = arena_array(arena, const char *, plans->n + 1);
 
     for (size_t i = 0; i < plans->n; i++)
-        v[i] = arena_printf(arena, "%s %s %s %s", ref_text(arena, plans->v[i].vdi), ref_text(arena, plans->v[i].source),
-                            ref_text(arena, plans->v[i].sr), how_names[plans->v[i].how]);
+        v[i] = arena_printf(arena, "%s %s %s %s", ref_text(arena, plans->v[i].vdi),
+                            ref_text(arena, plans->v[i].source), ref_text(arena, plans->v[i].sr),
+                            how_names[plans->v[i].how]);
     return (struct strings){plans->n, v};
 }
 
@@ -52,7 +54,8 @@ static bool read_plan(const char *text, struct vdi_plan *out)
     for (size_t i = 0; i < ARRAY_SIZE(how_names); i++) {
         if (strcmp(how, how_names[i]) == 0) {
             out->how = (enum vdi_how)i;
-            return ref_from_text(vdi, &out->vdi) && ref_from_text(source, &out->source) && ref_from_text(sr, &out->sr);
+            return ref_from_text(vdi, &out->vdi) && ref_from_text(source, &out->source) &&
+                   ref_from_text(sr, &out->sr);
         }
     }
     return false;
@@ -83,7 +86,9 @@ static enum vdi_operations source_operation(enum vdi_how how)
 
 static enum storage_operations sr_operation(enum vdi_how how)
 {
-    return how == VDI_SNAPSHOT ? SR_OP_VDI_SNAPSHOT : how == VDI_CLONE ? SR_OP_VDI_CLONE : SR_OP_VDI_CREATE;
+    return how == VDI_SNAPSHOT ? SR_OP_VDI_SNAPSHOT
+           : how == VDI_CLONE  ? SR_OP_VDI_CLONE
+                               : SR_OP_VDI_CREATE;
 }
 
 struct error *txn_disk_plans_check(struct txn *txn, const struct disk_plans *plans)
@@ -100,14 +105,18 @@ struct error *txn_disk_plans_check(struct txn *txn, const struct disk_plans *pla
     return OK;
 }
 
-struct error *disk_plans_hold(struct call *call, const struct disk_plans *plans, struct op_hold holds[OP_MAX_HOLDS], size_t *n)
+struct error *disk_plans_hold(struct call *call, const struct disk_plans *plans,
+                              struct op_hold holds[OP_MAX_HOLDS], size_t *n)
 {
     for (size_t i = 0; i < plans->n; i++)
         if (!op_hold_sr(holds, n, plans->v[i].sr, sr_operation(plans->v[i].how)))
-            return err_operation_not_allowed(call, "The VM's disks are on more storage repositories than one operation can hold.");
+            return err_operation_not_allowed(
+                call,
+                "The VM's disks are on more storage repositories than one operation can hold.");
     for (size_t i = 0; i < plans->n && *n < OP_MAX_HOLDS; i++)
         if (plans->v[i].how != VDI_EMPTY)
-            holds[(*n)++] = (struct op_hold){CLASS_vdi, plans->v[i].source, (int)source_operation(plans->v[i].how)};
+            holds[(*n)++] = (struct op_hold){CLASS_vdi, plans->v[i].source,
+                                             (int)source_operation(plans->v[i].how)};
     return OK;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * plans.h -- the disks that an operation on a VM makes: all of vdi_ops.h for a list of disks, and its form in an intent.
+ * plans.h -- the disks that an operation on a VM makes: all of vdi_ops.h for a list of disks, and
+ * its form in an intent.
  */
 #pragma once
 
@@ -28,11 +29,14 @@ bool disk_plans_read(struct arena *arena, const struct strings *text, struct dis
 MUST_CHECK struct error *disk_plans_check(struct call *call, struct disk_plans *plans);
 /* In op_begin's check: that the sources and SRs allow it. */
 MUST_CHECK struct error *txn_disk_plans_check(struct txn *txn, const struct disk_plans *plans);
-/* Adds all SRs, and as many sources as there is room for (a VM that is held protects its disks), to the op's holds. */
-MUST_CHECK struct error *disk_plans_hold(struct call *call, const struct disk_plans *plans, struct op_hold holds[OP_MAX_HOLDS], size_t *n);
+/* Adds all SRs, and as many sources as there is room for (a VM that is held protects its disks), to
+ * the op's holds. */
+MUST_CHECK struct error *disk_plans_hold(struct call *call, const struct disk_plans *plans,
+                                         struct op_hold holds[OP_MAX_HOLDS], size_t *n);
 
 /* Makes them, with an op_step "disk" after each. */
-MUST_CHECK struct error *disk_plans_make(struct op *op, struct disk_plans *plans, double from, double to);
+MUST_CHECK struct error *disk_plans_make(struct op *op, struct disk_plans *plans, double from,
+                                         double to);
 MUST_CHECK struct error *txn_disk_plans_made(struct txn *txn, const struct disk_plans *plans);
 /* They are recorded and stay. */
 void disk_plans_keep(struct disk_plans *plans);

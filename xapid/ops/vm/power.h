@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* power.h -- what operations on a VM's domain share: waiting for its end, and a new domain in place of the old one. */
+/* power.h -- what operations on a VM's domain share: waiting for its end, and a new domain in place
+ * of the old one. */
 #pragma once
 
 #include "xapid/ops/vm/domain.h"
 
 /*
- * Waits until the domain has ended, or is gone.  Gives up with TASK_CANCELLED as vm_step does, and with VM_SHUTDOWN_TIMEOUT after 20 minutes.
+ * Waits until the domain has ended, or is gone.  Gives up with TASK_CANCELLED as vm_step does, and
+ * with VM_SHUTDOWN_TIMEOUT after 20 minutes.
  */
 MUST_CHECK struct error *vm_wait_end(struct op *op, const struct vm *vm);
 
+/* The same for recovery, which holds up the start: a few seconds at most; false where the domain
+ * still lives. */
+bool vm_wait_end_briefly(struct op *op, const struct vm *vm);
+
 /*
- * Ends the VM's domain and builds a new one that runs; commits the op.  Where that fails the old domain is gone all the same: the VM is recorded as halted
- * and the op is left to its guard.
+ * Ends the VM's domain and builds a new one that runs; commits the op.  Where that fails the old
+ * domain is gone all the same: the VM is recorded as halted and the op is left to its guard.
  */
 MUST_CHECK struct error *vm_rebuild(struct op *op, const struct vm *vm);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * provision.c -- VM.provision: a template becomes a VM, with the disks its other_config asks for.  They are made first; one write-set then records them,
- * their VBDs and that it is no template any more.
+ * provision.c -- VM.provision: a template becomes a VM, with the disks its other_config asks for.
+ * They are made first; one write-set then records them, their VBDs and that it is no template any
+ * more.
  */
 #include <string.h>
 
@@ -21,7 +22,8 @@ struct provisioning {
 
 static struct error *plan(struct call *call, const struct vm *vm, struct provisioning *p)
 {
-    const char *xml = strmap_get(&vm->other_config, "disks"), *script = strmap_get(&vm->other_config, "postinstall"), *why;
+    const char *xml = strmap_get(&vm->other_config, "disks"),
+               *script = strmap_get(&vm->other_config, "postinstall"), *why;
 
     if (script && *script)
         return err_not_implemented(call, "VM.provision with a postinstall script");
@@ -145,7 +147,8 @@ struct error *vm_provision(struct call *call, const struct vm_provision_args *ar
     return make(&op, &p);
 }
 
-struct error *vm_provision_recover(struct call *call, struct op *op, const struct vm_provision_intent *intent)
+struct error *vm_provision_recover(struct call *call, struct op *op,
+                                   const struct vm_provision_intent *intent)
 {
     struct disk_plans plans;
 

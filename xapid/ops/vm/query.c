@@ -10,7 +10,8 @@
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/placement.h"
 
-struct error *vm_assert_operation_valid(struct call *call, const struct vm_assert_operation_valid_args *args)
+struct error *vm_assert_operation_valid(struct call *call,
+                                        const struct vm_assert_operation_valid_args *args)
 {
     const struct vm *vm;
 
@@ -27,7 +28,8 @@ static struct error *touch_txn(struct txn *txn, void *arg)
 }
 
 /* They are computed whenever they are read; who watches is told to look again. */
-struct error *vm_update_allowed_operations(struct call *call, const struct vm_update_allowed_operations_args *args)
+struct error *vm_update_allowed_operations(struct call *call,
+                                           const struct vm_update_allowed_operations_args *args)
 {
     ref_t ref = args->self;
     const struct vm *vm;
@@ -36,7 +38,9 @@ struct error *vm_update_allowed_operations(struct call *call, const struct vm_up
     return db_update(call, touch_txn, &ref);
 }
 
-struct error *vm_get_allowed_vbd_devices(struct call *call, const struct vm_get_allowed_vbd_devices_args *args, struct strings *result)
+struct error *vm_get_allowed_vbd_devices(struct call *call,
+                                         const struct vm_get_allowed_vbd_devices_args *args,
+                                         struct strings *result)
 {
     const struct vm *vm;
 
@@ -45,7 +49,9 @@ struct error *vm_get_allowed_vbd_devices(struct call *call, const struct vm_get_
     return OK;
 }
 
-struct error *vm_get_allowed_vif_devices(struct call *call, const struct vm_get_allowed_vif_devices_args *args, struct strings *result)
+struct error *vm_get_allowed_vif_devices(struct call *call,
+                                         const struct vm_get_allowed_vif_devices_args *args,
+                                         struct strings *result)
 {
     const struct vm *vm;
 
@@ -54,7 +60,9 @@ struct error *vm_get_allowed_vif_devices(struct call *call, const struct vm_get_
     return OK;
 }
 
-struct error *vm_get_possible_hosts(struct call *call, const struct vm_get_possible_hosts_args *args, struct refs *result)
+struct error *vm_get_possible_hosts(struct call *call,
+                                    const struct vm_get_possible_hosts_args *args,
+                                    struct refs *result)
 {
     const struct placement_rules rules = {.enabled = true};
     const struct vm *vm;
@@ -73,7 +81,8 @@ struct error *vm_get_possible_hosts(struct call *call, const struct vm_get_possi
     return OK;
 }
 
-struct error *vm_assert_can_boot_here(struct call *call, const struct vm_assert_can_boot_here_args *args)
+struct error *vm_assert_can_boot_here(struct call *call,
+                                      const struct vm_assert_can_boot_here_args *args)
 {
     const struct placement_rules rules = {.memory = true, .enabled = true};
     const struct host *host;
@@ -121,14 +130,16 @@ struct error *vm_assert_agile(struct call *call, const struct vm_assert_agile_ar
         const struct vif *vif = db_find(call, CLASS_vif, vifs.v[i]);
 
         if (!network_is_shared(call, vif->network))
-            return err_ha_constraint_violation_network_not_shared(call, call_ref(call, vif->network));
+            return err_ha_constraint_violation_network_not_shared(call,
+                                                                  call_ref(call, vif->network));
     }
     return OK;
 }
 
 /*** the last boot ***/
 
-struct error *vm_get_boot_record(struct call *call, const struct vm_get_boot_record_args *args, const struct vm **result)
+struct error *vm_get_boot_record(struct call *call, const struct vm_get_boot_record_args *args,
+                                 const struct vm **result)
 {
     struct vm_setting *settings;
     const struct vm *vm;
@@ -141,6 +152,7 @@ struct error *vm_get_boot_record(struct call *call, const struct vm_get_boot_rec
     if (!vm_undump(call->arena, call->snap, vm->last_booted_record, &n, &settings))
         return OK;
     for (size_t i = 0; i < n; i++)
-        memcpy((char *)booted + settings[i].field->offset, settings[i].value, settings[i].field->type->size);
+        memcpy((char *)booted + settings[i].field->offset, settings[i].value,
+               settings[i].field->type->size);
     return OK;
 }

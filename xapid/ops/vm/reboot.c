@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * reboot.c -- VM.clean_reboot and hard_reboot: the old domain ends, a new one is built on the same host.
+ * reboot.c -- VM.clean_reboot and hard_reboot: the old domain ends, a new one is built on the same
+ * host.
  *
- * From the end of the old domain on there is no way back: what fails then leaves the VM halted.  After a crash the reboot is finished, but a clean one
- * whose guest still runs is dropped.
+ * From the end of the old domain on there is no way back: what fails then leaves the VM halted.
+ * After a crash the reboot is finished, but a clean one whose guest does not end soon is dropped.
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
@@ -64,8 +65,8 @@ struct error *vm_rebuild(struct op *op, const struct vm *vm)
         return e;
     e2 = db_update(op->call, record_halted, &ref);
     if (e2)
-        log_error("VM %s could not be built again, and that it is halted could not be recorded: %s", vm->uuid,
-                  error_line(op->call->arena, e2));
+        log_error("VM %s could not be built again, and that it is halted could not be recorded: %s",
+                  vm->uuid, error_line(op->call->arena, e2));
     return e;
 }
 
@@ -74,12 +75,14 @@ static struct error *check_reboot(struct txn *txn, void *arg)
     const struct vm_reboot_intent *intent = arg;
     const struct vm *vm;
 
-    return txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_REBOOT : VM_OP_CLEAN_REBOOT, &vm);
+    return txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_REBOOT : VM_OP_CLEAN_REBOOT,
+                        &vm);
 }
 
 static struct error *begin(struct call *call, const struct vm_reboot_intent *intent, struct op *op)
 {
-    struct op_hold hold = {CLASS_vm, intent->vm, intent->hard ? VM_OP_HARD_REBOOT : VM_OP_CLEAN_REBOOT};
+    struct op_hold hold = {CLASS_vm, intent->vm,
+                           intent->hard ? VM_OP_HARD_REBOOT : VM_OP_CLEAN_REBOOT};
 
     return op_begin(call,
                     &(struct op_spec){.kind = INTENT_vm_reboot,
@@ -120,7 +123,8 @@ static struct error *reboot(struct call *call, ref_t vm_ref, bool hard)
     TRY(DB_GET(call, vm, vm_ref, &vm));
     /* Those it overruled may have ended the VM just before. */
     if (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED)
-        return err_vm_bad_power_state(call, call_ref(call, vm_ref), "running", vm_power_state_text(vm->power_state));
+        return err_vm_bad_power_state(call, call_ref(call, vm_ref), "running",
+                                      vm_power_state_text(vm->power_state));
     if (!hard)
         TRY(ask_guest(&op, vm));
     TRY(vm_rebuild(&op, vm));
@@ -138,26 +142,30 @@ struct error *vm_hard_reboot(struct call *call, const struct vm_hard_reboot_args
     return reboot(call, args->vm, true);
 }
 
-struct error *vm_reboot_recover(struct call *call, struct op *op, const struct vm_reboot_intent *intent)
+struct error *vm_reboot_recover(struct call *call, struct op *op,
+                                const struct vm_reboot_intent *intent)
 {
     static const char *const what[] = {"ask", "old", "build", "unpause", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
     const struct hv_domain *found = NULL;
-    bool alive;
+    bool alive, asked;
     struct error *e;
 
     if (!vm || vm->power_state == VM_HALTED || vm->power_state == VM_SUSPENDED)
         return op_commit(op, NULL, NULL);
+    TRY(domain_outcome(op, "ask", &asked));
     TRY(domain_settle(op, vm, what, &found));
     alive = found && found->state != HV_SHUTDOWN;
-    if (alive && found->domid == intent->domid && !intent->hard)
+    if (alive && found->domid == intent->domid && !intent->hard &&
+        !(asked && vm_wait_end_briefly(op, vm)))
         return op_commit(op, NULL, NULL);
     if (alive && found->domid != intent->domid && found->state == HV_RUNNING)
         return op_commit(op, record_restarted, &(struct restarted){vm->ref, found->domid});
     uuid_new(op->id); /* the old ids have had their outcomes */
     e = vm_rebuild(op, vm);
     if (e && op_may_undo(op)) {
-        log_error("VM %s could not be rebooted after all and is halted: %s", vm->uuid, error_line(call->arena, e));
+        log_error("VM %s could not be rebooted after all and is halted: %s", vm->uuid,
+                  error_line(call->arena, e));
         return op_commit(op, NULL, NULL);
     }
     return e;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* record.c -- the transactions of domain.h: what the database says of a VM that runs, sleeps or is halted. */
+/* record.c -- the transactions of domain.h: what the database says of a VM that runs, sleeps or is
+ * halted. */
 #include <string.h>
 
 #include "libxapi/base/log.h"
@@ -8,6 +9,7 @@
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
+#include "xapid/ops/vm/bios.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
@@ -33,7 +35,9 @@ static void make_console(struct txn *txn, ref_t vm, const struct host *host)
     row.ref = ref_new();
     row.uuid = uuid_new(uuid);
     row.protocol = CONSOLE_PROTOCOL_RFB;
-    row.location = arena_printf(txn_arena(txn), strchr(host->address, ':') ? "https://[%s]/console?uuid=%s" : "https://%s/console?uuid=%s",
+    row.location = arena_printf(txn_arena(txn),
+                                strchr(host->address, ':') ? "https://[%s]/console?uuid=%s"
+                                                           : "https://%s/console?uuid=%s",
                                 host->address, uuid);
     row.vm = vm;
     txn_create(txn, CLASS_console, &row);
@@ -53,7 +57,8 @@ static void devices_attached(struct txn *txn, ref_t vm)
         if (vbd->empty && vbd->type != VBD_TYPE_CD)
             continue;
         TXN_SET(txn, vbd, vbd->ref, currently_attached, true);
-        TXN_SET(txn, vbd, vbd->ref, device, number < 0 ? "" : vbd_device_name(txn_arena(txn), number));
+        TXN_SET(txn, vbd, vbd->ref, device,
+                number < 0 ? "" : vbd_device_name(txn_arena(txn), number));
     }
     for (size_t i = 0; i < vifs.n; i++)
         TXN_SET(txn, vif, vifs.v[i], currently_attached, true);
@@ -115,13 +120,15 @@ static void metrics_started(struct txn *txn, const struct vm *vm)
 
     TXN_SET(txn, vm_metrics, m, start_time, now);
     TXN_SET(txn, vm_metrics, m, last_updated, now);
-    TXN_SET(txn, vm_metrics, m, memory_actual, vm->memory_target > 0 ? vm->memory_target : vm->memory_dynamic_max);
+    TXN_SET(txn, vm_metrics, m, memory_actual,
+            vm->memory_target > 0 ? vm->memory_target : vm->memory_dynamic_max);
     TXN_SET(txn, vm_metrics, m, vcpus_number, vm->vcpus_at_startup);
     TXN_SET(txn, vm_metrics, m, vcpus_params, vm->vcpus_params);
     TXN_SET(txn, vm_metrics, m, hvm, vm_needs_hvm(vm));
     TXN_SET(txn, vm_metrics, m, current_domain_type, vm_domain_type(vm));
     TXN_SET(txn, vm_metrics, m, nomigrate, platform_is(vm, "nomigrate"));
-    TXN_SET(txn, vm_metrics, m, nested_virt, platform_is(vm, "nested-virt") || platform_is(vm, "exp-nested-hvm"));
+    TXN_SET(txn, vm_metrics, m, nested_virt,
+            platform_is(vm, "nested-virt") || platform_is(vm, "exp-nested-hvm"));
 }
 
 static void metrics_ended(struct txn *txn, const struct vm *vm)
@@ -160,8 +167,10 @@ static void no_domain(struct txn *txn, const struct vm *vm)
 
 static void record_boot(struct txn *txn, const struct vm *vm, const struct host *host)
 {
-    const char *vendor = strmap_get(&host->cpu_info, "vendor"), *features = strmap_get(&host->cpu_info, "features_hvm");
-    const struct strpair flags[] = {{"vendor", vendor ? vendor : ""}, {"features", features ? features : ""}};
+    const char *vendor = strmap_get(&host->cpu_info, "vendor"),
+               *features = strmap_get(&host->cpu_info, "features_hvm");
+    const struct strpair flags[] = {{"vendor", vendor ? vendor : ""},
+                                    {"features", features ? features : ""}};
 
     TXN_SET(txn, vm, vm->ref, last_boot_cpu_flags, (struct strmap){2, flags});
     TXN_SET(txn, vm, vm->ref, last_booted_record, vm_dump(txn_arena(txn), vm));
@@ -187,6 +196,7 @@ struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paus
     if (strcmp(vm->ha_restart_priority, "restart") == 0)
         TXN_SET(txn, vm, vm_ref, ha_always_run, true);
     record_boot(txn, vm, host);
+    txn_vm_default_bios_strings(txn, vm);
     devices_attached(txn, vm_ref);
     metrics_started(txn, vm);
     drop_guest_metrics(txn, vm);
@@ -217,16 +227,19 @@ struct error *txn_vm_suspended(struct txn *txn, ref_t vm_ref, ref_t image)
     return OK;
 }
 
-void txn_vm_not_started(struct txn *txn, ref_t vm, bool was_suspended)
+void txn_vm_not_started(struct txn *txn, ref_t vm, int64_t old_target, bool was_suspended)
 {
     if (!txn_find(txn, CLASS_vm, vm))
         return;
     TXN_SET(txn, vm, vm, scheduled_to_be_resident_on, REF_NULL);
+    TXN_SET(txn, vm, vm, memory_target, old_target);
     if (!was_suspended)
         txn_vm_disks_unreserve(txn, vm);
 }
 
 void vm_alert(struct call *call, const struct vm *vm, const char *name, const char *what)
 {
-    alert_create(call, name, CLS_VM, vm->uuid, arena_printf(call->arena, "VM '%s' (uuid: %s) %s", vm->name_label, vm->uuid, what));
+    alert_create(
+        call, name, CLS_VM, vm->uuid,
+        arena_printf(call->arena, "VM '%s' (uuid: %s) %s", vm->name_label, vm->uuid, what));
 }

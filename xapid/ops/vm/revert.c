@@ -2,9 +2,10 @@
 /*
  * revert.c -- VM.revert: a VM becomes again what a snapshot of it says.
  *
- * First copies of the snapshot's disks are made, which can fail without harm.  Then the VM is halted, and one write-set puts the snapshot's settings,
- * disks and interfaces in place of the VM's.  From then on it is done: what is left is to remove the old disks.  After a crash the records tell which side
- * of that write-set it was.
+ * First copies of the snapshot's disks are made, which can fail without harm.  Then the VM is
+ * halted, and one write-set puts the snapshot's settings, disks and interfaces in place of the
+ * VM's.  From then on it is done: what is left is to remove the old disks.  After a crash the
+ * records tell which side of that write-set it was.
  */
 #include <string.h>
 
@@ -33,7 +34,9 @@ static void plan_disk(struct call *call, struct disk_plans *plans, ref_t source)
     const struct vdi *vdi = db_find(call, CLASS_vdi, source);
 
     if (vdi)
-        disk_plans_add(call->arena, plans, &(struct vdi_plan){.vdi = ref_new(), .source = source, .sr = vdi->sr, .how = VDI_CLONE});
+        disk_plans_add(call->arena, plans,
+                       &(struct vdi_plan){
+                           .vdi = ref_new(), .source = source, .sr = vdi->sr, .how = VDI_CLONE});
 }
 
 static void plan_disks(struct call *call, struct disk_plans *plans, const struct vm *snapshot)
@@ -74,7 +77,8 @@ static struct refs old_disks(struct arena *arena, const struct db_snap *snap, co
     while (index_next(&walk, &ref) && old.n < VBD_DEVICES) {
         const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
 
-        if (vbd->type != VBD_TYPE_CD && is_own(snap, vm->ref, vbd->vdi) && !refs_contain(&old, vbd->vdi))
+        if (vbd->type != VBD_TYPE_CD && is_own(snap, vm->ref, vbd->vdi) &&
+            !refs_contain(&old, vbd->vdi))
             v[old.n++] = vbd->vdi;
     }
     if (root_get(snap_root(snap), CLASS_vdi, vm->suspend_vdi))
@@ -95,8 +99,10 @@ static struct error *check_vm(struct call *call, const struct vm *vm)
     if (vm->is_a_template)
         return error_new(call->arena, "VM_IS_TEMPLATE", 2, call_ref(call, vm->ref), "reverting");
     if (vm->current_operations.n)
-        return err_other_operation_in_progress(call, "VM", call_ref(call, vm->ref),
-                                               enum_vm_operations.names[vm->current_operations.v[0].value], vm->current_operations.v[0].key);
+        return err_other_operation_in_progress(
+            call, "VM", call_ref(call, vm->ref),
+            enum_vm_operations.names[vm->current_operations.v[0].value],
+            vm->current_operations.v[0].key);
     return OK;
 }
 
@@ -122,8 +128,10 @@ static struct error *check_revert(struct txn *txn, void *arg)
 static void replace_devices(struct txn *txn, const struct reverting *r)
 {
     ref_t vm = r->intent.vm, snapshot = r->intent.snapshot;
-    struct refs old_vbds = txn_referrers(txn, FIELD_vbd_vm, vm), old_vifs = txn_referrers(txn, FIELD_vif_vm, vm);
-    struct refs vbds = txn_referrers(txn, FIELD_vbd_vm, snapshot), vifs = txn_referrers(txn, FIELD_vif_vm, snapshot);
+    struct refs old_vbds = txn_referrers(txn, FIELD_vbd_vm, vm),
+                old_vifs = txn_referrers(txn, FIELD_vif_vm, vm);
+    struct refs vbds = txn_referrers(txn, FIELD_vbd_vm, snapshot),
+                vifs = txn_referrers(txn, FIELD_vif_vm, snapshot);
 
     for (size_t i = 0; i < old_vbds.n; i++)
         txn_destroy(txn, CLASS_vbd, old_vbds.v[i]);
@@ -163,7 +171,8 @@ static void restore_settings(struct txn *txn, const struct vm *snapshot, ref_t v
     if (!vm_undump(txn_arena(txn), txn_snap(txn), text, &n, &settings)) {
         /* One that came from elsewhere: its own fields are the best there is. */
         plain.is_a_template = false;
-        if (!vm_undump(txn_arena(txn), txn_snap(txn), vm_dump(txn_arena(txn), &plain), &n, &settings))
+        if (!vm_undump(txn_arena(txn), txn_snap(txn), vm_dump(txn_arena(txn), &plain), &n,
+                       &settings))
             n = 0;
     }
     for (size_t i = 0; i < n; i++)
@@ -190,7 +199,8 @@ static struct error *record_reverted(struct txn *txn, void *arg)
         TXN_SET(txn, vm, vm->ref, last_booted_record, snapshot->last_booted_record);
     }
     if (*vm->generation_id)
-        TXN_SET(txn, vm, vm->ref, generation_id, uuid_new(arena_alloc(txn_arena(txn), UUID_TEXT_SIZE)));
+        TXN_SET(txn, vm, vm->ref, generation_id,
+                uuid_new(arena_alloc(txn_arena(txn), UUID_TEXT_SIZE)));
     TXN_SET(txn, vm, vm->ref, parent, snapshot->ref);
     return OK;
 }
@@ -266,7 +276,8 @@ static struct error *clean_up(struct op *op, const struct vm_revert_intent *inte
         if (!e && db_find(op->call, CLASS_vdi, intent->old.v[i]))
             e = vdi_erase(op->call, intent->old.v[i], &gone.v[gone.n]);
         if (e)
-            log_warning("a disk that a revert replaced is left over: %s", error_line(op->call->arena, e));
+            log_warning("a disk that a revert replaced is left over: %s",
+                        error_line(op->call->arena, e));
         else if (!ref_is_null(gone.v[gone.n].vdi))
             gone.n++;
     }
@@ -275,14 +286,17 @@ static struct error *clean_up(struct op *op, const struct vm_revert_intent *inte
 
 static struct error *begin(struct call *call, struct reverting *r, struct op *op)
 {
-    struct op_hold holds[OP_MAX_HOLDS] = {{CLASS_vm, r->intent.snapshot, VM_OP_REVERT}, {CLASS_vm, r->intent.vm, VM_OP_REVERTING}};
+    struct op_hold holds[OP_MAX_HOLDS] = {{CLASS_vm, r->intent.snapshot, VM_OP_REVERT},
+                                          {CLASS_vm, r->intent.vm, VM_OP_REVERTING}};
     size_t n = 2;
 
     for (size_t i = 0; i < r->intent.old.n; i++) {
         const struct vdi *vdi = db_find(call, CLASS_vdi, r->intent.old.v[i]);
 
         if (vdi && !op_hold_sr(holds, &n, vdi->sr, SR_OP_VDI_DESTROY))
-            return err_operation_not_allowed(call, "The VM's disks are on more storage repositories than one operation can hold.");
+            return err_operation_not_allowed(
+                call,
+                "The VM's disks are on more storage repositories than one operation can hold.");
     }
     TRY(disk_plans_hold(call, &r->plans, holds, &n));
     return op_begin(call,
@@ -304,7 +318,8 @@ static struct error *try_revert(struct call *call, struct reverting *r)
     TRY(vm_check_unless_busy(call, snapshot, VM_OP_REVERT));
     vm = db_find(call, CLASS_vm, snapshot->snapshot_of);
     if (!vm)
-        return err_operation_not_allowed(call, "The VM of this snapshot does not exist any more; clone the snapshot instead.");
+        return err_operation_not_allowed(
+            call, "The VM of this snapshot does not exist any more; clone the snapshot instead.");
     r->intent.vm = vm->ref;
     plan_disks(call, &r->plans, snapshot);
     TRY(disk_plans_check(call, &r->plans));
@@ -316,7 +331,8 @@ static struct error *try_revert(struct call *call, struct reverting *r)
     snapshot = db_find(call, CLASS_vm, r->intent.snapshot);
     if (vm && snapshot)
         vm_alert(call, vm, "VM_SNAPSHOT_REVERTED",
-                 arena_printf(call->arena, "was reverted to the snapshot '%s' (uuid: %s)", snapshot->name_label, snapshot->uuid));
+                 arena_printf(call->arena, "was reverted to the snapshot '%s' (uuid: %s)",
+                              snapshot->name_label, snapshot->uuid));
     return clean_up(&op, &r->intent);
 }
 
@@ -335,20 +351,24 @@ struct error *vm_revert(struct call *call, const struct vm_revert_args *args)
     return e;
 }
 
-/* Whether record_reverted took place: it recorded the new disks, and took the old ones from the VM. */
-static bool was_swapped(struct call *call, const struct vm_revert_intent *intent, const struct disk_plans *plans)
+/* Whether record_reverted took place: it recorded the new disks, and took the old ones from the VM.
+ */
+static bool was_swapped(struct call *call, const struct vm_revert_intent *intent,
+                        const struct disk_plans *plans)
 {
     struct refs vbds = db_referrers(call, FIELD_vbd_vm, intent->vm);
 
     if (plans->n)
         return db_find(call, CLASS_vdi, plans->v[0].vdi) != NULL;
     for (size_t i = 0; i < vbds.n; i++)
-        if (refs_contain(&intent->old, ((const struct vbd *)db_find(call, CLASS_vbd, vbds.v[i]))->vdi))
+        if (refs_contain(&intent->old,
+                         ((const struct vbd *)db_find(call, CLASS_vbd, vbds.v[i]))->vdi))
             return false;
     return true;
 }
 
-struct error *vm_revert_recover(struct call *call, struct op *op, const struct vm_revert_intent *intent)
+struct error *vm_revert_recover(struct call *call, struct op *op,
+                                const struct vm_revert_intent *intent)
 {
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
     struct disk_plans plans;

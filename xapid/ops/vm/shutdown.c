@@ -2,8 +2,9 @@
 /*
  * shutdown.c -- VM.clean_shutdown, hard_shutdown, shutdown and power_state_reset.
  *
- * A hard shutdown cannot be taken back once it has begun, so after a crash it is finished.  A clean one asked the guest for something: after a crash it is
- * finished where the guest has done so, else dropped.
+ * A hard shutdown cannot be taken back once it has begun, so after a crash it is finished.  A clean
+ * one asked the guest for something: after a crash it is finished where the guest has done so, else
+ * dropped.
  */
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
@@ -16,6 +17,7 @@
 #define ACK_TIMEOUT (80 * USEC_PER_SEC)
 #define END_SECONDS 1200
 #define WAIT_SLICE USEC_PER_SEC
+#define BRIEF_WAIT (10 * USEC_PER_SEC)
 
 struct error *vm_wait_end(struct op *op, const struct vm *vm)
 {
@@ -35,7 +37,17 @@ struct error *vm_wait_end(struct op *op, const struct vm *vm)
         if (hv_failure_of(e) != HV_UNKNOWN)
             return vm_hv_error(call, vm, e);
     }
-    return err_vm_shutdown_timeout(call, call_ref(call, vm->ref), arena_printf(call->arena, "%d", END_SECONDS));
+    return err_vm_shutdown_timeout(call, call_ref(call, vm->ref),
+                                   arena_printf(call->arena, "%d", END_SECONDS));
+}
+
+bool vm_wait_end_briefly(struct op *op, const struct vm *vm)
+{
+    struct hv_request rq = op_hv_request(op, NULL);
+    enum hv_reason reason;
+
+    rq.timeout = BRIEF_WAIT;
+    return !hv_wait_death(op->call->xapid->hv, &rq, vm->uuid, &reason);
 }
 
 /*** recording ***/
@@ -64,12 +76,15 @@ static struct error *check_shutdown(struct txn *txn, void *arg)
     const struct vm_shutdown_intent *intent = arg;
     const struct vm *vm;
 
-    return txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN, &vm);
+    return txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN,
+                        &vm);
 }
 
-static struct error *begin(struct call *call, const struct vm_shutdown_intent *intent, struct op *op)
+static struct error *begin(struct call *call, const struct vm_shutdown_intent *intent,
+                           struct op *op)
 {
-    struct op_hold holds[OP_MAX_HOLDS] = {{CLASS_vm, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN}};
+    struct op_hold holds[OP_MAX_HOLDS] = {
+        {CLASS_vm, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN}};
     const struct vdi *image = db_find(call, CLASS_vdi, intent->image);
     size_t n = 1;
 
@@ -102,7 +117,8 @@ struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdow
     rq = op_hv_request(&op, "ask");
     rq.timeout = ACK_TIMEOUT;
     e = hv_shutdown_request(call->xapid->hv, &rq, vm->uuid, HV_POWEROFF);
-    /* Without an answer the guest may have heard all the same: a harder operation may have come, or it just ends. */
+    /* Without an answer the guest may have heard all the same: a harder operation may have come, or
+     * it just ends. */
     TRY(vm_step(&op, args->vm, "asked", 0.2));
     if (e && hv_failure_of(e) != HV_UNKNOWN && hv_failure_of(e) != HV_NO_DOMAIN)
         return vm_hv_error(call, vm, e);
@@ -127,7 +143,8 @@ static struct error *erase_image(struct op *op, ref_t image)
     if (!e && db_find(op->call, CLASS_vdi, image))
         e = vdi_erase(op->call, image, &gone);
     if (e)
-        log_warning("the memory image of a VM that was shut down is left over: %s", error_line(op->call->arena, e));
+        log_warning("the memory image of a VM that was shut down is left over: %s",
+                    error_line(op->call->arena, e));
     return op_commit(op, e || ref_is_null(gone.vdi) ? NULL : record_gone, &gone);
 }
 
@@ -196,18 +213,22 @@ struct error *vm_shutdown(struct call *call, const struct vm_shutdown_args *args
     return vm_hard_shutdown(call, &(struct vm_hard_shutdown_args){args->vm});
 }
 
-struct error *vm_shutdown_recover(struct call *call, struct op *op, const struct vm_shutdown_intent *intent)
+struct error *vm_shutdown_recover(struct call *call, struct op *op,
+                                  const struct vm_shutdown_intent *intent)
 {
     static const char *const what[] = {"ask", "destroy", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
     const struct hv_domain *found = NULL;
+    bool asked;
 
     if (!vm || vm->power_state == VM_HALTED)
         return intent->hard ? erase_image(op, intent->image) : op_commit(op, NULL, NULL);
     if (vm->power_state == VM_SUSPENDED)
         return intent->hard ? end_hard(op, intent) : op_commit(op, NULL, NULL);
+    TRY(domain_outcome(op, "ask", &asked));
     TRY(domain_settle(op, vm, what, &found));
-    if (found && found->state != HV_SHUTDOWN && !intent->hard)
+    if (found && found->state != HV_SHUTDOWN && !intent->hard &&
+        !(asked && vm_wait_end_briefly(op, vm)))
         return op_commit(op, NULL, NULL);
     uuid_new(op->id); /* "destroy" may have been done, in vain: it is asked for again */
     return end_hard(op, intent);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * start.c -- VM.start and VM.start_on: choose a host, attach its disks, build the domain, let it run.
+ * start.c -- VM.start and VM.start_on: choose a host, attach its disks, build the domain, let it
+ * run.
  *
- * Checks, then an intent, then steps.  A step that fails undoes what came before through the guards; a daemon that dies is followed by vm_start_recover, which
- * knows nothing but the intent: a domain that was built and runs is kept and recorded, anything less is taken down.
+ * Checks, then an intent, then steps.  A step that fails undoes what came before through the
+ * guards; a daemon that dies is followed by vm_start_recover, which knows nothing but the intent: a
+ * domain that was built and runs is kept and recorded, anything less is taken down.
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/vm/bios.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/disks.h"
 #include "xapid/ops/vm/domain.h"
@@ -26,9 +27,7 @@ static struct error *check_start(struct txn *txn, void *arg)
 
     TRY(txn_vm_check(txn, s->intent->vm, s->operation, &vm));
     TRY(txn_host_reserve(txn, s->intent->host, vm));
-    TRY(txn_vm_disks_reserve(txn, vm));
-    txn_vm_default_bios_strings(txn, vm);
-    return OK;
+    return txn_vm_disks_reserve(txn, vm);
 }
 
 struct started {
@@ -47,7 +46,7 @@ static struct error *record_not_started(struct txn *txn, void *arg)
 {
     const struct vm_start_intent *intent = arg;
 
-    txn_vm_not_started(txn, intent->vm, false);
+    txn_vm_not_started(txn, intent->vm, intent->old_target, false);
     return OK;
 }
 
@@ -85,7 +84,8 @@ static void take_back(struct op *op, const struct vm_start_intent *intent)
         return;
     e = db_update(op->call, record_not_started, (void *)intent);
     if (e)
-        log_error("what a failed start reserved stays reserved: %s", error_line(op->call->arena, e));
+        log_error("what a failed start reserved stays reserved: %s",
+                  error_line(op->call->arena, e));
 }
 
 /* A null host: the best one. */
@@ -104,7 +104,8 @@ static struct error *choose(struct call *call, const struct vm *vm, ref_t asked,
     return vm_host_is_here(call, *host);
 }
 
-static struct error *start(struct call *call, struct vm_start_intent *intent, bool force, enum vm_operations operation)
+static struct error *start(struct call *call, struct vm_start_intent *intent, bool force,
+                           enum vm_operations operation)
 {
     struct start s = {intent, operation};
     AUTO(op) op = {0};
@@ -115,6 +116,7 @@ static struct error *start(struct call *call, struct vm_start_intent *intent, bo
     /* Before a host is looked for: what the VM itself forbids is the better error. */
     TRY(vm_check_unless_busy(call, vm, operation));
     TRY(vm_check_bootable(call, vm, force));
+    intent->old_target = vm->memory_target;
     TRY(choose(call, vm, intent->host, &intent->host));
     TRY(op_begin(call,
                  &(struct op_spec){.kind = INTENT_vm_start,
@@ -136,16 +138,21 @@ static struct error *start(struct call *call, struct vm_start_intent *intent, bo
 
 struct error *vm_start(struct call *call, const struct vm_start_args *args)
 {
-    return start(call, &(struct vm_start_intent){.vm = args->vm, .start_paused = args->start_paused}, args->force, VM_OP_START);
+    return start(call,
+                 &(struct vm_start_intent){.vm = args->vm, .start_paused = args->start_paused},
+                 args->force, VM_OP_START);
 }
 
 struct error *vm_start_on(struct call *call, const struct vm_start_on_args *args)
 {
-    return start(call, &(struct vm_start_intent){.vm = args->vm, .host = args->host, .start_paused = args->start_paused}, args->force,
-                 VM_OP_START_ON);
+    return start(call,
+                 &(struct vm_start_intent){
+                     .vm = args->vm, .host = args->host, .start_paused = args->start_paused},
+                 args->force, VM_OP_START_ON);
 }
 
-struct error *vm_start_recover(struct call *call, struct op *op, const struct vm_start_intent *intent)
+struct error *vm_start_recover(struct call *call, struct op *op,
+                               const struct vm_start_intent *intent)
 {
     static const char *const what[] = {"build", "unpause", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
@@ -155,7 +162,8 @@ struct error *vm_start_recover(struct call *call, struct op *op, const struct vm
     if (!vm)
         return op_commit(op, NULL, NULL);
     TRY(domain_settle(op, vm, what, &found));
-    if (found && (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused)))
+    if (found &&
+        (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused)))
         return op_commit(op, record_started, &(struct started){intent, found->domid});
     disks = found ? vm_disks_attached(call, vm->ref) : disks;
     TRY(domain_end(op, vm, "undo"));

@@ -2,11 +2,12 @@
 /*
  * suspend.c -- VM.suspend, resume and resume_on.
  *
- * The image's disk is recorded before the memory is saved, so that it can be attached; what does not come to an end removes it again.  Once the memory is
- * saved the guest cannot go on where it was: what fails then brings it back from the image.
+ * The image's disk is recorded before the memory is saved, so that it can be attached; what does
+ * not come to an end removes it again.  Once the memory is saved the guest cannot go on where it
+ * was: what fails then brings it back from the image.
  *
- * A resumed guest has run: its image must never be used again.  So that it runs is recorded first, while the intent still stands, and then the image is
- * removed.
+ * A resumed guest has run: its image must never be used again.  So that it runs is recorded first,
+ * while the intent still stands, and then the image is removed.
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
@@ -32,8 +33,10 @@ static struct error *record_suspended(struct txn *txn, void *arg)
     return txn_vm_suspended(txn, s->intent->vm, s->intent->image);
 }
 
-/* From here on the guest exists only as the image.  What fails brings it back; what fails even then halts the VM. */
-static struct error *after_save(struct op *op, const struct vm *vm, const struct vm_suspend_intent *intent, struct vm_image *image)
+/* From here on the guest exists only as the image.  What fails brings it back; what fails even then
+ * halts the VM. */
+static struct error *after_save(struct op *op, const struct vm *vm,
+                                const struct vm_suspend_intent *intent, struct vm_image *image)
 {
     struct call *call = op->call;
     struct refs disks = vm_disks_attached(call, vm->ref);
@@ -123,7 +126,8 @@ struct error *vm_suspend(struct call *call, const struct vm_suspend_args *args)
     return OK;
 }
 
-struct error *vm_suspend_recover(struct call *call, struct op *op, const struct vm_suspend_intent *intent)
+struct error *vm_suspend_recover(struct call *call, struct op *op,
+                                 const struct vm_suspend_intent *intent)
 {
     static const char *const what[] = {"save", "destroy", "saved", "build", "unpause", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
@@ -137,7 +141,8 @@ struct error *vm_suspend_recover(struct call *call, struct op *op, const struct 
     }
     TRY(domain_outcome(op, "save", &saved));
     TRY(domain_settle(op, vm, what, &found));
-    if (saved && (!found || (found->state == HV_SHUTDOWN && found->reason == HV_SUSPEND)) && db_find(call, CLASS_vdi, intent->image)) {
+    if (saved && (!found || (found->state == HV_SHUTDOWN && found->reason == HV_SUSPEND)) &&
+        db_find(call, CLASS_vdi, intent->image)) {
         TRY(vm_image_for_writing(op, intent->image, &image));
         if (vm_image_exists(&image)) {
             struct error *e;
@@ -197,11 +202,12 @@ static struct error *record_not_resumed(struct txn *txn, void *arg)
 {
     const struct vm_resume_intent *intent = arg;
 
-    txn_vm_not_started(txn, intent->vm, true);
+    txn_vm_not_started(txn, intent->vm, intent->old_target, true);
     return OK;
 }
 
-/* The guest runs and that is recorded; an image that cannot be removed now stays as a disk nobody uses. */
+/* The guest runs and that is recorded; an image that cannot be removed now stays as a disk nobody
+ * uses. */
 static struct error *finish_resume(struct op *op, const struct vm_resume_intent *intent)
 {
     struct vdi_gone gone = {0};
@@ -210,7 +216,8 @@ static struct error *finish_resume(struct op *op, const struct vm_resume_intent 
     if (!e)
         e = vdi_erase(op->call, intent->image, &gone);
     if (e) {
-        log_warning("the memory image of a VM that was resumed is left over: %s", error_line(op->call->arena, e));
+        log_warning("the memory image of a VM that was resumed is left over: %s",
+                    error_line(op->call->arena, e));
         return op_commit(op, NULL, NULL);
     }
     return op_commit(op, record_gone, &gone);
@@ -245,7 +252,8 @@ static struct error *run_resume(struct op *op, const struct vm_resume_intent *in
     return OK;
 }
 
-static struct error *resume(struct call *call, struct vm_resume_intent *intent, bool force, enum vm_operations operation)
+static struct error *resume(struct call *call, struct vm_resume_intent *intent, bool force,
+                            enum vm_operations operation)
 {
     const struct placement_rules rules = {.memory = true, .enabled = true};
     struct resume r = {intent, operation};
@@ -258,6 +266,7 @@ static struct error *resume(struct call *call, struct vm_resume_intent *intent, 
     TRY(vm_check_unless_busy(call, vm, operation));
     TRY(vm_check_bootable(call, vm, force));
     intent->image = vm->suspend_vdi;
+    intent->old_target = vm->memory_target;
     if (!db_find(call, CLASS_vdi, intent->image))
         return err_vm_has_no_suspend_vdi(call, call_ref(call, vm->ref));
     if (ref_is_null(intent->host)) {
@@ -279,7 +288,8 @@ static struct error *resume(struct call *call, struct vm_resume_intent *intent, 
     if (e && op_may_undo(&op)) {
         e2 = db_update(call, record_not_resumed, intent);
         if (e2)
-            log_error("what a failed resume reserved stays reserved: %s", error_line(call->arena, e2));
+            log_error("what a failed resume reserved stays reserved: %s",
+                      error_line(call->arena, e2));
     }
     TRY(e);
     vm = db_find(call, CLASS_vm, intent->vm);
@@ -290,16 +300,21 @@ static struct error *resume(struct call *call, struct vm_resume_intent *intent, 
 
 struct error *vm_resume(struct call *call, const struct vm_resume_args *args)
 {
-    return resume(call, &(struct vm_resume_intent){.vm = args->vm, .start_paused = args->start_paused}, args->force, VM_OP_RESUME);
+    return resume(call,
+                  &(struct vm_resume_intent){.vm = args->vm, .start_paused = args->start_paused},
+                  args->force, VM_OP_RESUME);
 }
 
 struct error *vm_resume_on(struct call *call, const struct vm_resume_on_args *args)
 {
-    return resume(call, &(struct vm_resume_intent){.vm = args->vm, .host = args->host, .start_paused = args->start_paused}, args->force,
-                  VM_OP_RESUME_ON);
+    return resume(call,
+                  &(struct vm_resume_intent){
+                      .vm = args->vm, .host = args->host, .start_paused = args->start_paused},
+                  args->force, VM_OP_RESUME_ON);
 }
 
-struct error *vm_resume_recover(struct call *call, struct op *op, const struct vm_resume_intent *intent)
+struct error *vm_resume_recover(struct call *call, struct op *op,
+                                const struct vm_resume_intent *intent)
 {
     static const char *const what[] = {"build", "unpause", NULL};
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
@@ -308,9 +323,11 @@ struct error *vm_resume_recover(struct call *call, struct op *op, const struct v
     if (!vm)
         return op_commit(op, NULL, NULL);
     if (vm->power_state != VM_SUSPENDED)
-        return ref_equal(vm->suspend_vdi, intent->image) ? op_commit(op, NULL, NULL) : finish_resume(op, intent);
+        return ref_equal(vm->suspend_vdi, intent->image) ? op_commit(op, NULL, NULL)
+                                                         : finish_resume(op, intent);
     TRY(domain_settle(op, vm, what, &found));
-    if (found && (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused))) {
+    if (found &&
+        (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused))) {
         TRY(db_update(call, record_resumed, &(struct resumed){intent, found->domid}));
         return finish_resume(op, intent);
     }

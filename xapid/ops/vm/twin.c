@@ -109,7 +109,8 @@ static ref_t twin_metrics(struct txn *txn, const struct vm *source)
 
 static ref_t twin_guest_metrics(struct txn *txn, const struct vm *source)
 {
-    const struct vm_guest_metrics *metrics = txn_find(txn, CLASS_vm_guest_metrics, source->guest_metrics);
+    const struct vm_guest_metrics *metrics =
+        txn_find(txn, CLASS_vm_guest_metrics, source->guest_metrics);
     struct vm_guest_metrics row;
 
     if (!metrics)
@@ -153,7 +154,8 @@ static void mark_clone(struct txn *txn, const struct vm *source, const char *see
         row->generation_id = new_uuid(txn);
 }
 
-static void twin_vm(struct txn *txn, const struct twin *t, const struct vm *source, const char *seed)
+static void twin_vm(struct txn *txn, const struct twin *t, const struct vm *source,
+                    const char *seed)
 {
     struct vm row = *source;
     ref_t image = ref_is_null(t->image) ? disk_plans_of(t->plans, source->suspend_vdi) : t->image;
@@ -179,7 +181,8 @@ static void twin_vm(struct txn *txn, const struct twin *t, const struct vm *sour
     row.ha_always_run = false;
     row.version = 0;
     row.requires_reboot = false;
-    row.pending_guidances = row.pending_guidances_recommended = row.pending_guidances_full = (struct enums){0};
+    row.pending_guidances = row.pending_guidances_recommended = row.pending_guidances_full =
+        (struct enums){0};
     if (is_snapshot(t))
         mark_snapshot(txn, source, &row);
     else

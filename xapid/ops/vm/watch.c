@@ -24,17 +24,19 @@ enum outcome { LOOK_DONE, LOOK_AGAIN, LOOK_ENDED, LOOK_STRANGER };
 
 struct seen {
     ref_t vm;
-    uint64_t version;   /* of the row, before the domain was looked at */
+    uint64_t version; /* of the row, before the domain was looked at */
     const struct hv_domain *domain;
-    bool adopt;         /* the record says that there is no domain */
+    bool adopt; /* the record says that there is no domain */
 };
 
-/* Nothing has happened to the VM since, so that what was seen of its domain is still the other half of the same picture. */
+/* Nothing has happened to the VM since, so that what was seen of its domain is still the other half
+ * of the same picture. */
 static struct error *still(struct txn *txn, const struct seen *s, const struct vm **vm)
 {
     TRY(TXN_GET(txn, vm, s->vm, vm));
     if ((*vm)->row_version != s->version)
-        return err_other_operation_in_progress(txn_call(txn), "VM", call_ref(txn_call(txn), s->vm), "", "");
+        return err_other_operation_in_progress(txn_call(txn), "VM", call_ref(txn_call(txn), s->vm),
+                                               "", "");
     return OK;
 }
 
@@ -70,10 +72,12 @@ static enum outcome follow_state(struct call *call, const struct vm *vm, struct 
 
     s->adopt = vm->power_state == VM_HALTED || vm->power_state == VM_SUSPENDED;
     if (s->adopt || vm->domid != s->domain->domid)
-        log_warning("domain %d of VM %s (%s) was not known; it is recorded as it runs", s->domain->domid, vm->uuid, vm->name_label);
+        log_warning("domain %d of VM %s (%s) was not known; it is recorded as it runs",
+                    s->domain->domid, vm->uuid, vm->name_label);
     e = db_update(call, record_state, s);
     if (e && !error_is(e, "OTHER_OPERATION_IN_PROGRESS"))
-        log_error("the state of VM %s could not be recorded: %s", vm->uuid, error_line(call->arena, e));
+        log_error("the state of VM %s could not be recorded: %s", vm->uuid,
+                  error_line(call->arena, e));
     if (!e && s->adopt && (vm = db_find(call, CLASS_vm, s->vm)))
         vm_disks_adopt(call, vm);
     return e ? LOOK_AGAIN : LOOK_DONE;
@@ -87,7 +91,8 @@ static bool same_state(const struct vm *vm, const struct hv_domain *d)
 /* A crashed domain that is kept for those who want to look at it has been dealt with. */
 static bool is_preserved(const struct vm *vm, const struct hv_domain *d)
 {
-    return d && vm->power_state == VM_PAUSED && d->domid == vm->domid && vm_ended_action(vm, d->reason, 0) == ENDED_PRESERVE;
+    return d && vm->power_state == VM_PAUSED && d->domid == vm->domid &&
+           vm_ended_action(vm, d->reason, 0) == ENDED_PRESERVE;
 }
 
 static const struct vm *find_vm(struct call *call, const char *uuid)
@@ -118,7 +123,8 @@ static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
     has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED;
     if (vm->is_control_domain || (has_domain && !here)) {
         if (s.domain && !vm->is_control_domain)
-            log_error("VM %s has a domain here, but the records say that it runs on another host", uuid);
+            log_error("VM %s has a domain here, but the records say that it runs on another host",
+                      uuid);
         return LOOK_DONE;
     }
     if (vm->current_operations.n)
@@ -129,13 +135,15 @@ static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
         return follow_state(call, vm, &s) == LOOK_AGAIN || !has_domain ? LOOK_AGAIN : LOOK_DONE;
     e = vm_guest_update(call, vm, s.domain);
     if (e)
-        log_warning("what the guest of VM %s says could not be recorded: %s", uuid, error_line(call->arena, e));
+        log_warning("what the guest of VM %s says could not be recorded: %s", uuid,
+                    error_line(call->arena, e));
     return e ? LOOK_AGAIN : LOOK_DONE;
 }
 
 /*** at start ***/
 
-static const struct hv_domain *domain_of(const char *uuid, size_t n, const struct hv_domain *domains)
+static const struct hv_domain *domain_of(const char *uuid, size_t n,
+                                         const struct hv_domain *domains)
 {
     for (size_t i = 0; i < n; i++)
         if (strcmp(domains[i].uuid, uuid) == 0)
@@ -146,7 +154,8 @@ static const struct hv_domain *domain_of(const char *uuid, size_t n, const struc
 static bool is_ours(const struct call *call, const struct vm *vm)
 {
     return !vm->is_control_domain &&
-           (ref_equal(vm->resident_on, call->xapid->host) || ref_equal(vm->scheduled_to_be_resident_on, call->xapid->host));
+           (ref_equal(vm->resident_on, call->xapid->host) ||
+            ref_equal(vm->scheduled_to_be_resident_on, call->xapid->host));
 }
 
 static void reconcile_vm(struct call *call, const struct vm *vm, const struct hv_domain *d)
@@ -162,11 +171,13 @@ static void reconcile_vm(struct call *call, const struct vm *vm, const struct hv
     if (has_domain && !d && is_ours(call, vm)) {
         log_warning("VM %s (%s) ended while xapid was not running", vm->uuid, vm->name_label);
         e = db_update(call, record_gone, &s);
-    } else if (d && d->state != HV_SHUTDOWN && (!has_domain || (is_ours(call, vm) && !same_state(vm, d)))) {
+    } else if (d && d->state != HV_SHUTDOWN &&
+               (!has_domain || (is_ours(call, vm) && !same_state(vm, d)))) {
         follow_state(call, vm, &s);
     }
     if (e)
-        log_error("that VM %s is halted could not be recorded: %s", vm->uuid, error_line(call->arena, e));
+        log_error("that VM %s is halted could not be recorded: %s", vm->uuid,
+                  error_line(call->arena, e));
 }
 
 static void report_stranger(struct call *call, const char *uuid)
@@ -175,8 +186,11 @@ static void report_stranger(struct call *call, const char *uuid)
 
     log_warning("domain %s belongs to no VM in the database; it is left alone", uuid);
     if (host)
-        alert_create(call, "UNKNOWN_DOMAIN", CLS_HOST, host->uuid,
-                     arena_printf(call->arena, "A domain with the uuid %s runs on this host but belongs to no VM.", uuid));
+        alert_create(
+            call, "UNKNOWN_DOMAIN", CLS_HOST, host->uuid,
+            arena_printf(call->arena,
+                         "A domain with the uuid %s runs on this host but belongs to no VM.",
+                         uuid));
 }
 
 struct error *vms_reconcile(struct call *call)
@@ -272,7 +286,8 @@ static void run_ended(void *arg)
     e = vm_domain_ended(&call, job->vm);
     /* A VM that was destroyed, or was taken over by a harder operation, needs nothing more. */
     if (e && !error_is(e, "HANDLE_INVALID") && !error_is(e, "TASK_CANCELLED"))
-        log_error("the end of the domain of VM %s: %s", ref_text(&arena, job->vm), error_line(&arena, e));
+        log_error("the end of the domain of VM %s: %s", ref_text(&arena, job->vm),
+                  error_line(&arena, e));
     call_release(&call);
     free(job);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/ops/storage/raw_data.h"
+#include "xapid/stream/raw_data.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/http/files.h"
+#include "xapid/stream/files.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/ops/console.h"
+#include "xapid/stream/console.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +17,10 @@
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
 #include "xapid/db/db.h"
-#include "xapid/http/websocket.h"
+#include "xapid/stream/websocket.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/rfb_watch.h"
+#include "xapid/stream/rfb_watch.h"
 
 #define BLOCK (32 << 10)
 /* How often a connection looks whether it shall end. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* raw.c -- who asks for a transfer, for which disk, under which task; the data is moved in
  * raw_data.c. */
-#include "xapid/ops/storage/raw.h"
+#include "xapid/stream/raw.h"
 
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/making.h"
-#include "xapid/ops/storage/raw_data.h"
+#include "xapid/stream/raw_data.h"
 #include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/task/task.h"
 #include "xapid/worker/workers.h"
