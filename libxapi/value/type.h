@@ -265,7 +265,6 @@ struct alert_desc {
     uint64_t row_created; /* revision of the write-set that made it */                             \
     uint64_t row_version; /* revision of the last change of a stored field */                      \
     uint32_t row_size;    /* bytes of the block */                                                 \
-    uint32_t row_count;   /* holders; only db/row.c touches it */                                  \
     uint16_t row_class
 
 struct row {

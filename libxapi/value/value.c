@@ -122,7 +122,6 @@ static const void *copy_record(struct place *to, const struct type *type, const 
     fields = fields_of(class);
     out = place_alloc(to, class->struct_size);
     memcpy(out, record, class->struct_size);
-    ((struct row *)out)->row_count = 0; /* a copy is nobody's row */
     for (size_t i = 0; i < class->n_fields; i++) {
         if (field_is_stored(&fields[i]))
             copy_value(to, fields[i].type, field_in(record, &fields[i]), out + fields[i].offset);

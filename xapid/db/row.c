@@ -6,6 +6,20 @@
 
 #include "libxapi/base/memory.h"
 
+/*
+ * What lies before a row: its count, apart from the struct, so that copying the struct of a row that others hold touches nothing
+ * that changes.
+ */
+struct block {
+    uint32_t count; /* holders; atomic */
+    max_align_t row[];
+};
+
+static struct block *block_of(const struct row *row)
+{
+    return (struct block *)((char *)row - offsetof(struct block, row));
+}
+
 static size_t round_up(size_t n)
 {
     return (n + 7) & ~(size_t)7;
@@ -15,13 +29,16 @@ const struct row *row_new(const struct class_desc *class, const void *source)
 {
     const struct field_desc *fields = &api_fields[class->first_field];
     size_t head = round_up(class->struct_size), size = head;
+    struct block *block;
     struct row *row;
     char *extra;
 
     for (int i = 0; i < class->n_fields; i++)
         if (field_is_stored(&fields[i]))
             size += value_extra_size(fields[i].type, field_in(source, &fields[i]));
-    row = xmalloc(size);
+    block = xmalloc(sizeof *block + size);
+    block->count = 1;
+    row = (struct row *)block->row;
     memcpy(row, source, class->struct_size);
     extra = (char *)row + head;
     for (int i = 0; i < class->n_fields; i++)
@@ -29,20 +46,24 @@ const struct row *row_new(const struct class_desc *class, const void *source)
             value_pack(fields[i].type, field_in(source, &fields[i]), (char *)row + fields[i].offset,
                        &extra);
     row->row_size = (uint32_t)size;
-    row->row_count = 1;
     row->row_class = class->id;
     return row;
 }
 
 void row_ref(const struct row *row)
 {
-    __atomic_add_fetch(&((struct row *)row)->row_count, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&block_of(row)->count, 1, __ATOMIC_RELAXED);
 }
 
 void row_unref(const struct row *row)
 {
-    if (row && __atomic_sub_fetch(&((struct row *)row)->row_count, 1, __ATOMIC_ACQ_REL) == 0)
-        free((struct row *)row);
+    if (row && __atomic_sub_fetch(&block_of(row)->count, 1, __ATOMIC_ACQ_REL) == 0)
+        free(block_of(row));
+}
+
+uint32_t row_holders(const struct row *row)
+{
+    return __atomic_load_n(&block_of(row)->count, __ATOMIC_ACQUIRE);
 }
 
 void row_defaults(const struct class_desc *class, void *out)

@@ -10,5 +10,7 @@
 const struct row *row_new(const struct class_desc *class, const void *source);
 void row_ref(const struct row *row);
 void row_unref(const struct row *row);
+/* How many hold it: for tests. */
+uint32_t row_holders(const struct row *row);
 /* Fills a struct of the class with every field's default, or the type's empty value. */
 void row_defaults(const struct class_desc *class, void *out);

@@ -146,7 +146,7 @@ static void a_table_counts_its_rows(void **state)
     SAMPLE_NEW(secret, &source);
     row = row_new(&api_classes[CLASS_secret], &source);
     run(tree_table(), row, 13);
-    assert_int_equal(row->row_count, 1);
+    assert_int_equal(row_holders(row), 1);
     row_unref(row);
 }
 
