@@ -161,7 +161,17 @@ static bool is_ours(const char *name)
     return dir_location_ok(uuid);
 }
 
-static struct error *remove_ours(struct call *call, const struct dir_state *st)
+/* What a kill between writing a sidecar and its rename left: nobody knows of it. */
+static bool is_stale_sidecar(const char *name)
+{
+    size_t n = strlen(name);
+
+    return n > 9 && strcmp(name + n - 9, ".json.tmp") == 0 && is_ours(name);
+}
+
+/* Unlinks what 'which' picks, but not the mark. */
+static struct error *remove_files(struct call *call, const struct dir_state *st,
+                                  bool (*which)(const char *name))
 {
     int fd = openat(st->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -175,10 +185,10 @@ static struct error *remove_ours(struct call *call, const struct dir_state *st)
         return sr_failed_errno(call, SR_FAIL_SR_DELETE, err, st->path);
     }
     while ((entry = readdir(d)) != NULL)
-        if (is_ours(entry->d_name) && strcmp(entry->d_name, MARK) != 0)
+        if (which(entry->d_name) && strcmp(entry->d_name, MARK) != 0)
             unlinkat(st->fd, entry->d_name, 0);
     closedir(d);
-    return dir_unlink(call, st, MARK); /* last: until then a repeat finds its way */
+    return OK;
 }
 
 static struct error *destroy_locked(struct call *call, struct dir_state *st)
@@ -188,7 +198,8 @@ static struct error *destroy_locked(struct call *call, struct dir_state *st)
     TRY(dir_lock(call, st, &lock));
     TRY(dir_collect(call, st));
     TRY(check_empty(call, st));
-    return remove_ours(call, st);
+    TRY(remove_files(call, st, is_ours));
+    return dir_unlink(call, st, MARK); /* last: until then a repeat finds its way */
 }
 
 static struct error *dir_destroy(struct call *call, struct sr_handle *sr)
@@ -227,6 +238,8 @@ static struct error *dir_attach(struct call *call, struct sr_handle *sr)
                       owner[0] ? "%s belongs to another repository"
                                : "%s is not a repository; is its disk mounted?",
                       path);
+    if (!e)
+        e = remove_files(call, st, is_stale_sidecar);
     if (e)
         dir_state_release(st);
     return e;
