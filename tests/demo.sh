@@ -3,9 +3,14 @@
 # demo.sh -- ./demo as a newcomer uses it: run twice, asked, stopped; and what it says when something is wrong.
 set -eu
 cd "$(dirname "$0")/.."
-work=$(mktemp -d /tmp/xdemo-XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/tmp}/xdemo-XXXXXX")
 export XAPID_DEMO_DIR="$work/demo" XAPID_DEMO_PORT=0 XAPID_DEMO_PASSWORD="a demo's \"password\""
-trap './demo stop >/dev/null 2>&1; rm -rf "$work"' EXIT
+stop_all() {
+    for d in demo other; do XAPID_DEMO_DIR="$work/$d" ./demo stop >/dev/null 2>&1 || :; done
+    rm -rf "$work"
+}
+trap stop_all EXIT
+trap "exit 1" TERM INT HUP
 
 ok() { echo "ok - $1"; }
 bad() {

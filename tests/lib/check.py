@@ -10,6 +10,7 @@ Without a suite: everything but the long forms.  Each suite says how long it too
 What a test printed is in build/check/.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -238,8 +239,8 @@ def python(name, script, *args, build_name="build", limit=10, env=None):
                {"XAPID_BUILD": os.path.join(TOP, build_name), **(env or {})})
 
 
-def api(build_name, limit=10, env=None):
-    return python(f"api-{build_name}", "api/run.py", build_name=build_name, limit=limit, env=env)
+def api(build_name, limit=10, env=None, name=""):
+    return python(f"api-{build_name}{name}", "api/run.py", build_name=build_name, limit=limit, env=env)
 
 
 def suite_format(_long):
@@ -275,7 +276,7 @@ def suite_chaos(long):
     if build("build"):
         program = {"XAPID_PROGRAM": find("build", "xapid-chaos")}
         seeds = range(1, 11 if long else 3)
-        run_all("chaos", [api("build", 20, {**program, "XAPID_CHAOS_SEED": str(s)}) for s in seeds] +
+        run_all("chaos", [api("build", 20, {**program, "XAPID_CHAOS_SEED": str(s)}, f"-{s}") for s in seeds] +
                 [python("kill9-chaos", "durability/kill9.py", "3", limit=15, env=program)], 1)
 
 
@@ -350,6 +351,12 @@ def main():
         say(__doc__.format(suites="\n".join(f"  --{n:<11} {text}" for n, _, text in SUITES)))
         sys.exit(0 if "help" in chosen else 2)
     wanted = [n for n in names if n in chosen] or (QUICK if "quick" in chosen else names)
+    os.makedirs(os.path.dirname(LOGS), exist_ok=True)
+    alone = open(LOGS + ".lock", "w")  # held to the end
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("check: another ./check runs in this directory")
     shutil.rmtree(LOGS, ignore_errors=True)
     os.makedirs(LOGS, exist_ok=True)
     begin = time.monotonic()

@@ -39,7 +39,7 @@ struct checkpoint {
     sqlite3_stmt *statements[TABLE_COUNT][N_STATEMENTS];
     bool dirty[TABLE_COUNT];
     int wal_pages;
-    bool failed, postponed;
+    bool failed, postponed, full;
     struct buf bytes; /* of the row at hand */
 };
 
@@ -161,6 +161,7 @@ static struct error *failed(struct arena *arena, struct checkpoint *cp)
     int code = sqlite3_errcode(cp->sqlite) & 0xff, system = sqlite3_system_errno(cp->sqlite);
 
     cp->failed = true;
+    cp->full = code == SQLITE_FULL;
     if (system && (code == SQLITE_IOERR || code == SQLITE_FULL || code == SQLITE_CANTOPEN))
         why = arena_printf(arena, "%s: %s", why, strerror(system));
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
@@ -696,6 +697,11 @@ struct error *checkpoint_flush(struct arena *arena, struct checkpoint *cp,
         log_warning("another process holds the database file %s: it is written later", cp->path);
     cp->postponed = busy;
     return OK;
+}
+
+bool checkpoint_met_full_disk(const struct checkpoint *cp)
+{
+    return cp->full;
 }
 
 /*** opening and closing ***/

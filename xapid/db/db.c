@@ -47,7 +47,9 @@ struct db {
     struct db_root *work;  /* the log thread's private copy while it applies a batch */
     struct log *log;
     struct log_fsm fsm;
-    struct checkpoint *checkpoint;
+    struct checkpoint *checkpoint; /* NULL between a full disk and the next try */
+    char *checkpoint_path;
+    bool no_room; /* the warning was given */
     struct thread flusher;
     bool closing;
     bool opened;
@@ -167,14 +169,38 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
 
 /*** the checkpoint ***/
 
+/* Opens the file again after it was closed for want of room.  False while that fails. */
+static bool reopen_checkpoint(struct db *db, struct arena *arena)
+{
+    struct db_root *old;
+
+    if (db->checkpoint)
+        return true;
+    if (checkpoint_open(arena, db->checkpoint_path, &db->checkpoint, &old))
+        return false; /* tried again at the next flush; the first failure was logged */
+    root_unref(old);
+    return true;
+}
+
 static void flush(struct db *db)
 {
     struct arena arena = {0};
     struct db_root *root = (struct db_root *)db_snapshot(db);
-    struct error *e = checkpoint_flush(&arena, db->checkpoint, root);
+    struct error *e = OK;
 
-    if (e)
+    if (reopen_checkpoint(db, &arena))
+        e = checkpoint_flush(&arena, db->checkpoint, root);
+    if (e && checkpoint_met_full_disk(db->checkpoint)) {
+        if (!db->no_room)
+            log_warning("%s; it is tried again until there is room", error_line(&arena, e));
+        db->no_room = true;
+        checkpoint_close(db->checkpoint);
+        db->checkpoint = NULL;
+    } else if (db->checkpoint && !e) {
+        db->no_room = false;
+    } else if (e) {
         fsm_failed(db, error_line(&arena, e));
+    }
     root_unref(root);
     arena_release(&arena);
 }
@@ -256,8 +282,8 @@ static struct error *open_parts(struct arena *arena, struct db *db,
 
     if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
         return error_internal(arena, "cannot make directory %s: %s", options->dir, strerror(errno));
-    TRY(checkpoint_open(arena, arena_printf(arena, "%s/xapid.db", options->dir), &db->checkpoint,
-                        &db->root));
+    db->checkpoint_path = xasprintf("%s/xapid.db", options->dir);
+    TRY(checkpoint_open(arena, db->checkpoint_path, &db->checkpoint, &db->root));
     db->fsm.applied_index = db->root->log_index;
     TRY((options->open_log ? options->open_log : open_raft)(options->ctx, arena, raft, &db->fsm,
                                                             &db->log));
@@ -330,6 +356,7 @@ void db_close(struct db *db)
     root_unref(db->work);
     root_unref(db->root);
     free(db->failure);
+    free(db->checkpoint_path);
     cond_release(&db->published);
     mutex_release(&db->lock);
     mutex_release(&db->feed_lock);

@@ -166,6 +166,8 @@ MUST_CHECK struct error *checkpoint_open(struct arena *arena, const char *path,
  * must stop writing. */
 MUST_CHECK struct error *checkpoint_flush(struct arena *arena, struct checkpoint *checkpoint,
                                           const struct db_root *root);
+/* True where the failure was want of room: nothing was promised, and the file, opened again, can be written again. */
+bool checkpoint_met_full_disk(const struct checkpoint *checkpoint);
 void checkpoint_close(struct checkpoint *checkpoint);
 
 /* A whole root as bytes, for the log's snapshots (db/image.c). */

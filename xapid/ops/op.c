@@ -274,7 +274,7 @@ void op_release(struct op *op)
 
 static void recover_one(struct call *call, const struct intent *row)
 {
-    struct op op = {.call = call, .intent = row->ref, .epoch = (uint64_t)row->epoch};
+    struct op op = {.call = call, .intent = row->ref, .epoch = call->xapid->epoch};
     const struct intent_desc *desc;
     const void *intent;
     struct error *e;

@@ -7,9 +7,9 @@
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/plans.h"
 
 /*** create ***/
 
@@ -156,12 +156,6 @@ static struct error *check_destroy(struct txn *txn, void *arg)
     return txn_vm_check(txn, intent->vm, VM_OP_DESTROY, &vm);
 }
 
-static struct error *record_gone(struct txn *txn, void *arg)
-{
-    txn_vdi_gone(txn, arg);
-    return OK;
-}
-
 /* The VM is gone.  An image that cannot be removed now stays as a disk of no VM. */
 static struct error *erase_image(struct op *op, const struct vm_destroy_intent *intent)
 {
@@ -173,7 +167,7 @@ static struct error *erase_image(struct op *op, const struct vm_destroy_intent *
     if (e)
         log_warning("the memory image of a destroyed VM is left over: %s",
                     error_line(op->call->arena, e));
-    return op_commit(op, e || ref_is_null(gone.vdi) ? NULL : record_gone, &gone);
+    return op_commit_gone(op, e || ref_is_null(gone.vdi) ? 0 : 1, &gone);
 }
 
 struct error *vm_destroy(struct call *call, const struct vm_destroy_args *args)

@@ -515,11 +515,37 @@ static const struct check {
     {vtpm_mask, vtpm_error},
 };
 
+/* What is only declared so far is not offered; who asks for it is told so by its message. */
+static uint64_t implemented_mask(void)
+{
+    static const struct {
+        enum vm_operations op;
+        int message;
+    } messages[] = {
+        {VM_OP_POOL_MIGRATE, MSG_vm_pool_migrate},
+        {VM_OP_MIGRATE_SEND, MSG_vm_migrate_send},
+        {VM_OP_SEND_SYSRQ, MSG_vm_send_sysrq},
+        {VM_OP_SEND_TRIGGER, MSG_vm_send_trigger},
+        {VM_OP_QUERY_SERVICES, MSG_vm_query_services},
+        {VM_OP_CALL_PLUGIN, MSG_vm_call_plugin},
+        {VM_OP_CHANGING_SHADOW_MEMORY_LIVE, MSG_vm_set_shadow_multiplier_live},
+        {VM_OP_SYSPREP, MSG_vm_sysprep},
+        {VM_OP_DATA_SOURCE_OP, MSG_vm_record_data_source},
+        {VM_OP_CREATE_VTPM, MSG_vtpm_create},
+    };
+    uint64_t mask = ALL_OPS;
+
+    for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
+        if (api_messages[messages[i].message].flags & MESSAGE_PENDING)
+            mask &= ~(1ull << messages[i].op);
+    return mask;
+}
+
 uint64_t vm_allowed(struct xapid *xapid, const struct db_snap *snap, const struct vm *vm,
                     bool strict)
 {
     struct check_ctx c = {xapid, snap, vm, strict};
-    uint64_t mask = ALL_OPS;
+    uint64_t mask = strict ? implemented_mask() : ALL_OPS;
 
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
         mask &= checks[i].mask(&c);

@@ -171,3 +171,32 @@ void disk_plans_release(struct disk_plans *plans)
                     error_line(plans->op->call->arena, e));
     plans->op = NULL;
 }
+
+/*** erased ***/
+
+struct gone {
+    size_t n;
+    const struct vdi_gone *v;
+};
+
+static struct error *record_gone(struct txn *txn, void *arg)
+{
+    const struct gone *g = arg;
+
+    for (size_t i = 0; i < g->n; i++)
+        txn_vdi_gone(txn, &g->v[i]);
+    return OK;
+}
+
+struct error *op_commit_gone(struct op *op, size_t n, const struct vdi_gone *gone)
+{
+    struct gone g = {n, gone};
+    struct error *e = op_commit(op, record_gone, &g), *e2;
+
+    if (!e || !op_may_undo(op))
+        return e;
+    e2 = db_update(op->call, record_gone, &g);
+    if (e2)
+        log_error("that disks are gone could not be recorded: %s", error_line(op->call->arena, e2));
+    return e;
+}

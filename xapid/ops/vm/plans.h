@@ -44,3 +44,9 @@ void disk_plans_keep(struct disk_plans *plans);
 void disk_plans_release(struct disk_plans *plans);
 /* For recovery: removes whatever was made. */
 MUST_CHECK struct error *disk_plans_unmake(struct call *call, const struct disk_plans *plans);
+
+/*
+ * Ends an operation whose last effect was to erase disks: their rows go with it.  Where the commit
+ * is refused the rows go all the same, for their files are gone; its error is returned.
+ */
+MUST_CHECK struct error *op_commit_gone(struct op *op, size_t n, const struct vdi_gone *gone);

@@ -251,37 +251,24 @@ static struct error *swap(struct op *op, struct reverting *r)
     return e;
 }
 
-struct gone {
-    size_t n;
-    struct vdi_gone *v;
-};
-
-static struct error *record_gone(struct txn *txn, void *arg)
-{
-    const struct gone *g = arg;
-
-    for (size_t i = 0; i < g->n; i++)
-        txn_vdi_gone(txn, &g->v[i]);
-    return OK;
-}
-
 /* The VM is what it shall be.  A disk that cannot be removed now stays as a disk of no VM. */
 static struct error *clean_up(struct op *op, const struct vm_revert_intent *intent)
 {
-    struct gone gone = {0, arena_array(op->call->arena, struct vdi_gone, intent->old.n + 1)};
+    struct vdi_gone *gone = arena_array(op->call->arena, struct vdi_gone, intent->old.n + 1);
+    size_t n = 0;
 
     for (size_t i = 0; i < intent->old.n; i++) {
         struct error *e = op_step(op, "old-disk", 0.8);
 
         if (!e && db_find(op->call, CLASS_vdi, intent->old.v[i]))
-            e = vdi_erase(op->call, intent->old.v[i], &gone.v[gone.n]);
+            e = vdi_erase(op->call, intent->old.v[i], &gone[n]);
         if (e)
             log_warning("a disk that a revert replaced is left over: %s",
                         error_line(op->call->arena, e));
-        else if (!ref_is_null(gone.v[gone.n].vdi))
-            gone.n++;
+        else if (!ref_is_null(gone[n].vdi))
+            n++;
     }
-    return op_commit(op, gone.n ? record_gone : NULL, &gone);
+    return op_commit_gone(op, n, gone);
 }
 
 static struct error *begin(struct call *call, struct reverting *r, struct op *op)

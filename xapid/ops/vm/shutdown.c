@@ -9,8 +9,8 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/plans.h"
 #include "xapid/ops/vm/power.h"
 
 /* Time for the guest to say that it heard (three quarters of it), and then to end. */
@@ -60,12 +60,6 @@ static struct error *record_ended(struct txn *txn, void *arg)
         return OK;
     TRY(txn_vm_halted(txn, *vm));
     TXN_SET(txn, vm, *vm, ha_always_run, false);
-    return OK;
-}
-
-static struct error *record_gone(struct txn *txn, void *arg)
-{
-    txn_vdi_gone(txn, arg);
     return OK;
 }
 
@@ -145,7 +139,7 @@ static struct error *erase_image(struct op *op, ref_t image)
     if (e)
         log_warning("the memory image of a VM that was shut down is left over: %s",
                     error_line(op->call->arena, e));
-    return op_commit(op, e || ref_is_null(gone.vdi) ? NULL : record_gone, &gone);
+    return op_commit_gone(op, e || ref_is_null(gone.vdi) ? 0 : 1, &gone);
 }
 
 /* Ends whatever the VM is by now: those it overruled may have ended, suspended or started it. */

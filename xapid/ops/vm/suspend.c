@@ -11,11 +11,11 @@
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/vm/aside.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/placement.h"
+#include "xapid/ops/vm/plans.h"
 #include "xapid/ops/vm/power.h"
 
 /*** suspend ***/
@@ -178,12 +178,6 @@ static struct error *check_resume(struct txn *txn, void *arg)
     return txn_vm_disks_reserve(txn, vm);
 }
 
-static struct error *record_gone(struct txn *txn, void *arg)
-{
-    txn_vdi_gone(txn, arg);
-    return OK;
-}
-
 struct resumed {
     const struct vm_resume_intent *intent;
     int domid;
@@ -220,7 +214,7 @@ static struct error *finish_resume(struct op *op, const struct vm_resume_intent 
                     error_line(op->call->arena, e));
         return op_commit(op, NULL, NULL);
     }
-    return op_commit(op, record_gone, &gone);
+    return op_commit_gone(op, ref_is_null(gone.vdi) ? 0 : 1, &gone);
 }
 
 static struct error *run_resume(struct op *op, const struct vm_resume_intent *intent)
