@@ -2,8 +2,9 @@
 /*
  * base.h -- the few things every file of xapid needs: references, errors, guards.
  *
- * Ownership in one place: memory made during a call lives in the call's arena and ends with it; resources are declared
- * with AUTO and released at the end of their scope; shared objects are counted (x_ref, x_unref).
+ * Ownership in one place: memory made during a call lives in the call's arena and ends with it;
+ * resources are declared with AUTO and released at the end of their scope; shared objects are
+ * counted (x_ref, x_unref).
  */
 #pragma once
 
@@ -33,7 +34,8 @@ typedef int64_t usec_t;
 struct arena;
 
 /*
- * A reference to an object: 16 random bytes, all zero for null.  Its text form "OpaqueRef:..." exists only on the wire.
+ * A reference to an object: 16 random bytes, all zero for null.  Its text form "OpaqueRef:..."
+ * exists only on the wire.
  */
 typedef struct ref {
     uint64_t hi;
@@ -59,7 +61,8 @@ ref_t ref_new(void);
 char *ref_to_text(ref_t r, char out[REF_TEXT_SIZE]);
 /* The same in an arena. */
 const char *ref_text(struct arena *arena, ref_t r);
-/* Reads the text form; the empty string reads as null.  False if it is no reference, with *out set to null. */
+/* Reads the text form; the empty string reads as null.  False if it is no reference, with *out set
+ * to null. */
 bool ref_from_text(const char *text, ref_t *out);
 
 #define UUID_TEXT_SIZE 37
@@ -71,8 +74,9 @@ char *uuid_to_text(const uint8_t bytes[16], char out[UUID_TEXT_SIZE]);
 bool uuid_from_text(const char *text, uint8_t out[16]);
 
 /*
- * An error of the XenAPI: a code and parameters in the order schema/errors.api declares them.  Made only by the generated
- * err_... functions (and error_new below, for code that has an arena but no call); lives in that arena.
+ * An error of the XenAPI: a code and parameters in the order schema/errors.api declares them.  Made
+ * only by the generated err_... functions (and error_new below, for code that has an arena but no
+ * call); lives in that arena.
  */
 struct error {
     const char *code; /* as the XenAPI spells it, "VM_BAD_POWER_STATE" */
@@ -93,7 +97,8 @@ struct error {
 /* An error with 'n' string parameters, copied into the arena. */
 MUST_CHECK struct error *error_new(struct arena *arena, const char *code, size_t n, ...);
 /* INTERNAL_ERROR with a formatted text: a bug, or a failure nobody planned for. */
-MUST_CHECK struct error *error_internal(struct arena *arena, const char *fmt, ...) PRINTF_LIKE(2, 3);
+MUST_CHECK struct error *error_internal(struct arena *arena, const char *fmt, ...)
+    PRINTF_LIKE(2, 3);
 /* A copy in another arena. */
 MUST_CHECK struct error *error_copy(struct arena *arena, const struct error *e);
 bool error_is(const struct error *e, const char *code);

@@ -6,7 +6,8 @@
 
 #include "libxapi/base/base.h"
 
-/* Zeroed is empty.  With 'count_only' nothing is stored and only 'len' moves: the first of two passes over a reply. */
+/* Zeroed is empty.  With 'count_only' nothing is stored and only 'len' moves: the first of two
+ * passes over a reply. */
 struct buf {
     char *data;
     size_t len, size;
@@ -17,7 +18,8 @@ void buf_release(struct buf *buf);
 /* Makes room for n more bytes. */
 void buf_reserve(struct buf *buf, size_t n);
 void buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Gives the bytes away, NUL terminated and never NULL; the caller frees them.  The buffer is empty afterwards. */
+/* Gives the bytes away, NUL terminated and never NULL; the caller frees them.  The buffer is empty
+ * afterwards. */
 char *buf_steal(struct buf *buf);
 
 static inline void buf_add(struct buf *buf, const void *p, size_t n)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * call.h -- what travels with a call from the socket to the driver and back: its memory, its task, its session, the daemon.
+ * call.h -- what travels with a call from the socket to the driver and back: its memory, its task,
+ * its session, the daemon.
  */
 #pragma once
 
@@ -14,11 +15,13 @@ struct http_request;
 
 struct call {
     struct arena *arena;
-    struct xapid *xapid;            /* the daemon; NULL in tests of drivers */
+    struct xapid *xapid;                /* the daemon; NULL in tests of drivers */
     const struct auth_session *session; /* counted by the call; NULL for the daemon's own work */
-    struct task_handle *task;       /* NULL where there is none */
-    struct db_snap *snap;           /* the version of the database this call reads; call_refresh takes a newer one */
-    struct db_snap **held;          /* earlier versions: rows that were read stay valid until the call ends */
+    struct task_handle *task;           /* NULL where there is none */
+    struct db_snap
+        *snap; /* the version of the database this call reads; call_refresh takes a newer one */
+    struct db_snap *
+        *held; /* earlier versions: rows that were read stay valid until the call ends */
     size_t n_held, held_room;
     const char *originator;
 };

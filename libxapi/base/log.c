@@ -22,8 +22,8 @@ void log_write(enum log_level level, const char *fmt, ...)
     if (level == LOG_LEVEL_DEBUG && !getenv("XAPID_DEBUG"))
         return;
     gmtime_r(&sec, &tm);
-    n = (size_t)snprintf(line, sizeof line, "<%d>%02d:%02d:%02d.%03d ", level, tm.tm_hour, tm.tm_min,
-                         tm.tm_sec, (int)(now % USEC_PER_SEC / 1000));
+    n = (size_t)snprintf(line, sizeof line, "<%d>%02d:%02d:%02d.%03d ", level, tm.tm_hour,
+                         tm.tm_min, tm.tm_sec, (int)(now % USEC_PER_SEC / 1000));
     va_start(ap, fmt);
     m = vsnprintf(line + n, sizeof line - n - 1, fmt, ap);
     va_end(ap);

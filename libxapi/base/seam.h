@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * seam.h -- clock, randomness, threads and locks: the only door to them, so that time can be driven by a test and a whole
- * pool can one day run from one seed.
+ * seam.h -- clock, randomness, threads and locks: the only door to them, so that time can be driven
+ * by a test and a whole pool can one day run from one seed.
  */
 #pragma once
 

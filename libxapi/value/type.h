@@ -5,12 +5,13 @@
  *   string    const char *, UTF-8, never NULL        int       int64_t
  *   bool      bool                                   float     double
  *   datetime  usec_t since the epoch                 ref       ref_t
- *   enum      int, index into the enum's names       set of T  struct set, v points to n values of T
- *   map K V   struct map, v points to n entries: K, then V at type->value_offset, every type->entry_size bytes
- *   record C  const struct <class> *, never NULL     option T  const T *, NULL when absent
+ *   enum      int, index into the enum's names       set of T  struct set, v points to n values of
+ * T map K V   struct map, v points to n entries: K, then V at type->value_offset, every
+ * type->entry_size bytes record C  const struct <class> *, never NULL     option T  const T *, NULL
+ * when absent
  *
- * Rows, arguments and results all have these shapes, so one walker per purpose (XML-RPC, JSON, SQLite, the log's entries,
- * copying, comparing) serves everything.
+ * Rows, arguments and results all have these shapes, so one walker per purpose (XML-RPC, JSON,
+ * SQLite, the log's entries, copying, comparing) serves everything.
  */
 #pragma once
 
@@ -43,15 +44,16 @@ struct class_desc;
 /* Types are interned: equal types are the same pointer. */
 struct type {
     enum type_kind kind;
-    bool secret; /* never logged */
-    uint16_t size;  /* bytes of one value in memory */
+    bool secret;                       /* never logged */
+    uint16_t size;                     /* bytes of one value in memory */
     uint16_t value_offset, entry_size; /* of map entries */
-    int class_id;   /* of ref and record; -1: any class (event snapshots), or one that was removed from the API */
+    int class_id; /* of ref and record; -1: any class (event snapshots), or one that was removed
+                     from the API */
     const char *class_name; /* of ref and record, as the wire and errors name it */
     const struct enum_desc *enum_desc;
     const struct type *key;  /* of map */
     const struct type *elem; /* of set, map and option */
-    const char *text; /* as the API's documents write it: "map(string -> ref blob)" */
+    const char *text;        /* as the API's documents write it: "map(string -> ref blob)" */
 };
 
 struct set {
@@ -84,24 +86,25 @@ struct strmap {
     size_t n;
     const struct strpair {
         const char *key, *value;
-    } *v;
+    } * v;
 };
 struct enummap { /* string -> enum, for current_operations */
     size_t n;
     const struct enumpair {
         const char *key;
         int value;
-    } *v;
+    } * v;
 };
 struct refmap { /* string -> ref */
     size_t n;
     const struct refpair {
         const char *key;
         ref_t value;
-    } *v;
+    } * v;
 };
 
-/* Roles from the most to the least powerful, as in roles.api; a role may do all that those after it may. */
+/* Roles from the most to the least powerful, as in roles.api; a role may do all that those after it
+ * may. */
 enum role_id {
     ROLE_LOCAL_ROOT, /* only root on this host or the pool itself; not a role one can be given */
     ROLE_POOL_ADMIN,
@@ -121,17 +124,19 @@ struct map_key_role {
 };
 
 enum field_flags {
-    FIELD_RO = 1 << 0,         /* set by xapid only ("RO dynamic") */
-    FIELD_CONFIG = 1 << 1,     /* given at creation, then changed only by messages ("RO static") */
-    FIELD_RW = 1 << 2,         /* set by users */
-    FIELD_TRANSIENT = 1 << 3,  /* reset to its default when its owner starts */
-    FIELD_DERIVED = 1 << 4,    /* the other side of a relation: never stored, found by the index of 'relation' */
-    FIELD_COMPUTED = 1 << 5,   /* allowed_operations: a function of the snapshot, never stored */
-    FIELD_UNTRACKED = 1 << 6,  /* a reference that may dangle */
-    FIELD_INDEXED = 1 << 7,    /* uuid, name_label and every stored reference, set or map of references */
-    FIELD_HAS_DEFAULT = 1 << 8,/* a constructor may leave it out */
-    FIELD_INTERNAL = 1 << 9,   /* not part of the API's records */
-    FIELD_PSEUDO = 1 << 10,    /* event.snapshot */
+    FIELD_RO = 1 << 0,        /* set by xapid only ("RO dynamic") */
+    FIELD_CONFIG = 1 << 1,    /* given at creation, then changed only by messages ("RO static") */
+    FIELD_RW = 1 << 2,        /* set by users */
+    FIELD_TRANSIENT = 1 << 3, /* reset to its default when its owner starts */
+    FIELD_DERIVED =
+        1 << 4, /* the other side of a relation: never stored, found by the index of 'relation' */
+    FIELD_COMPUTED = 1 << 5,  /* allowed_operations: a function of the snapshot, never stored */
+    FIELD_UNTRACKED = 1 << 6, /* a reference that may dangle */
+    FIELD_INDEXED =
+        1 << 7, /* uuid, name_label and every stored reference, set or map of references */
+    FIELD_HAS_DEFAULT = 1 << 8, /* a constructor may leave it out */
+    FIELD_INTERNAL = 1 << 9,    /* not part of the API's records */
+    FIELD_PSEUDO = 1 << 10,     /* event.snapshot */
     FIELD_DEPRECATED = 1 << 11,
 };
 
@@ -141,14 +146,14 @@ struct field_desc {
     const char *doc;
     const struct type *type;
     uint16_t class_id;
-    uint16_t id;         /* index into api_fields */
-    uint16_t index;      /* place among the fields of its class */
-    uint16_t flags;      /* enum field_flags */
-    uint16_t offset;     /* in the class's struct; unused for FIELD_DERIVED and FIELD_COMPUTED */
-    int relation;        /* FIELD_DERIVED: id of the field on the other side that is stored; else -1 */
-    int inverse;         /* of a stored field: id of the derived field on the other side, else -1 */
-    int16_t index_slot;  /* of FIELD_INDEXED: which index; else -1 */
-    uint32_t hash;       /* of "VM.name_label": how log entries name the field across versions */
+    uint16_t id;     /* index into api_fields */
+    uint16_t index;  /* place among the fields of its class */
+    uint16_t flags;  /* enum field_flags */
+    uint16_t offset; /* in the class's struct; unused for FIELD_DERIVED and FIELD_COMPUTED */
+    int relation;    /* FIELD_DERIVED: id of the field on the other side that is stored; else -1 */
+    int inverse;     /* of a stored field: id of the derived field on the other side, else -1 */
+    int16_t index_slot; /* of FIELD_INDEXED: which index; else -1 */
+    uint32_t hash;      /* of "VM.name_label": how log entries name the field across versions */
     enum role_id read_role, write_role;
     const struct map_key_role *map_key_roles; /* ends with a NULL pattern; may be NULL */
     const void *default_value; /* of 'type'; NULL where every constructor must give one */
@@ -178,30 +183,31 @@ enum message_flags {
     MESSAGE_SECRET = 1 << 3,        /* parameters are never logged */
     MESSAGE_HIDDEN = 1 << 4,        /* left out of the manual */
     MESSAGE_DEPRECATED = 1 << 5,
-    MESSAGE_EMERGENCY = 1 << 6,     /* answered without a quorum */
-    MESSAGE_LOCAL = 1 << 7,         /* never passed on to the coordinator */
-    MESSAGE_PENDING = 1 << 8,       /* answers NOT_IMPLEMENTED */
-    MESSAGE_PURE = 1 << 9,          /* changes nothing: no audit line */
-    MESSAGE_CUSTOM_REPLY = 1 << 10, /* event.from, event.next: the implementation encodes the reply */
+    MESSAGE_EMERGENCY = 1 << 6, /* answered without a quorum */
+    MESSAGE_LOCAL = 1 << 7,     /* never passed on to the coordinator */
+    MESSAGE_PENDING = 1 << 8,   /* answers NOT_IMPLEMENTED */
+    MESSAGE_PURE = 1 << 9,      /* changes nothing: no audit line */
+    MESSAGE_CUSTOM_REPLY =
+        1 << 10, /* event.from, event.next: the implementation encodes the reply */
     MESSAGE_PROTOTYPED = 1 << 11,
 };
 
 struct param_desc {
     const char *name;
     const struct type *type;
-    uint16_t offset;           /* in the message's args struct */
+    uint16_t offset; /* in the message's args struct */
     bool optional;
     const void *default_value; /* of 'type'; NULL: all zero (the empty value) */
 };
 
 struct message_desc {
-    const char *name; /* "start" */
+    const char *name;      /* "start" */
     const char *full_name; /* "VM.start" */
     const char *doc;
     uint16_t class_id;
     uint16_t id; /* index into api_messages */
     uint16_t flags;
-    uint8_t kind; /* enum message_kind */
+    uint8_t kind;                 /* enum message_kind */
     uint8_t n_params, n_required; /* without session_id */
     int field; /* of MESSAGE_GET, _SET, _ADD, _REMOVE: id of the field, else -1 */
     uint16_t args_size;
@@ -216,10 +222,11 @@ enum class_flags {
     CLASS_STORED = 1 << 0,     /* has rows in the database */
     CLASS_PERSISTENT = 1 << 1, /* rows survive their owner's start */
     CLASS_EVENTS = 1 << 2,
-    CLASS_ALL = 1 << 3,        /* get_all and its relatives exist */
-    CLASS_INTERNAL = 1 << 4,   /* not part of the API: the intents of operations */
-    CLASS_STATIC = 1 << 5,     /* roles: rows made from the schema, the same on every member, never in the log */
-    CLASS_PUBLIC_DB = 1 << 6,  /* the facts call it "in database" */
+    CLASS_ALL = 1 << 3,      /* get_all and its relatives exist */
+    CLASS_INTERNAL = 1 << 4, /* not part of the API: the intents of operations */
+    CLASS_STATIC =
+        1 << 5, /* roles: rows made from the schema, the same on every member, never in the log */
+    CLASS_PUBLIC_DB = 1 << 6, /* the facts call it "in database" */
     CLASS_DEPRECATED = 1 << 7,
     CLASS_PROTOTYPED = 1 << 8,
 };
@@ -233,15 +240,15 @@ struct class_desc {
     uint16_t struct_size; /* of struct vm; 0 for classes without fields */
     uint16_t n_fields, n_messages;
     uint16_t first_field, first_message; /* in api_fields, api_messages */
-    int uuid_field, name_label_field; /* ids, or -1 */
+    int uuid_field, name_label_field;    /* ids, or -1 */
     const struct type *record_type;
     const struct type *ref_type;
 };
 
 struct error_desc {
     const char *code;
-    const char *doc;   /* the sentence users read */
-    int n_params;      /* -1: the reference does not declare them */
+    const char *doc; /* the sentence users read */
+    int n_params;    /* -1: the reference does not declare them */
     const char *const *params;
 };
 
@@ -257,8 +264,9 @@ struct alert_desc {
 };
 
 /*
- * The head of every struct that schemac makes from a class, and the part common to all rows.  A row is one block of memory:
- * the struct, then the strings, sets and maps it points to.  Rows never change; they are counted.
+ * The head of every struct that schemac makes from a class, and the part common to all rows.  A row
+ * is one block of memory: the struct, then the strings, sets and maps it points to.  Rows never
+ * change; they are counted.
  */
 #define ROW_HEADER                                                                                 \
     ref_t ref;                                                                                     \
@@ -289,10 +297,11 @@ extern const char *const api_role_names[]; /* by enum role_id; ROLE_LOCAL_ROOT i
 extern const char *const api_role_docs[];
 extern const struct action_desc api_actions[];
 extern const size_t api_n_actions;
-extern const struct map_key_role api_permissions[]; /* permissions that are no message; ends with NULL */
+extern const struct map_key_role
+    api_permissions[];                       /* permissions that are no message; ends with NULL */
 extern const uint16_t api_messages_sorted[]; /* ids by full_name, in strcmp order */
 extern const uint16_t api_fields_by_hash[];  /* ids by hash */
-extern const uint32_t api_schema_hash; /* changes with every change of a stored field */
+extern const uint32_t api_schema_hash;       /* changes with every change of a stored field */
 
 /* By name, exactly as the wire spells it; NULL if there is none. */
 const struct class_desc *api_class_by_name(const char *name);

@@ -83,7 +83,8 @@ static void intern(struct schema *s, struct type_node *t)
     if (t->elem)
         intern(s, t->elem);
     for (size_t i = 0; i < s->types.n; i++) {
-        if (s->types.v[i]->secret == t->secret && strcmp(api_type_text(s, s->types.v[i]), text) == 0) {
+        if (s->types.v[i]->secret == t->secret &&
+            strcmp(api_type_text(s, s->types.v[i]), text) == 0) {
             t->id = (int)i;
             return;
         }
@@ -92,7 +93,8 @@ static void intern(struct schema *s, struct type_node *t)
     ADD(s, s->types, t);
 }
 
-static void check_literal(struct schema *s, struct place at, const struct type_node *t, const struct literal *l)
+static void check_literal(struct schema *s, struct place at, const struct type_node *t,
+                          const struct literal *l)
 {
     enum literal_kind want = LIT_STRING;
 
@@ -113,11 +115,13 @@ static void check_literal(struct schema *s, struct place at, const struct type_n
         const struct enum_decl *e = schema_enum(s, t->name);
 
         if (l->kind == LIT_LIST && l->n == 0)
-            return; /* host.create of the reference has an empty set as the default of an enum: the first value */
+            return; /* host.create of the reference has an empty set as the default of an enum: the
+                       first value */
         for (size_t i = 0; i < e->values.n; i++)
             if (l->kind != LIT_LIST && strcmp(e->values.v[i], l->text) == 0)
                 return;
-        schema_die(s, at, "'%s' is no value of enum %s", l->kind != LIT_LIST ? l->text : "{", t->name);
+        schema_die(s, at, "'%s' is no value of enum %s", l->kind != LIT_LIST ? l->text : "{",
+                   t->name);
     }
     case K_SET:
     case K_MAP:
@@ -154,7 +158,8 @@ static struct type_node *node(struct schema *s, enum kind kind, const char *name
     return t;
 }
 
-static struct type_node *wrap(struct schema *s, enum kind kind, struct type_node *key, struct type_node *elem)
+static struct type_node *wrap(struct schema *s, enum kind kind, struct type_node *key,
+                              struct type_node *elem)
 {
     struct type_node *t = node(s, kind, NULL);
 
@@ -218,29 +223,33 @@ static void add_accessors(struct schema *s, struct class *c, const struct field 
     m.role = f->write_role;
     m.pure = false;
     memcpy(&m.keys, &f->keys, sizeof m.keys);
-    m.doc = arena_printf(&s->arena,
-                         is_map ? "Add a key to the %s field of the given %s; the key must not be there yet."
-                                : "Add a value to the %s field of the given %s; nothing happens if it is there.",
-                         f->name, c->name);
+    m.doc = arena_printf(
+        &s->arena,
+        is_map ? "Add a key to the %s field of the given %s; the key must not be there yet."
+               : "Add a value to the %s field of the given %s; nothing happens if it is there.",
+        f->name, c->name);
     add_param(s, &m, "self", node(s, K_REF, c->name));
     if (is_map)
         add_param(s, &m, "key", f->type->key);
     add_param(s, &m, "value", f->type->elem);
     add_implicit(s, c, &m);
-    m = implicit(s, c, f, M_REMOVE, arena_printf(&s->arena, is_map ? "remove_from_%s" : "remove_%s", f->name));
+    m = implicit(s, c, f, M_REMOVE,
+                 arena_printf(&s->arena, is_map ? "remove_from_%s" : "remove_%s", f->name));
     m.role = f->write_role;
     m.pure = false;
     memcpy(&m.keys, &f->keys, sizeof m.keys);
-    m.doc = arena_printf(&s->arena, "Remove a %s from the %s field of the given %s; nothing happens if it is not there.",
-                         is_map ? "key" : "value", f->name, c->name);
+    m.doc = arena_printf(
+        &s->arena,
+        "Remove a %s from the %s field of the given %s; nothing happens if it is not there.",
+        is_map ? "key" : "value", f->name, c->name);
     add_param(s, &m, "self", node(s, K_REF, c->name));
     add_param(s, &m, is_map ? "key" : "value", is_map ? f->type->key : f->type->elem);
     add_implicit(s, c, &m);
 }
 
-static void add_object_message(struct schema *s, struct class *c, enum message_sort sort, const char *name,
-                               const char *param, struct type_node *param_type, struct type_node *result,
-                               const char *doc)
+static void add_object_message(struct schema *s, struct class *c, enum message_sort sort,
+                               const char *name, const char *param, struct type_node *param_type,
+                               struct type_node *result, const char *doc)
 {
     struct message m = implicit(s, c, NULL, sort, name);
 
@@ -293,8 +302,10 @@ static void add_implicit_messages(struct schema *s, struct class *c)
                            DOC("Get references to the %s objects that a filter matches.", name));
         add_object_message(s, c, M_GET_ALL_RECORDS, "get_all_records", NULL, NULL, records,
                            DOC("Get a map from references to records of all %s objects.", name));
-        add_object_message(s, c, M_GET_ALL_RECORDS_WHERE, "get_all_records_where", "expr", string, records,
-                           DOC("Get a map from references to records of the %s objects that a filter matches.", name));
+        add_object_message(
+            s, c, M_GET_ALL_RECORDS_WHERE, "get_all_records_where", "expr", string, records,
+            DOC("Get a map from references to records of the %s objects that a filter matches.",
+                name));
     }
     if (c->create_role) {
         add_object_message(s, c, M_CREATE, "create", "args", record, ref,
@@ -328,7 +339,8 @@ static void resolve_relation(struct schema *s, const struct relation *r)
         return; /* both sides are one field: it is simply stored */
     if (b->type->kind != K_SET || b->type->elem->kind != K_REF ||
         strcmp(b->type->elem->name, r->from_class) != 0)
-        schema_die(s, r->at, "%s.%s is not a set of references to %s", r->to_class, r->to_field, r->from_class);
+        schema_die(s, r->at, "%s.%s is not a set of references to %s", r->to_class, r->to_field,
+                   r->from_class);
     b->relation = a->id;
     a->inverse = b->id;
 }
@@ -345,8 +357,8 @@ static void check_params(struct schema *s, const struct class *c, const struct m
         if (p->def.kind != LIT_NONE)
             optional = true;
         else if (optional)
-            schema_die(s, m->at, "message %s.%s: '%s' must come before the optional parameters", c->name,
-                       m->name, p->name);
+            schema_die(s, m->at, "message %s.%s: '%s' must come before the optional parameters",
+                       c->name, m->name, p->name);
     }
     if (m->params.n > 32)
         schema_die(s, m->at, "message %s.%s has too many parameters", c->name, m->name);
@@ -383,7 +395,8 @@ static void check_field(struct schema *s, struct class *c, struct field *f)
     for (size_t i = 0; i < f->keys.n; i++)
         check_role(s, f->at, f->keys.v[i].role);
     if (rw != (f->write_role != NULL))
-        schema_die(s, f->at, "field %s.%s: a role is for fields that are rw, and needed there", c->name, f->name);
+        schema_die(s, f->at, "field %s.%s: a role is for fields that are rw, and needed there",
+                   c->name, f->name);
     if (class_field(c, f->name) != f)
         schema_die(s, f->at, "field %s.%s is declared twice", c->name, f->name);
 }
@@ -520,9 +533,11 @@ const char *api_type_text(struct schema *s, const struct type_node *t)
     case K_OPTION:
         return arena_printf(&s->arena, "option(%s)", api_type_text(s, t->elem));
     case K_MAP:
-        return arena_printf(&s->arena, "map(%s -> %s)", api_type_text(s, t->key), api_type_text(s, t->elem));
+        return arena_printf(&s->arena, "map(%s -> %s)", api_type_text(s, t->key),
+                            api_type_text(s, t->elem));
     case K_RECORD:
-        return strcmp(t->name, "any") == 0 ? "record <class>" : arena_printf(&s->arena, "record %s", t->name);
+        return strcmp(t->name, "any") == 0 ? "record <class>"
+                                           : arena_printf(&s->arena, "record %s", t->name);
     default:
         return t->secret ? arena_printf(&s->arena, "secret %s", plain[t->kind]) : plain[t->kind];
     }

@@ -66,15 +66,18 @@ static void emit_args(struct schema *s, FILE *out, const struct class *c, const 
 {
     if (!has_args(m) || !m->params.n)
         return;
-    fprintf(out, "\n/* Of %s.%s. */\nstruct %s_%s_args {\n", c->name, m->name, c->lower, c_lower(s, m->name));
+    fprintf(out, "\n/* Of %s.%s. */\nstruct %s_%s_args {\n", c->name, m->name, c->lower,
+            c_lower(s, m->name));
     for (size_t i = 0; i < m->params.n; i++)
-        fprintf(out, "    %s%s;\n", c_type(s, m->params.v[i].type), c_lower(s, m->params.v[i].name));
+        fprintf(out, "    %s%s;\n", c_type(s, m->params.v[i].type),
+                c_lower(s, m->params.v[i].name));
     fprintf(out, "};\n");
 }
 
 static bool refers(const struct type_node *t)
 {
-    return t->kind == K_REF || (t->key && refers(t->key)) || (t->elem && t->kind != K_OPTION && refers(t->elem));
+    return t->kind == K_REF || (t->key && refers(t->key)) ||
+           (t->elem && t->kind != K_OPTION && refers(t->elem));
 }
 
 /* An index each for uuid, name_label and every stored reference, set or map of references. */
@@ -82,7 +85,8 @@ static bool is_indexed(const struct class *c, const struct field *f)
 {
     bool in_database = (c->stored && !c->is_volatile) || c->kept;
 
-    return in_database && !field_is_derived(f) && !f->computed && !f->pseudo && (!f->untracked || f->inverse >= 0) &&
+    return in_database && !field_is_derived(f) && !f->computed && !f->pseudo &&
+           (!f->untracked || f->inverse >= 0) &&
            (strcmp(f->name, "uuid") == 0 || strcmp(f->name, "name_label") == 0 || refers(f->type));
 }
 
@@ -90,17 +94,20 @@ static void emit_ids(struct schema *s, FILE *out)
 {
     int slots = 0;
 
-    fprintf(out, "\n/* Classes, fields and messages by number: indexes into the tables. */\nenum api_class {\n");
+    fprintf(out, "\n/* Classes, fields and messages by number: indexes into the tables. */\nenum "
+                 "api_class {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         fprintf(out, "    CLASS_%s,\n", s->classes.v[i].lower);
     fprintf(out, "    CLASS_COUNT,\n};\nenum api_field {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].fields.n; j++)
-            fprintf(out, "    FIELD_%s_%s,\n", s->classes.v[i].lower, c_lower(s, s->classes.v[i].fields.v[j].name));
+            fprintf(out, "    FIELD_%s_%s,\n", s->classes.v[i].lower,
+                    c_lower(s, s->classes.v[i].fields.v[j].name));
     fprintf(out, "    FIELD_COUNT,\n};\nenum api_message {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].messages.n; j++)
-            fprintf(out, "    MSG_%s_%s,\n", s->classes.v[i].lower, c_lower(s, s->classes.v[i].messages.v[j].name));
+            fprintf(out, "    MSG_%s_%s,\n", s->classes.v[i].lower,
+                    c_lower(s, s->classes.v[i].messages.v[j].name));
     fprintf(out, "    MSG_COUNT,\n};\n");
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].fields.n; j++)
@@ -123,7 +130,7 @@ void emit_header(struct schema *s, FILE *out)
 
 /*** api_tables.c ***/
 
-static const char *type_kinds[] = {"VOID", "STRING", "INT", "BOOL", "FLOAT", "DATETIME",
+static const char *type_kinds[] = {"VOID", "STRING", "INT", "BOOL", "FLOAT",  "DATETIME",
                                    "REF",  "ENUM",   "SET", "MAP",  "RECORD", "OPTION"};
 
 static void emit_types(struct schema *s, FILE *out)
@@ -149,9 +156,12 @@ static void emit_types(struct schema *s, FILE *out)
         else
             fprintf(out, ", .class_id = -1");
         if (t->kind == K_MAP) {
-            const char *entry = arena_printf(&s->arena, "struct { %sk; %sv; }", c_type(s, t->key), c_type(s, t->elem));
+            const char *entry = arena_printf(&s->arena, "struct { %sk; %sv; }", c_type(s, t->key),
+                                             c_type(s, t->elem));
 
-            fprintf(out, ",\n     .key = &api_types[%d], .elem = &api_types[%d], .value_offset = offsetof(%s, v), .entry_size = sizeof(%s)",
+            fprintf(out,
+                    ",\n     .key = &api_types[%d], .elem = &api_types[%d], .value_offset = "
+                    "offsetof(%s, v), .entry_size = sizeof(%s)",
                     t->key->id, t->elem->id, entry, entry);
         } else if (t->elem) {
             fprintf(out, ", .elem = &api_types[%d]", t->elem->id);
@@ -161,9 +171,11 @@ static void emit_types(struct schema *s, FILE *out)
     fprintf(out, "};\n");
 }
 
-static void emit_value(struct schema *s, FILE *out, const struct type_node *t, const struct literal *l);
+static void emit_value(struct schema *s, FILE *out, const struct type_node *t,
+                       const struct literal *l);
 
-static void emit_elements(struct schema *s, FILE *out, const struct type_node *t, const struct literal *l)
+static void emit_elements(struct schema *s, FILE *out, const struct type_node *t,
+                          const struct literal *l)
 {
     size_t n = t->kind == K_MAP ? l->n / 2 : l->n;
 
@@ -173,10 +185,14 @@ static void emit_elements(struct schema *s, FILE *out, const struct type_node *t
     }
     if (t->kind == K_MAP)
         fprintf(out, "{%zu, (const struct %s[]){", n,
-                t->elem->kind == K_STRING ? "strpair" : t->elem->kind == K_REF ? "refpair" : "enumpair");
+                t->elem->kind == K_STRING ? "strpair"
+                : t->elem->kind == K_REF  ? "refpair"
+                                          : "enumpair");
     else
         fprintf(out, "{%zu, (%s%s[]){", n, t->elem->kind == K_STRING ? "" : "const ",
-                t->elem->kind == K_STRING ? "const char *const " : t->elem->kind == K_ENUM ? "int " : c_type(s, t->elem));
+                t->elem->kind == K_STRING ? "const char *const "
+                : t->elem->kind == K_ENUM ? "int "
+                                          : c_type(s, t->elem));
     for (size_t i = 0; i < l->n; i++) {
         if (t->kind == K_MAP) {
             fprintf(out, "{");
@@ -189,7 +205,8 @@ static void emit_elements(struct schema *s, FILE *out, const struct type_node *t
     fprintf(out, "}}");
 }
 
-static void emit_value(struct schema *s, FILE *out, const struct type_node *t, const struct literal *l)
+static void emit_value(struct schema *s, FILE *out, const struct type_node *t,
+                       const struct literal *l)
 {
     const struct enum_decl *e;
     ref_t r;
@@ -230,16 +247,20 @@ static void emit_value(struct schema *s, FILE *out, const struct type_node *t, c
 }
 
 /* "static const T default_<name> = ...;" */
-static void emit_default(struct schema *s, FILE *out, const char *name, const struct type_node *t, const struct literal *l)
+static void emit_default(struct schema *s, FILE *out, const char *name, const struct type_node *t,
+                         const struct literal *l)
 {
-    const char *type = t->kind == K_STRING ? "char *const " : t->kind == K_ENUM ? "int " : c_type(s, t);
+    const char *type = t->kind == K_STRING ? "char *const "
+                       : t->kind == K_ENUM ? "int "
+                                           : c_type(s, t);
 
     fprintf(out, "static const %sdefault_%s = ", type, name);
     emit_value(s, out, t, l);
     fprintf(out, ";\n");
 }
 
-static void emit_keys(FILE *out, const char *name, const struct key_role *keys, size_t n, struct schema *s)
+static void emit_keys(FILE *out, const char *name, const struct key_role *keys, size_t n,
+                      struct schema *s)
 {
     if (!n)
         return;
@@ -265,23 +286,32 @@ static const char *db_name(struct schema *s, const struct class *c, const char *
     return name;
 }
 
-static void emit_field(struct schema *s, FILE *out, const struct class *c, const struct field *f, size_t index, int *slots)
+static void emit_field(struct schema *s, FILE *out, const struct class *c, const struct field *f,
+                       size_t index, int *slots)
 {
     const char *name = arena_printf(&s->arena, "%s_%s", c->lower, c_lower(s, f->name));
     bool stored = !field_is_derived(f) && !f->computed;
 
-    fprintf(out, "    [FIELD_%s] = {.name = \"%s\", .db_name = \"%s\", .type = &api_types[%d],\n     .class_id = CLASS_%s, .id = FIELD_%s, .index = %zu,\n     .flags = FIELD_%s",
-            name, f->name, db_name(s, c, f->name), f->type->id, c->lower, name, index, c_upper(s, f->qualifier));
-    fprintf(out, "%s%s%s%s%s%s%s%s", f->transient ? " | FIELD_TRANSIENT" : "", field_is_derived(f) ? " | FIELD_DERIVED" : "",
-            f->computed ? " | FIELD_COMPUTED" : "", f->untracked ? " | FIELD_UNTRACKED" : "",
-            f->def.kind != LIT_NONE ? " | FIELD_HAS_DEFAULT" : "", f->internal ? " | FIELD_INTERNAL" : "",
-            f->pseudo ? " | FIELD_PSEUDO" : "", f->deprecated ? " | FIELD_DEPRECATED" : "");
+    fprintf(out,
+            "    [FIELD_%s] = {.name = \"%s\", .db_name = \"%s\", .type = &api_types[%d],\n     "
+            ".class_id = CLASS_%s, .id = FIELD_%s, .index = %zu,\n     .flags = FIELD_%s",
+            name, f->name, db_name(s, c, f->name), f->type->id, c->lower, name, index,
+            c_upper(s, f->qualifier));
+    fprintf(out, "%s%s%s%s%s%s%s%s", f->transient ? " | FIELD_TRANSIENT" : "",
+            field_is_derived(f) ? " | FIELD_DERIVED" : "", f->computed ? " | FIELD_COMPUTED" : "",
+            f->untracked ? " | FIELD_UNTRACKED" : "",
+            f->def.kind != LIT_NONE ? " | FIELD_HAS_DEFAULT" : "",
+            f->internal ? " | FIELD_INTERNAL" : "", f->pseudo ? " | FIELD_PSEUDO" : "",
+            f->deprecated ? " | FIELD_DEPRECATED" : "");
     if (is_indexed(c, f))
         fprintf(out, " | FIELD_INDEXED");
     if (stored)
         fprintf(out, ",\n     .offset = offsetof(struct %s, %s)", c->lower, c_member(s, f->name));
-    fprintf(out, ",\n     .relation = %d, .inverse = %d, .index_slot = %d, .hash = 0x%08xu, .read_role = ROLE_%s, .write_role = ROLE_%s", f->relation,
-            f->inverse, is_indexed(c, f) ? (*slots)++ : -1, field_hash(c, f), c_upper(s, f->read_role ? f->read_role : "read-only"), role_constant(s, f->write_role));
+    fprintf(out,
+            ",\n     .relation = %d, .inverse = %d, .index_slot = %d, .hash = 0x%08xu, .read_role "
+            "= ROLE_%s, .write_role = ROLE_%s",
+            f->relation, f->inverse, is_indexed(c, f) ? (*slots)++ : -1, field_hash(c, f),
+            c_upper(s, f->read_role ? f->read_role : "read-only"), role_constant(s, f->write_role));
     if (f->keys.n)
         fprintf(out, ", .map_key_roles = keys_%s", name);
     if (f->def.kind != LIT_NONE)
@@ -311,7 +341,10 @@ static void emit_fields(struct schema *s, FILE *out)
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].fields.n; j++)
             emit_field(s, out, &s->classes.v[i], &s->classes.v[i].fields.v[j], j, &slots);
-    fprintf(out, "};\nconst size_t api_n_fields = %d;\n_Static_assert(API_INDEX_SLOTS == %d, \"index slots\");\n", s->n_fields, slots);
+    fprintf(out,
+            "};\nconst size_t api_n_fields = %d;\n_Static_assert(API_INDEX_SLOTS == %d, \"index "
+            "slots\");\n",
+            s->n_fields, slots);
 }
 
 /* The struct the parameters are decoded into, also for messages without a named one. */
@@ -331,24 +364,27 @@ static const char *args_struct(struct schema *s, const struct class *c, const st
     return text;
 }
 
-static void emit_message_parts(struct schema *s, FILE *out, const struct class *c, const struct message *m)
+static void emit_message_parts(struct schema *s, FILE *out, const struct class *c,
+                               const struct message *m)
 {
     const char *name = arena_printf(&s->arena, "%s_%s", c->lower, c_lower(s, m->name));
     const char *args = args_struct(s, c, m);
 
     for (size_t i = 0; i < m->params.n; i++)
         if (m->params.v[i].def.kind != LIT_NONE)
-            emit_default(s, out, arena_printf(&s->arena, "%s__%s", name, c_lower(s, m->params.v[i].name)),
+            emit_default(s, out,
+                         arena_printf(&s->arena, "%s__%s", name, c_lower(s, m->params.v[i].name)),
                          m->params.v[i].type, &m->params.v[i].def);
     if (m->params.n) {
         fprintf(out, "static const struct param_desc params_%s[] = {\n", name);
         for (size_t i = 0; i < m->params.n; i++) {
             const struct param *p = &m->params.v[i];
 
-            fprintf(out, "    {.name = \"%s\", .type = &api_types[%d], .offset = offsetof(%s, %s)", p->name, p->type->id, args,
-                    c_lower(s, p->name));
+            fprintf(out, "    {.name = \"%s\", .type = &api_types[%d], .offset = offsetof(%s, %s)",
+                    p->name, p->type->id, args, c_lower(s, p->name));
             if (p->def.kind != LIT_NONE)
-                fprintf(out, ", .optional = true, .default_value = &default_%s__%s", name, c_lower(s, p->name));
+                fprintf(out, ", .optional = true, .default_value = &default_%s__%s", name,
+                        c_lower(s, p->name));
             fprintf(out, "},\n");
         }
         fprintf(out, "};\n");
@@ -364,33 +400,58 @@ static void emit_message_parts(struct schema *s, FILE *out, const struct class *
 }
 
 static const char *message_kinds[] = {
-    "EXPLICIT", "GET", "SET", "ADD", "REMOVE", "GET_BY_UUID", "GET_BY_NAME_LABEL", "GET_RECORD",
-    "GET_ALL", "GET_ALL_WHERE", "GET_ALL_RECORDS", "GET_ALL_RECORDS_WHERE", "CREATE", "DESTROY",
+    "EXPLICIT",
+    "GET",
+    "SET",
+    "ADD",
+    "REMOVE",
+    "GET_BY_UUID",
+    "GET_BY_NAME_LABEL",
+    "GET_RECORD",
+    "GET_ALL",
+    "GET_ALL_WHERE",
+    "GET_ALL_RECORDS",
+    "GET_ALL_RECORDS_WHERE",
+    "CREATE",
+    "DESTROY",
 };
 
-static void emit_message(struct schema *s, FILE *out, const struct class *c, const struct message *m)
+static void emit_message(struct schema *s, FILE *out, const struct class *c,
+                         const struct message *m)
 {
     const char *name = arena_printf(&s->arena, "%s_%s", c->lower, c_lower(s, m->name));
     const struct {
         bool on;
         const char *flag;
     } flags[] = {
-        {m->async, "ASYNC"}, {m->no_session, "NO_SESSION"}, {m->pool_internal, "POOL_INTERNAL"},
-        {m->secret || m->unlogged, "SECRET"}, {m->hidden, "HIDDEN"}, {m->deprecated, "DEPRECATED"},
-        {m->emergency, "EMERGENCY"}, {m->local, "LOCAL"}, {m->pending, "PENDING"},
-        {m->pure, "PURE"}, {m->custom_reply, "CUSTOM_REPLY"}, {m->prototyped, "PROTOTYPED"},
+        {m->async, "ASYNC"},
+        {m->no_session, "NO_SESSION"},
+        {m->pool_internal, "POOL_INTERNAL"},
+        {m->secret || m->unlogged, "SECRET"},
+        {m->hidden, "HIDDEN"},
+        {m->deprecated, "DEPRECATED"},
+        {m->emergency, "EMERGENCY"},
+        {m->local, "LOCAL"},
+        {m->pending, "PENDING"},
+        {m->pure, "PURE"},
+        {m->custom_reply, "CUSTOM_REPLY"},
+        {m->prototyped, "PROTOTYPED"},
     };
     size_t required = 0;
 
     for (size_t i = 0; i < m->params.n; i++)
         required += m->params.v[i].def.kind == LIT_NONE;
-    fprintf(out, "    [MSG_%s] = {.name = \"%s\", .full_name = \"%s.%s\", .class_id = CLASS_%s, .id = MSG_%s,\n     .kind = MESSAGE_%s, .flags = 0",
+    fprintf(out,
+            "    [MSG_%s] = {.name = \"%s\", .full_name = \"%s.%s\", .class_id = CLASS_%s, .id = "
+            "MSG_%s,\n     .kind = MESSAGE_%s, .flags = 0",
             name, m->name, c->name, m->name, c->lower, name, message_kinds[m->sort]);
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on)
             fprintf(out, " | MESSAGE_%s", flags[i].flag);
-    fprintf(out, ",\n     .n_params = %zu, .n_required = %zu, .field = %d, .role = ROLE_%s, .result = &api_types[%d]", m->params.n,
-            required, m->field, role_constant(s, m->role), m->result->id);
+    fprintf(out,
+            ",\n     .n_params = %zu, .n_required = %zu, .field = %d, .role = ROLE_%s, .result = "
+            "&api_types[%d]",
+            m->params.n, required, m->field, role_constant(s, m->role), m->result->id);
     if (m->params.n)
         fprintf(out, ", .params = params_%s, .args_size = sizeof(%s)", name, args_struct(s, c, m));
     if (m->errors.n)
@@ -398,7 +459,8 @@ static void emit_message(struct schema *s, FILE *out, const struct class *c, con
     if (m->keys.n && m->sort == M_EXPLICIT)
         fprintf(out, ", .map_key_roles = keys_msg_%s", name);
     else if (m->keys.n)
-        fprintf(out, ", .map_key_roles = keys_%s_%s", c->lower, c_lower(s, c->fields.v[m->field - c->fields.v[0].id].name));
+        fprintf(out, ", .map_key_roles = keys_%s_%s", c->lower,
+                c_lower(s, c->fields.v[m->field - c->fields.v[0].id].name));
     fprintf(out, ",\n     .doc = ");
     emit_quoted(out, m->doc);
     fprintf(out, "},\n");
@@ -432,15 +494,17 @@ static void emit_order(FILE *out, const char *name, const struct sort_key *keys,
 
 static void emit_orders(struct schema *s, FILE *out)
 {
-    struct sort_key *keys = arena_array(&s->arena, struct sort_key, (size_t)MAX(s->n_messages, s->n_fields) + 1);
+    struct sort_key *keys =
+        arena_array(&s->arena, struct sort_key, (size_t)MAX(s->n_messages, s->n_fields) + 1);
     uint32_t schema_hash = FNV_START;
     size_t n = 0;
 
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].messages.n; j++, n++)
-            keys[n] = (struct sort_key){.text = arena_printf(&s->arena, "%s.%s", s->classes.v[i].name,
-                                                             s->classes.v[i].messages.v[j].name),
-                                        .id = s->classes.v[i].messages.v[j].id};
+            keys[n] =
+                (struct sort_key){.text = arena_printf(&s->arena, "%s.%s", s->classes.v[i].name,
+                                                       s->classes.v[i].messages.v[j].name),
+                                  .id = s->classes.v[i].messages.v[j].id};
     qsort(keys, n, sizeof *keys, by_text);
     emit_order(out, "api_messages_sorted", keys, n);
     n = 0;
@@ -449,13 +513,15 @@ static void emit_orders(struct schema *s, FILE *out)
             const struct field *f = &s->classes.v[i].fields.v[j];
 
             keys[n] = (struct sort_key){.hash = field_hash(&s->classes.v[i], f), .id = f->id};
-            schema_hash = fnv1a(fnv1a(fnv1a(schema_hash, s->classes.v[i].name), f->name), api_type_text(s, f->type));
+            schema_hash = fnv1a(fnv1a(fnv1a(schema_hash, s->classes.v[i].name), f->name),
+                                api_type_text(s, f->type));
         }
     }
     qsort(keys, n, sizeof *keys, by_hash);
     for (size_t i = 1; i < n; i++)
         if (keys[i].hash == keys[i - 1].hash)
-            schema_die(s, (struct place){"schema", 0}, "two fields share the hash %08x: rename one", keys[i].hash);
+            schema_die(s, (struct place){"schema", 0}, "two fields share the hash %08x: rename one",
+                       keys[i].hash);
     emit_order(out, "api_fields_by_hash", keys, n);
     fprintf(out, "const uint32_t api_schema_hash = 0x%08xu;\n", schema_hash);
 }
@@ -466,11 +532,18 @@ static void emit_class(struct schema *s, FILE *out, const struct class *c)
         bool on;
         const char *flag;
     } flags[] = {
-        {(c->stored && !c->is_volatile) || c->kept, "STORED"}, {c->persistent, "PERSISTENT"}, {c->events, "EVENTS"},
-        {c->all, "ALL"}, {c->internal, "INTERNAL"}, {c->is_static, "STATIC"}, {c->stored, "PUBLIC_DB"},
-        {c->deprecated, "DEPRECATED"}, {c->prototyped, "PROTOTYPED"},
+        {(c->stored && !c->is_volatile) || c->kept, "STORED"},
+        {c->persistent, "PERSISTENT"},
+        {c->events, "EVENTS"},
+        {c->all, "ALL"},
+        {c->internal, "INTERNAL"},
+        {c->is_static, "STATIC"},
+        {c->stored, "PUBLIC_DB"},
+        {c->deprecated, "DEPRECATED"},
+        {c->prototyped, "PROTOTYPED"},
     };
-    struct type_node ref = {.kind = K_REF, .name = c->name}, record = {.kind = K_RECORD, .name = c->name};
+    struct type_node ref = {.kind = K_REF, .name = c->name},
+                     record = {.kind = K_RECORD, .name = c->name};
     int ref_id = 0, record_id = 0;
 
     for (size_t i = 0; i < s->types.n; i++) {
@@ -487,10 +560,18 @@ static void emit_class(struct schema *s, FILE *out, const struct class *c)
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on)
             fprintf(out, " | CLASS_%s", flags[i].flag);
-    fprintf(out, ",\n     .n_fields = %zu, .n_messages = %zu, .first_field = %d, .first_message = %d,\n     .uuid_field = %d, .name_label_field = %d, .record_type = &api_types[%d], .ref_type = &api_types[%d],\n     .doc = ",
-            c->fields.n, c->messages.n, c->fields.n ? c->fields.v[0].id : 0, c->messages.n ? c->messages.v[0].id : 0,
-            class_field((struct class *)c, "uuid") ? class_field((struct class *)c, "uuid")->id : -1,
-            class_field((struct class *)c, "name_label") ? class_field((struct class *)c, "name_label")->id : -1, record_id, ref_id);
+    fprintf(out,
+            ",\n     .n_fields = %zu, .n_messages = %zu, .first_field = %d, .first_message = %d,\n "
+            "    .uuid_field = %d, .name_label_field = %d, .record_type = &api_types[%d], "
+            ".ref_type = &api_types[%d],\n     .doc = ",
+            c->fields.n, c->messages.n, c->fields.n ? c->fields.v[0].id : 0,
+            c->messages.n ? c->messages.v[0].id : 0,
+            class_field((struct class *)c, "uuid") ? class_field((struct class *)c, "uuid")->id
+                                                   : -1,
+            class_field((struct class *)c, "name_label")
+                ? class_field((struct class *)c, "name_label")->id
+                : -1,
+            record_id, ref_id);
     emit_quoted(out, c->doc);
     fprintf(out, "},\n");
 }
@@ -511,7 +592,8 @@ static void emit_errors(struct schema *s, FILE *out)
 
         if (i && strcmp(e->code, sorted[i - 1].code) == 0)
             schema_die(s, e->at, "error %s is declared twice", e->code);
-        fprintf(out, "    {.code = \"%s\", .n_params = %d, .doc = ", e->code, e->declared ? (int)e->params.n : -1);
+        fprintf(out, "    {.code = \"%s\", .n_params = %d, .doc = ", e->code,
+                e->declared ? (int)e->params.n : -1);
         emit_quoted(out, e->doc);
         if (e->params.n) {
             fprintf(out, ", .params = (const char *const[]){");
@@ -531,7 +613,10 @@ static void emit_small_tables(struct schema *s, FILE *out)
     fprintf(out, "\nconst struct alert_desc api_alerts[] = {\n");
     for (size_t i = 0; i < s->alerts.n; i++)
         fprintf(out, "    {\"%s\", %d},\n", s->alerts.v[i].name, s->alerts.v[i].priority);
-    fprintf(out, "};\nconst size_t api_n_alerts = %zu;\n\nconst char *const api_role_names[] = {\"local-root\"", s->alerts.n);
+    fprintf(out,
+            "};\nconst size_t api_n_alerts = %zu;\n\nconst char *const api_role_names[] = "
+            "{\"local-root\"",
+            s->alerts.n);
     for (size_t i = 0; i < s->roles.n; i++)
         fprintf(out, ", \"%s\"", s->roles.v[i].name);
     fprintf(out, "};\nconst char *const api_role_docs[] = {\"\"");
@@ -541,11 +626,16 @@ static void emit_small_tables(struct schema *s, FILE *out)
     }
     fprintf(out, "};\n\nconst struct action_desc api_actions[] = {\n");
     for (size_t i = 0; i < s->actions.n; i++)
-        fprintf(out, "    {\"%s\", \"%s\", \"%s\", ROLE_%s},\n", s->actions.v[i].name, s->actions.v[i].method,
-                s->actions.v[i].path, role_constant(s, s->actions.v[i].role));
-    fprintf(out, "};\nconst size_t api_n_actions = %zu;\n\nconst struct map_key_role api_permissions[] = {\n", s->actions.n);
+        fprintf(out, "    {\"%s\", \"%s\", \"%s\", ROLE_%s},\n", s->actions.v[i].name,
+                s->actions.v[i].method, s->actions.v[i].path,
+                role_constant(s, s->actions.v[i].role));
+    fprintf(out,
+            "};\nconst size_t api_n_actions = %zu;\n\nconst struct map_key_role api_permissions[] "
+            "= {\n",
+            s->actions.n);
     for (size_t i = 0; i < s->permissions.n; i++)
-        fprintf(out, "    {\"%s\", ROLE_%s},\n", s->permissions.v[i].pattern, role_constant(s, s->permissions.v[i].role));
+        fprintf(out, "    {\"%s\", ROLE_%s},\n", s->permissions.v[i].pattern,
+                role_constant(s, s->permissions.v[i].role));
     fprintf(out, "    {NULL, 0},\n};\n");
 }
 
@@ -555,8 +645,10 @@ void emit_tables(struct schema *s, FILE *out)
     for (size_t i = 0; i < s->enums.n; i++) {
         const struct enum_decl *e = &s->enums.v[i];
 
-        fprintf(out, "\nconst struct enum_desc enum_%s = {.name = \"%s\", .n = %zu, .names = (const char *const[]){", e->name, e->name,
-                e->values.n);
+        fprintf(out,
+                "\nconst struct enum_desc enum_%s = {.name = \"%s\", .n = %zu, .names = (const "
+                "char *const[]){",
+                e->name, e->name, e->values.n);
         for (size_t j = 0; j < e->values.n; j++)
             fprintf(out, "\"%s\", ", e->values.v[j]);
         fprintf(out, "}, .doc = ");

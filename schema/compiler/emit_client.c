@@ -10,12 +10,16 @@ static const char *arg_name(struct schema *s, const char *name)
 {
     const char *lower = c_lower(s, name);
 
-    return strcmp(lower, "session") == 0 || strcmp(lower, "result") == 0 || strcmp(lower, "args") == 0 ? arena_printf(&s->arena, "%s_", lower) : lower;
+    return strcmp(lower, "session") == 0 || strcmp(lower, "result") == 0 ||
+                   strcmp(lower, "args") == 0
+               ? arena_printf(&s->arena, "%s_", lower)
+               : lower;
 }
 
 static void prototype(struct schema *s, FILE *out, const struct class *c, const struct message *m)
 {
-    fprintf(out, "struct error *xapi_%s_%s(struct xapi_session *session", c->lower, c_lower(s, m->name));
+    fprintf(out, "struct error *xapi_%s_%s(struct xapi_session *session", c->lower,
+            c_lower(s, m->name));
     for (size_t i = 0; i < m->params.n; i++)
         fprintf(out, ", %s%s", c_type(s, m->params.v[i].type), arg_name(s, m->params.v[i].name));
     if (m->result->kind != K_VOID)
@@ -25,7 +29,11 @@ static void prototype(struct schema *s, FILE *out, const struct class *c, const 
 
 void emit_client_header(struct schema *s, FILE *out)
 {
-    fprintf(out, "%s/*\n * One function for each message of the XenAPI.  Each sends the call in 'session', waits for the answer and\n * returns the server's error, or a transport error, or NULL.  Results live in the session until xapi_results_free.\n */\n#pragma once\n\n#include \"api_types.h\"\n#include \"xapi/session.h\"\n",
+    fprintf(out,
+            "%s/*\n * One function for each message of the XenAPI.  Each sends the call in "
+            "'session', waits for the answer and\n * returns the server's error, or a transport "
+            "error, or NULL.  Results live in the session until xapi_results_free.\n */\n#pragma "
+            "once\n\n#include \"api_types.h\"\n#include \"xapi/session.h\"\n",
             generated);
     for (size_t i = 0; i < s->classes.n; i++) {
         const struct class *c = &s->classes.v[i];
@@ -35,7 +43,8 @@ void emit_client_header(struct schema *s, FILE *out)
 
             if (m->custom_reply || c->internal)
                 continue;
-            fprintf(out, "\n/* %s%s */\nMUST_CHECK ", m->doc, m->pending ? " (xapid does not implement it yet.)" : "");
+            fprintf(out, "\n/* %s%s */\nMUST_CHECK ", m->doc,
+                    m->pending ? " (xapid does not implement it yet.)" : "");
             prototype(s, out, c, m);
             fprintf(out, ";\n");
         }
@@ -59,14 +68,16 @@ void emit_client(struct schema *s, FILE *out)
             if (m->params.n) {
                 fprintf(out, "    struct {\n");
                 for (size_t k = 0; k < m->params.n; k++)
-                    fprintf(out, "        %s%s;\n", c_type(s, m->params.v[k].type), arg_name(s, m->params.v[k].name));
+                    fprintf(out, "        %s%s;\n", c_type(s, m->params.v[k].type),
+                            arg_name(s, m->params.v[k].name));
                 fprintf(out, "    } args = {");
                 for (size_t k = 0; k < m->params.n; k++)
                     fprintf(out, "%s%s", k ? ", " : "", arg_name(s, m->params.v[k].name));
                 fprintf(out, "};\n\n");
             }
-            fprintf(out, "    return xapi_call(session, MSG_%s_%s, %s, %s);\n}\n", c->lower, c_lower(s, m->name),
-                    m->params.n ? "&args" : "NULL", m->result->kind != K_VOID ? "result" : "NULL");
+            fprintf(out, "    return xapi_call(session, MSG_%s_%s, %s, %s);\n}\n", c->lower,
+                    c_lower(s, m->name), m->params.n ? "&args" : "NULL",
+                    m->result->kind != K_VOID ? "result" : "NULL");
         }
     }
 }

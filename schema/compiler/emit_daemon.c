@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * emit_daemon.c -- what only the daemon needs: the err_... functions, prototypes of all operations (one that nobody wrote does not
- * link), the dispatch table, and the intents with their recover functions.
+ * emit_daemon.c -- what only the daemon needs: the err_... functions, prototypes of all operations
+ * (one that nobody wrote does not link), the dispatch table, and the intents with their recover
+ * functions.
  */
 #include <string.h>
 
@@ -34,7 +35,8 @@ static bool is_dispatched(const struct message *m)
            (m->sort == M_EXPLICIT || m->sort == M_CREATE || m->sort == M_DESTROY);
 }
 
-static void operation_prototype(struct schema *s, FILE *out, const struct class *c, const struct message *m)
+static void operation_prototype(struct schema *s, FILE *out, const struct class *c,
+                                const struct message *m)
 {
     fprintf(out, "struct error *%s_%s(struct call *call", c->lower, c_lower(s, m->name));
     if (m->params.n)
@@ -46,7 +48,10 @@ static void operation_prototype(struct schema *s, FILE *out, const struct class 
 
 void emit_daemon_header(struct schema *s, FILE *out)
 {
-    fprintf(out, "%s#pragma once\n\n#include \"api_types.h\"\n#include \"libxapi/base/call.h\"\n\nstruct op;\n", generated);
+    fprintf(out,
+            "%s#pragma once\n\n#include \"api_types.h\"\n#include "
+            "\"libxapi/base/call.h\"\n\nstruct op;\n",
+            generated);
     for (size_t i = 0; i < s->errors.n; i++) {
         fprintf(out, "\n/* %s */\nMUST_CHECK ", s->errors.v[i].doc);
         error_prototype(s, out, &s->errors.v[i]);
@@ -58,12 +63,14 @@ void emit_daemon_header(struct schema *s, FILE *out)
         for (size_t j = 0; j < c->messages.n; j++) {
             if (!is_dispatched(&c->messages.v[j]))
                 continue;
-            fprintf(out, "\n/* %s.%s: %s */\nMUST_CHECK ", c->name, c->messages.v[j].name, c->messages.v[j].doc);
+            fprintf(out, "\n/* %s.%s: %s */\nMUST_CHECK ", c->name, c->messages.v[j].name,
+                    c->messages.v[j].doc);
             operation_prototype(s, out, c, &c->messages.v[j]);
             fprintf(out, ";\n");
         }
     }
-    fprintf(out, "\n/* The intents of operations, and how each is finished or undone after a crash. */\nenum intent_kind {\n");
+    fprintf(out, "\n/* The intents of operations, and how each is finished or undone after a "
+                 "crash. */\nenum intent_kind {\n");
     for (size_t i = 0; i < s->intents.n; i++)
         fprintf(out, "    INTENT_%s,\n", s->intents.v[i].name);
     fprintf(out, "    INTENT_COUNT,\n};\n");
@@ -72,9 +79,12 @@ void emit_daemon_header(struct schema *s, FILE *out)
 
         fprintf(out, "\n/* %s */\nstruct %s_intent {\n", t->doc, t->name);
         for (size_t j = 0; j < t->fields.n; j++)
-            fprintf(out, "    %s%s;\n", c_type(s, t->fields.v[j].type), c_lower(s, t->fields.v[j].name));
-        fprintf(out, "};\nMUST_CHECK struct error *%s_recover(struct call *call, struct op *op, const struct %s_intent *intent);\n", t->name,
-                t->name);
+            fprintf(out, "    %s%s;\n", c_type(s, t->fields.v[j].type),
+                    c_lower(s, t->fields.v[j].name));
+        fprintf(out,
+                "};\nMUST_CHECK struct error *%s_recover(struct call *call, struct op *op, const "
+                "struct %s_intent *intent);\n",
+                t->name, t->name);
     }
 }
 
@@ -88,17 +98,20 @@ static void emit_dispatch(struct schema *s, FILE *out)
 
             if (!is_dispatched(m))
                 continue;
-            fprintf(out, "static struct error *run_%s_%s(struct call *call, const void *args, void *result)\n{\n    (void)args, (void)result;\n    return %s_%s(call%s%s);\n}\n",
-                    c->lower, c_lower(s, m->name), c->lower, c_lower(s, m->name), m->params.n ? ", args" : "",
-                    m->result->kind != K_VOID ? ", result" : "");
+            fprintf(out,
+                    "static struct error *run_%s_%s(struct call *call, const void *args, void "
+                    "*result)\n{\n    (void)args, (void)result;\n    return %s_%s(call%s%s);\n}\n",
+                    c->lower, c_lower(s, m->name), c->lower, c_lower(s, m->name),
+                    m->params.n ? ", args" : "", m->result->kind != K_VOID ? ", result" : "");
         }
     }
     fprintf(out, "\nmessage_fn *const api_implementations[] = {\n");
     for (size_t i = 0; i < s->classes.n; i++)
         for (size_t j = 0; j < s->classes.v[i].messages.n; j++)
             if (is_dispatched(&s->classes.v[i].messages.v[j]))
-                fprintf(out, "    [MSG_%s_%s] = run_%s_%s,\n", s->classes.v[i].lower, c_lower(s, s->classes.v[i].messages.v[j].name),
-                        s->classes.v[i].lower, c_lower(s, s->classes.v[i].messages.v[j].name));
+                fprintf(out, "    [MSG_%s_%s] = run_%s_%s,\n", s->classes.v[i].lower,
+                        c_lower(s, s->classes.v[i].messages.v[j].name), s->classes.v[i].lower,
+                        c_lower(s, s->classes.v[i].messages.v[j].name));
     fprintf(out, "    [MSG_COUNT] = NULL,\n};\n");
 }
 
@@ -109,22 +122,30 @@ static void emit_intents(struct schema *s, FILE *out)
 
         fprintf(out, "\nstatic const struct intent_field fields_%s[] = {\n", t->name);
         for (size_t j = 0; j < t->fields.n; j++) {
-            fprintf(out, "    {\"%s\", &api_types[%d], offsetof(struct %s_intent, %s)},\n", t->fields.v[j].name,
-                    t->fields.v[j].type->id, t->name, c_lower(s, t->fields.v[j].name));
+            fprintf(out, "    {\"%s\", &api_types[%d], offsetof(struct %s_intent, %s)},\n",
+                    t->fields.v[j].name, t->fields.v[j].type->id, t->name,
+                    c_lower(s, t->fields.v[j].name));
         }
-        fprintf(out, "    {NULL, NULL, 0},\n};\nstatic struct error *recover_%s(struct call *call, struct op *op, const void *intent)\n{\n    return %s_recover(call, op, intent);\n}\n",
-                t->name, t->name);
+        fprintf(
+            out,
+            "    {NULL, NULL, 0},\n};\nstatic struct error *recover_%s(struct call *call, struct "
+            "op *op, const void *intent)\n{\n    return %s_recover(call, op, intent);\n}\n",
+            t->name, t->name);
     }
     fprintf(out, "\nconst struct intent_desc api_intents[] = {\n");
     for (size_t i = 0; i < s->intents.n; i++)
-        fprintf(out, "    {\"%s\", sizeof(struct %s_intent), fields_%s, recover_%s},\n", s->intents.v[i].name, s->intents.v[i].name,
-                s->intents.v[i].name, s->intents.v[i].name);
+        fprintf(out, "    {\"%s\", sizeof(struct %s_intent), fields_%s, recover_%s},\n",
+                s->intents.v[i].name, s->intents.v[i].name, s->intents.v[i].name,
+                s->intents.v[i].name);
     fprintf(out, "};\n");
 }
 
 void emit_daemon(struct schema *s, FILE *out)
 {
-    fprintf(out, "%s#include \"api_daemon.h\"\n\n#include <stddef.h>\n\n#include \"xapid/ops/registry.h\"\n", generated);
+    fprintf(
+        out,
+        "%s#include \"api_daemon.h\"\n\n#include <stddef.h>\n\n#include \"xapid/ops/registry.h\"\n",
+        generated);
     for (size_t i = 0; i < s->errors.n; i++) {
         const struct error_decl *e = &s->errors.v[i];
 

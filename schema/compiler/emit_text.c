@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* emit_text.c -- the schema as JSON (for comparison with other descriptions of the XenAPI) and as a manual in Markdown. */
+/* emit_text.c -- the schema as JSON (for comparison with other descriptions of the XenAPI) and as a
+ * manual in Markdown. */
 #include <string.h>
 
 #include "schema/compiler/schemac.h"
 
-static void json_literal(struct schema *s, FILE *out, const struct type_node *t, const struct literal *l)
+static void json_literal(struct schema *s, FILE *out, const struct type_node *t,
+                         const struct literal *l)
 {
-    static const char *const names[] = {[K_INT] = "int", [K_FLOAT] = "float", [K_DATETIME] = "datetime",
-                                        [K_REF] = "ref", [K_ENUM] = "enum"};
+    static const char *const names[] = {[K_INT] = "int",
+                                        [K_FLOAT] = "float",
+                                        [K_DATETIME] = "datetime",
+                                        [K_REF] = "ref",
+                                        [K_ENUM] = "enum"};
 
     switch (t->kind) {
     case K_BOOL:
@@ -64,7 +69,8 @@ static void json_literal(struct schema *s, FILE *out, const struct type_node *t,
 static void json_role(FILE *out, const char *key, const char *role)
 {
     if (role)
-        fprintf(out, ", \"%s\": \"%s\"", key, strcmp(role, "local-root") == 0 ? "local-root-only" : role);
+        fprintf(out, ", \"%s\": \"%s\"", key,
+                strcmp(role, "local-root") == 0 ? "local-root-only" : role);
 }
 
 static void json_keys(FILE *out, const struct key_role *keys, size_t n)
@@ -79,8 +85,11 @@ static void json_keys(FILE *out, const struct key_role *keys, size_t n)
 
 static void json_field(struct schema *s, FILE *out, const struct field *f)
 {
-    fprintf(out, "{\"name\": \"%s\", \"type\": \"%s\", \"qualifier\": \"%s\"", f->name, api_type_text(s, f->type),
-            strcmp(f->qualifier, "rw") == 0 ? "RW" : strcmp(f->qualifier, "ro") == 0 ? "RO dynamic" : "RO static");
+    fprintf(out, "{\"name\": \"%s\", \"type\": \"%s\", \"qualifier\": \"%s\"", f->name,
+            api_type_text(s, f->type),
+            strcmp(f->qualifier, "rw") == 0   ? "RW"
+            : strcmp(f->qualifier, "ro") == 0 ? "RO dynamic"
+                                              : "RO static");
     if (f->def.kind != LIT_NONE) {
         fprintf(out, ", \"default\": ");
         json_literal(s, out, f->type, &f->def);
@@ -101,18 +110,24 @@ static void json_message(struct schema *s, FILE *out, const struct message *m)
     const struct {
         bool on;
         const char *name;
-    } flags[] = {{m->async, "async"},          {m->hidden, "hidden_from_docs"},     {m->pool_internal, "pool_internal"},
-                 {m->no_session, "no_session"}, {m->emergency, "emergency_call"},   {m->secret, "secret"},
+    } flags[] = {{m->async, "async"},
+                 {m->hidden, "hidden_from_docs"},
+                 {m->pool_internal, "pool_internal"},
+                 {m->no_session, "no_session"},
+                 {m->emergency, "emergency_call"},
+                 {m->secret, "secret"},
                  {message_is_implemented(m), "implemented"}};
 
     fprintf(out, "{\"name\": \"%s\", \"kind\": \"%s\", \"result\": \"%s\", \"params\": [", m->name,
             m->sort == M_EXPLICIT ? "custom" : "implicit", api_type_text(s, m->result));
     if (!m->no_session)
-        fprintf(out, "{\"name\": \"session_id\", \"type\": \"ref session\"}%s", m->params.n ? ", " : "");
+        fprintf(out, "{\"name\": \"session_id\", \"type\": \"ref session\"}%s",
+                m->params.n ? ", " : "");
     for (size_t i = 0; i < m->params.n; i++) {
         const struct param *p = &m->params.v[i];
 
-        fprintf(out, "%s{\"name\": \"%s\", \"type\": \"%s\"", i ? ", " : "", p->name, api_type_text(s, p->type));
+        fprintf(out, "%s{\"name\": \"%s\", \"type\": \"%s\"", i ? ", " : "", p->name,
+                api_type_text(s, p->type));
         if (p->def.kind != LIT_NONE) {
             fprintf(out, ", \"optional\": true, \"default\": ");
             json_literal(s, out, p->type, &p->def);
@@ -124,7 +139,10 @@ static void json_message(struct schema *s, FILE *out, const struct message *m)
         fprintf(out, ", \"%s\": %s", flags[i].name, flags[i].on ? "true" : "false");
     json_role(out, "min_role", m->role);
     json_keys(out, m->keys.v, m->keys.n);
-    fprintf(out, ", \"state\": \"%s\", \"errors\": [", m->deprecated ? "deprecated" : m->prototyped ? "prototyped" : "published");
+    fprintf(out, ", \"state\": \"%s\", \"errors\": [",
+            m->deprecated   ? "deprecated"
+            : m->prototyped ? "prototyped"
+                            : "published");
     for (size_t i = 0; i < m->errors.n; i++)
         fprintf(out, "%s\"%s\"", i ? ", " : "", m->errors.v[i]);
     fprintf(out, "], \"doc\": ");
@@ -134,8 +152,8 @@ static void json_message(struct schema *s, FILE *out, const struct message *m)
 
 static void json_class(struct schema *s, FILE *out, const struct class *c)
 {
-    fprintf(out, "{\"name\": \"%s\", \"generates_events\": %s, \"persistent\": %s, \"fields\": [", c->name, c->events ? "true" : "false",
-            c->persistent ? "true" : "false");
+    fprintf(out, "{\"name\": \"%s\", \"generates_events\": %s, \"persistent\": %s, \"fields\": [",
+            c->name, c->events ? "true" : "false", c->persistent ? "true" : "false");
     for (size_t i = 0, n = 0; i < c->fields.n; i++) {
         if (c->fields.v[i].internal)
             continue;
@@ -186,12 +204,14 @@ void emit_json(struct schema *s, FILE *out)
     }
     fprintf(out, "],\n\"alert_messages\": [");
     for (size_t i = 0; i < s->alerts.n; i++)
-        fprintf(out, "%s\n  {\"name\": \"%s\", \"priority\": %d}", i ? "," : "", s->alerts.v[i].name, s->alerts.v[i].priority);
+        fprintf(out, "%s\n  {\"name\": \"%s\", \"priority\": %d}", i ? "," : "",
+                s->alerts.v[i].name, s->alerts.v[i].priority);
     fprintf(out, "],\n\"relations\": [");
     for (size_t i = 0; i < s->relations.n; i++) {
         const struct relation *r = &s->relations.v[i];
 
-        fprintf(out, "%s\n  [\"%s\", \"%s\", \"%s\", \"%s\"]", i ? "," : "", r->from_class, r->from_field, r->to_class, r->to_field);
+        fprintf(out, "%s\n  [\"%s\", \"%s\", \"%s\", \"%s\"]", i ? "," : "", r->from_class,
+                r->from_field, r->to_class, r->to_field);
     }
     fprintf(out, "],\n\"roles_descending\": [");
     for (size_t i = 0; i < s->roles.n; i++)
@@ -212,19 +232,21 @@ void emit_manual(struct schema *s, FILE *out)
             fprintf(out, "\n| field | type | | |\n|---|---|---|---|\n");
         for (size_t j = 0; j < c->fields.n; j++)
             if (!c->fields.v[j].internal)
-                fprintf(out, "| `%s` | %s | %s | %s |\n", c->fields.v[j].name, api_type_text(s, c->fields.v[j].type),
-                        c->fields.v[j].qualifier, c->fields.v[j].doc);
+                fprintf(out, "| `%s` | %s | %s | %s |\n", c->fields.v[j].name,
+                        api_type_text(s, c->fields.v[j].type), c->fields.v[j].qualifier,
+                        c->fields.v[j].doc);
         for (size_t j = 0; j < c->messages.n; j++) {
             const struct message *m = &c->messages.v[j];
 
             if (m->hidden || m->sort != M_EXPLICIT)
                 continue;
-            fprintf(out, "\n### %s.%s\n\n`%s %s(", c->name, m->name, api_type_text(s, m->result), m->name);
+            fprintf(out, "\n### %s.%s\n\n`%s %s(", c->name, m->name, api_type_text(s, m->result),
+                    m->name);
             for (size_t k = 0; k < m->params.n; k++)
-                fprintf(out, "%s%s %s%s", k ? ", " : "", api_type_text(s, m->params.v[k].type), m->params.v[k].name,
-                        m->params.v[k].def.kind != LIT_NONE ? "?" : "");
-            fprintf(out, ")`\n\n%s\n\nRole: %s.%s%s\n", m->doc, m->role, m->pending ? " Not implemented yet." : "",
-                    m->deprecated ? " Deprecated." : "");
+                fprintf(out, "%s%s %s%s", k ? ", " : "", api_type_text(s, m->params.v[k].type),
+                        m->params.v[k].name, m->params.v[k].def.kind != LIT_NONE ? "?" : "");
+            fprintf(out, ")`\n\n%s\n\nRole: %s.%s%s\n", m->doc, m->role,
+                    m->pending ? " Not implemented yet." : "", m->deprecated ? " Deprecated." : "");
             for (size_t k = 0; k < m->errors.n; k++)
                 fprintf(out, "%s`%s`", k ? ", " : "\nErrors: ", m->errors.v[k]);
             fprintf(out, m->errors.n ? "\n" : "");

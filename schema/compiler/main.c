@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* schemac -- compiles schema/ to tables: schemac OUTDIR FILE.api..., or schemac --json|--manual FILE.api... */
+/* schemac -- compiles schema/ to tables: schemac OUTDIR FILE.api..., or schemac --json|--manual
+ * FILE.api... */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@ static const struct output {
     const char *file;
     void (*emit)(struct schema *, FILE *);
 } outputs[] = {
-    {"api_types.h", emit_header},           {"api_tables.c", emit_tables},
+    {"api_types.h", emit_header},         {"api_tables.c", emit_tables},
     {"api_daemon.h", emit_daemon_header}, {"api_daemon.c", emit_daemon},
     {"api_client.h", emit_client_header}, {"api_client.c", emit_client},
 };

@@ -16,8 +16,8 @@ struct lexer {
     const char *p, *end;
     struct place at;
     enum token_kind kind;
-    const char *text;  /* of the present token */
-    struct buf doc;    /* the comment before it */
+    const char *text; /* of the present token */
+    struct buf doc;   /* the comment before it */
 };
 
 void schema_die(struct schema *schema, struct place at, const char *fmt, ...)
@@ -32,7 +32,8 @@ void schema_die(struct schema *schema, struct place at, const char *fmt, ...)
     longjmp(schema->fail, 1);
 }
 
-void schema_add(struct arena *arena, void **v, size_t *n, size_t *room, size_t size, const void *item)
+void schema_add(struct arena *arena, void **v, size_t *n, size_t *room, size_t size,
+                const void *item)
 {
     if (*n == *room) {
         size_t more = *room ? *room * 2 : 4;
@@ -192,8 +193,8 @@ static struct type_node *type(struct lexer *lx, int depth)
     static const struct {
         const char *word;
         enum kind kind;
-    } plain[] = {{"void", K_VOID},   {"string", K_STRING}, {"int", K_INT},
-                 {"bool", K_BOOL},   {"float", K_FLOAT},   {"datetime", K_DATETIME}};
+    } plain[] = {{"void", K_VOID}, {"string", K_STRING}, {"int", K_INT},
+                 {"bool", K_BOOL}, {"float", K_FLOAT},   {"datetime", K_DATETIME}};
     struct type_node *t = arena_new(&lx->schema->arena, struct type_node);
 
     if (depth > MAX_DEPTH)
@@ -302,8 +303,9 @@ static bool accept_flag(struct lexer *lx, const struct flag *flags, size_t n)
 static void field_attribute(struct lexer *lx, struct field *f)
 {
     const struct flag flags[] = {
-        {"transient", &f->transient},   {"untracked", &f->untracked},   {"pseudo", &f->pseudo},
-        {"computed", &f->computed},     {"deprecated", &f->deprecated}, {"prototyped", &f->prototyped},
+        {"transient", &f->transient},   {"untracked", &f->untracked},
+        {"pseudo", &f->pseudo},         {"computed", &f->computed},
+        {"deprecated", &f->deprecated}, {"prototyped", &f->prototyped},
         {"internal", &f->internal},
     };
 
@@ -339,12 +341,18 @@ static void field(struct lexer *lx, struct class *class)
 static void message_attribute(struct lexer *lx, struct message *m)
 {
     const struct flag flags[] = {
-        {"async", &m->async},           {"hidden", &m->hidden},
-        {"pool-internal", &m->pool_internal}, {"no-session", &m->no_session},
-        {"emergency", &m->emergency},   {"secret", &m->secret},
-        {"local", &m->local},           {"pending", &m->pending},
-        {"pure", &m->pure},             {"custom-reply", &m->custom_reply},
-        {"deprecated", &m->deprecated}, {"prototyped", &m->prototyped},
+        {"async", &m->async},
+        {"hidden", &m->hidden},
+        {"pool-internal", &m->pool_internal},
+        {"no-session", &m->no_session},
+        {"emergency", &m->emergency},
+        {"secret", &m->secret},
+        {"local", &m->local},
+        {"pending", &m->pending},
+        {"pure", &m->pure},
+        {"custom-reply", &m->custom_reply},
+        {"deprecated", &m->deprecated},
+        {"prototyped", &m->prototyped},
         {"unlogged", &m->unlogged},
     };
 
@@ -391,10 +399,12 @@ static void message(struct lexer *lx, struct class *class)
 static void class_attribute(struct lexer *lx, struct class *c)
 {
     const struct flag flags[] = {
-        {"stored", &c->stored},     {"kept", &c->kept},         {"volatile", &c->is_volatile},
-        {"persistent", &c->persistent}, {"events", &c->events}, {"all", &c->all},
-        {"internal", &c->internal}, {"static", &c->is_static},  {"deprecated", &c->deprecated},
-        {"prototyped", &c->prototyped}, {"pending", &c->create_pending},
+        {"stored", &c->stored},          {"kept", &c->kept},
+        {"volatile", &c->is_volatile},   {"persistent", &c->persistent},
+        {"events", &c->events},          {"all", &c->all},
+        {"internal", &c->internal},      {"static", &c->is_static},
+        {"deprecated", &c->deprecated},  {"prototyped", &c->prototyped},
+        {"pending", &c->create_pending},
     };
 
     if (accept(lx, "namespaces"))

@@ -2,8 +2,9 @@
 /*
  * schemac.h -- the schema compiler: text of schema/ to tables.
  *
- * parse.c reads .api files into struct schema; check.c derives what the text leaves out (implicit messages, the other sides of
- * relations) and refuses what does not fit together; emit_*.c write the outputs.  All memory is in the schema's arena.
+ * parse.c reads .api files into struct schema; check.c derives what the text leaves out (implicit
+ * messages, the other sides of relations) and refuses what does not fit together; emit_*.c write
+ * the outputs.  All memory is in the schema's arena.
  */
 #pragma once
 
@@ -50,7 +51,7 @@ struct literal {
     enum literal_kind kind;
     const char *text;
     size_t n;
-    struct literal *v;        /* LIT_LIST: elements; of a map: key, value, key, value ... */
+    struct literal *v; /* LIT_LIST: elements; of a map: key, value, key, value ... */
     bool pairs;
 };
 
@@ -115,7 +116,8 @@ struct message {
     int id;
 };
 
-struct class {
+struct class
+{
     struct place at;
     const char *name, *lower, *doc, *read_role, *create_role;
     bool stored, kept, is_volatile, persistent, events, all, internal, is_static;
@@ -183,7 +185,8 @@ struct schema {
     char message[1024];
 };
 
-void schema_add(struct arena *arena, void **v, size_t *n, size_t *room, size_t size, const void *item);
+void schema_add(struct arena *arena, void **v, size_t *n, size_t *room, size_t size,
+                const void *item);
 #define ADD(schema, list, ...)                                                                     \
     schema_add(&(schema)->arena, (void **)&(list).v, &(list).n, &(list).room, sizeof *(list).v,    \
                &(__VA_ARGS__))
@@ -215,11 +218,11 @@ bool message_is_implemented(const struct message *m);
 /* A string as a C or JSON literal, with quotes. */
 void emit_quoted(FILE *out, const char *s);
 
-void emit_header(struct schema *schema, FILE *out);   /* api_types.h */
-void emit_tables(struct schema *schema, FILE *out);   /* api_tables.c */
+void emit_header(struct schema *schema, FILE *out);        /* api_types.h */
+void emit_tables(struct schema *schema, FILE *out);        /* api_tables.c */
 void emit_daemon_header(struct schema *schema, FILE *out); /* api_daemon.h */
-void emit_daemon(struct schema *schema, FILE *out);   /* api_daemon.c: errors, dispatch, intents */
+void emit_daemon(struct schema *schema, FILE *out); /* api_daemon.c: errors, dispatch, intents */
 void emit_client_header(struct schema *schema, FILE *out); /* xapi/api.h */
-void emit_client(struct schema *schema, FILE *out);   /* api_client.c */
+void emit_client(struct schema *schema, FILE *out);        /* api_client.c */
 void emit_json(struct schema *schema, FILE *out);
 void emit_manual(struct schema *schema, FILE *out);

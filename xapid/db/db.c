@@ -790,7 +790,8 @@ void db_drop_lazy(struct db *db, int field_id, ref_t ref)
 {
     struct lazy **p, *gone = NULL;
 
-    /* What is being written just now is waited for: it must not land after what the caller does next. */
+    /* What is being written just now is waited for: it must not land after what the caller does
+     * next. */
     mutex_lock(&db->flush_lock);
     mutex_lock(&db->lazy_lock);
     p = &db->lazy[(ref.lo ^ (unsigned)field_id) % LAZY_BUCKETS];

@@ -56,9 +56,11 @@ MUST_CHECK struct error *db_get(struct call *call, int class_id, ref_t ref, cons
 const void *db_find(const struct call *call, int class_id, ref_t ref);
 /* UUID_INVALID(class, uuid) if there is none. */
 MUST_CHECK struct error *db_by_uuid(struct call *call, int class_id, const char *uuid, ref_t *ref);
-/* A newer snapshot for the call: after its own writes and after waiting.  Rows read before stay valid until the call ends. */
+/* A newer snapshot for the call: after its own writes and after waiting.  Rows read before stay
+ * valid until the call ends. */
 void call_refresh(struct call *call);
-/* Lets go of the earlier versions from the given number on (call->n_held, noted before): for loops that refresh again and again and keep no rows. */
+/* Lets go of the earlier versions from the given number on (call->n_held, noted before): for loops
+ * that refresh again and again and keep no rows. */
 void call_drop_held(struct call *call, size_t from);
 /* Lets go of all versions: no row that the call has read may be used any more. */
 void call_let_go(struct call *call);
@@ -166,7 +168,8 @@ MUST_CHECK struct error *checkpoint_open(struct arena *arena, const char *path,
  * must stop writing. */
 MUST_CHECK struct error *checkpoint_flush(struct arena *arena, struct checkpoint *checkpoint,
                                           const struct db_root *root);
-/* True where the failure was want of room: nothing was promised, and the file, opened again, can be written again. */
+/* True where the failure was want of room: nothing was promised, and the file, opened again, can be
+ * written again. */
 bool checkpoint_met_full_disk(const struct checkpoint *checkpoint);
 void checkpoint_close(struct checkpoint *checkpoint);
 

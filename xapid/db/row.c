@@ -7,8 +7,8 @@
 #include "libxapi/base/memory.h"
 
 /*
- * What lies before a row: its count, apart from the struct, so that copying the struct of a row that others hold touches nothing
- * that changes.
+ * What lies before a row: its count, apart from the struct, so that copying the struct of a row
+ * that others hold touches nothing that changes.
  */
 struct block {
     uint32_t count; /* holders; atomic */

@@ -27,12 +27,14 @@ static void add(struct collector *c, const struct event_item *item)
 }
 
 /* The event a change is for one who knows the state of 'revision'; false if it is none. */
-static bool event_of(const struct db_root *root, const struct subscriptions *s, const struct root_change *change, uint64_t revision,
-                     struct event_item *out)
+static bool event_of(const struct db_root *root, const struct subscriptions *s,
+                     const struct root_change *change, uint64_t revision, struct event_item *out)
 {
-    if (!(api_classes[change->class_id].flags & CLASS_EVENTS) || !subscribed(s, change->class_id, change->ref))
+    if (!(api_classes[change->class_id].flags & CLASS_EVENTS) ||
+        !subscribed(s, change->class_id, change->ref))
         return false;
-    *out = (struct event_item){.class_id = change->class_id, .ref = change->ref, .order = change->revision};
+    *out = (struct event_item){
+        .class_id = change->class_id, .ref = change->ref, .order = change->revision};
     if (change->deleted) {
         out->operation = EVENT_DEL;
         return change->created <= revision; /* made and gone in between: nothing to tell */
@@ -70,8 +72,8 @@ static int by_operation(const void *a, const void *b)
     return x->class_id - y->class_id;
 }
 
-void events_collect(struct arena *arena, const struct db_root *root, const struct subscriptions *s, uint64_t revision,
-                    bool from_start, struct event_list *out)
+void events_collect(struct arena *arena, const struct db_root *root, const struct subscriptions *s,
+                    uint64_t revision, bool from_start, struct event_list *out)
 {
     struct collector c = {.arena = arena, .list = out};
     struct tree_cursor cursor;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* collect.h -- the events between two versions of the database: a difference of states, not a log. */
+/* collect.h -- the events between two versions of the database: a difference of states, not a log.
+ */
 #pragma once
 
 #include "xapid/event/subscription.h"
@@ -21,5 +22,5 @@ struct event_list {
 /* True if anything the listener wants has happened after 'revision'. */
 bool events_any(const struct db_root *root, const struct subscriptions *s, uint64_t revision);
 /* What happened after 'revision'; 'from_start': every live object as an add. */
-void events_collect(struct arena *arena, const struct db_root *root, const struct subscriptions *s, uint64_t revision,
-                    bool from_start, struct event_list *out);
+void events_collect(struct arena *arena, const struct db_root *root, const struct subscriptions *s,
+                    uint64_t revision, bool from_start, struct event_list *out);

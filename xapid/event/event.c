@@ -2,8 +2,9 @@
 /*
  * event.c -- the messages of class event.
  *
- * A listener with nothing to hear is a struct waiter in a list.  Whoever takes it out of the list, under the lock, answers it: a new version of the database,
- * its timer, the end of its session, its client going away, or the end of the daemon.
+ * A listener with nothing to hear is a struct waiter in a list.  Whoever takes it out of the list,
+ * under the lock, answers it: a new version of the database, its timer, the end of its session, its
+ * client going away, or the end of the daemon.
  */
 #include "xapid/event/event.h"
 
@@ -21,7 +22,8 @@
 #include "xapid/worker/workers.h"
 
 #define LONGEST_WAIT (24 * 3600 * USEC_PER_SEC)
-/* event.next tells of the pool when nothing else happens, so that its clients know that the connection lives. */
+/* event.next tells of the pool when nothing else happens, so that its clients know that the
+ * connection lives. */
 #define HEARTBEAT (30 * USEC_PER_SEC)
 #define MAX_REGISTRATIONS 1000
 
@@ -63,7 +65,8 @@ struct events {
     bool wake_posted, closing;
 };
 
-/* A token made by another database, or by this one before it was restored from a backup, must not be believed. */
+/* A token made by another database, or by this one before it was restored from a backup, must not
+ * be believed. */
 static uint64_t incarnation(const struct xapid *xapid, const struct db_root *root)
 {
     return root->incarnation ^ (xapid->pool.lo >> 1);
@@ -82,14 +85,16 @@ struct reply {
     size_t next;
 };
 
-static void member(struct buf *out, const struct codec *codec, const char *name, bool first, const char *value)
+static void member(struct buf *out, const struct codec *codec, const char *name, bool first,
+                   const char *value)
 {
     codec->member_begin(out, name, first);
     codec->string(out, value);
     codec->member_end(out);
 }
 
-static void write_item(struct buf *out, const struct codec *codec, const struct codec_env *env, const struct event_item *item, bool is_next)
+static void write_item(struct buf *out, const struct codec *codec, const struct codec_env *env,
+                       const struct event_item *item, bool is_next)
 {
     char ref[REF_TEXT_SIZE], id[24];
     const struct class_desc *class = &api_classes[item->class_id];
@@ -103,7 +108,9 @@ static void write_item(struct buf *out, const struct codec *codec, const struct 
     member(out, codec, "ref", false, ref_to_text(item->ref, ref));
     if (is_next)
         member(out, codec, "obj_uuid", false,
-               item->row && class->uuid_field >= 0 ? *(const char *const *)field_in(item->row, &api_fields[class->uuid_field]) : "");
+               item->row && class->uuid_field >= 0
+                   ? *(const char *const *)field_in(item->row, &api_fields[class->uuid_field])
+                   : "");
     if (item->row) {
         codec->member_begin(out, "snapshot", false);
         codec->value(out, env, class->record_type, &item->row);
@@ -118,7 +125,8 @@ static void write_counts(struct buf *out, const struct codec *codec, const struc
 
     codec->struct_begin(out);
     for (size_t i = 0; i < api_n_classes; i++) {
-        if (!(api_classes[i].flags & (CLASS_PUBLIC_DB | CLASS_STORED)) || api_classes[i].flags & CLASS_INTERNAL)
+        if (!(api_classes[i].flags & (CLASS_PUBLIC_DB | CLASS_STORED)) ||
+            api_classes[i].flags & CLASS_INTERNAL)
             continue;
         codec->member_begin(out, api_classes[i].lower, first);
         codec->typed_int(out, root->tables[i].count);
@@ -149,7 +157,8 @@ static void write_tail(struct buf *out, struct reply *r, const struct codec *cod
         codec->member_begin(out, "valid_ref_counts", false);
         write_counts(out, codec, root);
         codec->member_end(out);
-        member(out, codec, "token", false, token_text(root->revision, incarnation(r->xapid, root), token));
+        member(out, codec, "token", false,
+               token_text(root->revision, incarnation(r->xapid, root), token));
         codec->struct_end(out);
     }
     rpc_success_end(out, &r->request);
@@ -189,9 +198,11 @@ static void reply_release(struct http_body *body)
 }
 
 /* Answers with what happened up to the call's snapshot. */
-static void answer(struct rpc_call *rpc, const struct subscriptions *s, uint64_t revision, bool from_start, bool is_next)
+static void answer(struct rpc_call *rpc, const struct subscriptions *s, uint64_t revision,
+                   bool from_start, bool is_next)
 {
-    static const struct http_pair headers[] = {{"cache-control", "no-cache, no-store"}, {"Access-Control-Allow-Origin", "*"}};
+    static const struct http_pair headers[] = {{"cache-control", "no-cache, no-store"},
+                                               {"Access-Control-Allow-Origin", "*"}};
     struct reply *r = xcalloc(1, sizeof *r);
     struct buf count = {.count_only = true};
     struct http_request *http = rpc->http;
@@ -206,14 +217,17 @@ static void answer(struct rpc_call *rpc, const struct subscriptions *s, uint64_t
     r->body.release = reply_release;
     r->xapid = rpc->call.xapid;
     r->snap = db_snap_ref(rpc->call.snap);
-    r->request = (struct rpc_request){.protocol = rpc->request.protocol, .id = rpc->request.id ? arena_strdup(&r->arena, rpc->request.id) : NULL};
+    r->request = (struct rpc_request){
+        .protocol = rpc->request.protocol,
+        .id = rpc->request.id ? arena_strdup(&r->arena, rpc->request.id) : NULL};
     r->is_next = is_next;
     events_collect(&r->arena, snap_root(r->snap), s, revision, from_start, &r->list);
     if (is_next && r->list.n == 0) {
         struct event_item *pool = arena_new(&r->arena, struct event_item);
 
         *pool = (struct event_item){CLASS_pool, rpc->call.xapid->pool, EVENT_MOD,
-                                    root_get(snap_root(r->snap), CLASS_pool, rpc->call.xapid->pool), snap_root(r->snap)->revision};
+                                    root_get(snap_root(r->snap), CLASS_pool, rpc->call.xapid->pool),
+                                    snap_root(r->snap)->revision};
         r->list = (struct event_list){pool->row ? 1 : 0, pool};
     }
     reply_next(&r->body, &count, SIZE_MAX);
@@ -271,7 +285,8 @@ static void answer_waiter(struct waiter *w)
     waiter_free(w);
     call_refresh(&rpc->call);
     if (is_next)
-        advance(rpc->call.xapid->events, rpc->call.session->ref, snap_root(rpc->call.snap)->revision);
+        advance(rpc->call.xapid->events, rpc->call.session->ref,
+                snap_root(rpc->call.snap)->revision);
     answer(rpc, &s, revision, from_start, is_next);
 }
 
@@ -392,7 +407,8 @@ static void on_session_end(void *ctx, ref_t session)
     }
 }
 
-static void wait_for_event(struct events *ev, struct rpc_call *rpc, const struct subscriptions *s, uint64_t revision, usec_t timeout, bool is_next)
+static void wait_for_event(struct events *ev, struct rpc_call *rpc, const struct subscriptions *s,
+                           uint64_t revision, usec_t timeout, bool is_next)
 {
     struct waiter *w = xcalloc(1, sizeof *w);
     struct db_snap *snap;
@@ -437,7 +453,8 @@ struct from {
     bool from_start;
 };
 
-static struct error *parse_from(struct rpc_call *rpc, const struct event_from_args *args, struct from *out)
+static struct error *parse_from(struct rpc_call *rpc, const struct event_from_args *args,
+                                struct from *out)
 {
     const struct db_root *root = snap_root(rpc->call.snap);
     uint64_t made_by;
@@ -447,7 +464,8 @@ static struct error *parse_from(struct rpc_call *rpc, const struct event_from_ar
     if (out->from_start)
         return OK;
     TRY(token_parse(&rpc->call, args->token, &out->revision, &made_by));
-    if (made_by != incarnation(rpc->call.xapid, root) || out->revision > root->revision || out->revision < root->forgotten)
+    if (made_by != incarnation(rpc->call.xapid, root) || out->revision > root->revision ||
+        out->revision < root->forgotten)
         return err_events_lost(&rpc->call);
     return OK;
 }
@@ -477,12 +495,14 @@ static void event_from(struct events *ev, struct rpc_call *rpc)
         rpc_answer(rpc, e, NULL);
         return;
     }
-    if (isfinite(args->timeout) && args->timeout >= 0 && args->timeout * USEC_PER_SEC < (double)LONGEST_WAIT)
+    if (isfinite(args->timeout) && args->timeout >= 0 &&
+        args->timeout * USEC_PER_SEC < (double)LONGEST_WAIT)
         timeout = (usec_t)(args->timeout * USEC_PER_SEC);
     if (from.from_start) {
         if (!workers_run(rpc->call.xapid->workers, from_on_worker, rpc))
             from_on_worker(rpc);
-    } else if (timeout == 0 || events_any(snap_root(rpc->call.snap), &from.subscriptions, from.revision)) {
+    } else if (timeout == 0 ||
+               events_any(snap_root(rpc->call.snap), &from.subscriptions, from.revision)) {
         answer(rpc, &from.subscriptions, from.revision, false, false);
     } else {
         wait_for_event(ev, rpc, &from.subscriptions, from.revision, timeout, false);
@@ -544,7 +564,8 @@ struct error *event_unregister(struct call *call, const struct event_unregister_
         bool drop = false;
 
         for (size_t j = 0; j < s.n; j++)
-            drop |= s.v[j].class_id == r->subscriptions.v[i].class_id && ref_equal(s.v[j].ref, r->subscriptions.v[i].ref);
+            drop |= s.v[j].class_id == r->subscriptions.v[i].class_id &&
+                    ref_equal(s.v[j].ref, r->subscriptions.v[i].ref);
         if (!drop)
             r->subscriptions.v[kept++] = r->subscriptions.v[i];
     }
@@ -570,7 +591,10 @@ static void event_next(struct events *ev, struct rpc_call *rpc)
     }
     mutex_unlock(&ev->lock);
     if (!r) {
-        rpc_answer(rpc, err_session_not_registered(&rpc->call, call_ref(&rpc->call, rpc->call.session->ref)), NULL);
+        rpc_answer(
+            rpc,
+            err_session_not_registered(&rpc->call, call_ref(&rpc->call, rpc->call.session->ref)),
+            NULL);
     } else if (lost) {
         rpc_answer(rpc, err_events_lost(&rpc->call), NULL);
     } else if (events_any(snap_root(rpc->call.snap), &s, revision)) {
@@ -602,19 +626,22 @@ static struct error *inject_txn(struct txn *txn, void *arg)
     return OK;
 }
 
-struct error *event_inject(struct call *call, const struct event_inject_args *args, const char **result)
+struct error *event_inject(struct call *call, const struct event_inject_args *args,
+                           const char **result)
 {
     const struct class_desc *class = api_class_by_lower(args->class);
     struct touch t;
     char token[TOKEN_SIZE];
 
-    if (!class || !(class->flags & CLASS_STORED) || class->flags & CLASS_INTERNAL || !ref_from_text(args->ref, &t.ref))
+    if (!class || !(class->flags & CLASS_STORED) || class->flags & CLASS_INTERNAL ||
+        !ref_from_text(args->ref, &t.ref))
         return err_handle_invalid(call, args->class, args->ref);
     t.class_id = class->id;
     TRY(db_update(call, inject_txn, &t));
     /* Just before the event: whoever starts from here hears of it. */
-    *result = arena_strdup(call->arena, token_text(root_modified(snap_root(call->snap), t.class_id, t.ref) - 1,
-                                                   incarnation(call->xapid, snap_root(call->snap)), token));
+    *result = arena_strdup(call->arena,
+                           token_text(root_modified(snap_root(call->snap), t.class_id, t.ref) - 1,
+                                      incarnation(call->xapid, snap_root(call->snap)), token));
     return OK;
 }
 

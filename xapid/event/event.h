@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * event.h -- event.from, event.next and their kin: what happened since, as a range of the database's changes.
+ * event.h -- event.from, event.next and their kin: what happened since, as a range of the
+ * database's changes.
  *
- * A waiting listener holds no thread: it is looked at when a new version of the database is published, when its time is over, when its session ends or its client
- * goes away.
+ * A waiting listener holds no thread: it is looked at when a new version of the database is
+ * published, when its time is over, when its session ends or its client goes away.
  */
 #pragma once
 

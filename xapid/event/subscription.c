@@ -14,7 +14,8 @@ static bool parse_one(struct call *call, const char *text, struct subscription *
     *out = (struct subscription){.class_id = -1};
     if (strcmp(text, "*") == 0)
         return true;
-    name = slash ? arena_strndup(call->arena, text, (size_t)(slash - text)) : arena_strdup(call->arena, text);
+    name = slash ? arena_strndup(call->arena, text, (size_t)(slash - text))
+                 : arena_strdup(call->arena, text);
     if (!*name)
         return false;
     class = api_class_by_lower(name);
@@ -23,7 +24,8 @@ static bool parse_one(struct call *call, const char *text, struct subscription *
     return !slash || ref_from_text(slash + 1, &out->ref);
 }
 
-struct error *subscriptions_parse(struct call *call, struct strings classes, struct subscriptions *out)
+struct error *subscriptions_parse(struct call *call, struct strings classes,
+                                  struct subscriptions *out)
 {
     if (classes.n > SUBSCRIPTION_MAX)
         return err_event_subscription_parse_failure(call, "too many subscriptions");
@@ -50,7 +52,8 @@ char *token_text(uint64_t revision, uint64_t incarnation, char out[TOKEN_SIZE])
     return out;
 }
 
-struct error *token_parse(struct call *call, const char *token, uint64_t *revision, uint64_t *incarnation)
+struct error *token_parse(struct call *call, const char *token, uint64_t *revision,
+                          uint64_t *incarnation)
 {
     int end = 0;
 

@@ -17,10 +17,12 @@ struct subscriptions {
 };
 
 /* EVENT_SUBSCRIPTION_PARSE_FAILURE(text). In the call's arena. */
-MUST_CHECK struct error *subscriptions_parse(struct call *call, struct strings classes, struct subscriptions *out);
+MUST_CHECK struct error *subscriptions_parse(struct call *call, struct strings classes,
+                                             struct subscriptions *out);
 bool subscribed(const struct subscriptions *s, int class_id, ref_t ref);
 
 /* "<revision>,<incarnation>", 20 digits each. EVENT_FROM_TOKEN_PARSE_FAILURE(token). */
-MUST_CHECK struct error *token_parse(struct call *call, const char *token, uint64_t *revision, uint64_t *incarnation);
+MUST_CHECK struct error *token_parse(struct call *call, const char *token, uint64_t *revision,
+                                     uint64_t *incarnation);
 #define TOKEN_SIZE 48
 char *token_text(uint64_t revision, uint64_t incarnation, char out[TOKEN_SIZE]);

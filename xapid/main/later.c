@@ -33,7 +33,8 @@ static void fail_task(void *arg)
     later_free(l);
 }
 
-static void with_session(struct http_request *request, void *ctx, struct error *e, const struct auth_http_who *who)
+static void with_session(struct http_request *request, void *ctx, struct error *e,
+                         const struct auth_http_who *who)
 {
     struct xapid *xapid = ctx;
     const char *task = http_param(request, "task_id");

@@ -4,5 +4,6 @@
 
 #include "xapid/http/http.h"
 
-/* 501, and the task given as task_id fails with NOT_IMPLEMENTED, so that nobody waits for it.  'ctx' is the struct xapid. */
+/* 501, and the task given as task_id fails with NOT_IMPLEMENTED, so that nobody waits for it. 'ctx'
+ * is the struct xapid. */
 void later_answer(struct http_request *request, void *ctx);

@@ -16,7 +16,8 @@ static const char usage[] =
     "  --state DIR            database, certificate, secrets (default /var/lib/xapid)\n"
     "  --config DIR           configuration and plug-ins (default /etc/xapid)\n"
     "  --storage DIR          where the local storage repository lives (default <state>/storage)\n"
-    "  --socket PATH          Unix socket for local programs (default /var/lib/xcp/xapi; '' for none)\n"
+    "  --socket PATH          Unix socket for local programs (default /var/lib/xcp/xapi; '' for "
+    "none)\n"
     "  --listen ADDRESS       address for TLS (default ::)\n"
     "  --tls-port PORT        default 443; 0 picks one, -1 for none\n"
     "  --plain-port PORT      without TLS, on loopback only; default 80; 0 picks one, -1 for none\n"
@@ -25,12 +26,29 @@ static const char usage[] =
     "  --password-file FILE   lines user:hash instead of PAM (xapid-passwd makes them)\n"
     "  --web-root DIR         static files for GET /\n"
     "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
-    "  --op-wait SECONDS      how long an operation waits in line for a busy object (default 1200)\n"
+    "  --op-wait SECONDS      how long an operation waits in line for a busy object (default "
+    "1200)\n"
     "  --enable-faults        for tests: operations fail or die at steps named in <state>/faults\n"
     "  --version, --help\n";
 
-enum { OPT_STATE = 256, OPT_CONFIG, OPT_STORAGE, OPT_SOCKET, OPT_LISTEN, OPT_TLS_PORT, OPT_PLAIN_PORT, OPT_HYPERVISOR,
-       OPT_SIM_PROGRAM, OPT_PASSWORD_FILE, OPT_WEB_ROOT, OPT_READY_FD, OPT_OP_WAIT, OPT_FAULTS, OPT_VERSION, OPT_HELP };
+enum {
+    OPT_STATE = 256,
+    OPT_CONFIG,
+    OPT_STORAGE,
+    OPT_SOCKET,
+    OPT_LISTEN,
+    OPT_TLS_PORT,
+    OPT_PLAIN_PORT,
+    OPT_HYPERVISOR,
+    OPT_SIM_PROGRAM,
+    OPT_PASSWORD_FILE,
+    OPT_WEB_ROOT,
+    OPT_READY_FD,
+    OPT_OP_WAIT,
+    OPT_FAULTS,
+    OPT_VERSION,
+    OPT_HELP
+};
 
 static const struct option long_options[] = {
     {"state", required_argument, NULL, OPT_STATE},
@@ -62,23 +80,57 @@ static void set_option(struct settings *s, int c)
     struct xapid_options *o = &s->options;
 
     switch (c) {
-    case OPT_STATE: o->state_dir = optarg; break;
-    case OPT_CONFIG: o->config_dir = optarg; break;
-    case OPT_STORAGE: o->storage_dir = optarg; break;
-    case OPT_SOCKET: o->unix_socket = optarg; break;
-    case OPT_LISTEN: o->listen_address = optarg; break;
-    case OPT_TLS_PORT: o->tls_port = atoi(optarg); break;
-    case OPT_PLAIN_PORT: o->plain_port = atoi(optarg); break;
-    case OPT_HYPERVISOR: o->hypervisor = optarg; break;
-    case OPT_SIM_PROGRAM: o->sim_program = optarg; break;
-    case OPT_PASSWORD_FILE: o->password_file = optarg; break;
-    case OPT_WEB_ROOT: o->web_root = optarg; break;
-    case OPT_READY_FD: s->ready_fd = atoi(optarg); break;
-    case OPT_OP_WAIT: o->op_wait = atoll(optarg) * USEC_PER_SEC; break;
-    case OPT_FAULTS: o->enable_faults = true; break;
-    case OPT_VERSION: puts("xapid " XAPID_VERSION); exit(0);
-    case OPT_HELP: fputs(usage, stdout); exit(0);
-    default: fputs(usage, stderr); exit(2);
+    case OPT_STATE:
+        o->state_dir = optarg;
+        break;
+    case OPT_CONFIG:
+        o->config_dir = optarg;
+        break;
+    case OPT_STORAGE:
+        o->storage_dir = optarg;
+        break;
+    case OPT_SOCKET:
+        o->unix_socket = optarg;
+        break;
+    case OPT_LISTEN:
+        o->listen_address = optarg;
+        break;
+    case OPT_TLS_PORT:
+        o->tls_port = atoi(optarg);
+        break;
+    case OPT_PLAIN_PORT:
+        o->plain_port = atoi(optarg);
+        break;
+    case OPT_HYPERVISOR:
+        o->hypervisor = optarg;
+        break;
+    case OPT_SIM_PROGRAM:
+        o->sim_program = optarg;
+        break;
+    case OPT_PASSWORD_FILE:
+        o->password_file = optarg;
+        break;
+    case OPT_WEB_ROOT:
+        o->web_root = optarg;
+        break;
+    case OPT_READY_FD:
+        s->ready_fd = atoi(optarg);
+        break;
+    case OPT_OP_WAIT:
+        o->op_wait = atoll(optarg) * USEC_PER_SEC;
+        break;
+    case OPT_FAULTS:
+        o->enable_faults = true;
+        break;
+    case OPT_VERSION:
+        puts("xapid " XAPID_VERSION);
+        exit(0);
+    case OPT_HELP:
+        fputs(usage, stdout);
+        exit(0);
+    default:
+        fputs(usage, stderr);
+        exit(2);
     }
 }
 
@@ -90,7 +142,8 @@ static void tell_ready(const struct settings *s, const struct xapid *xapid)
     close(s->ready_fd);
 }
 
-/* SIGHUP reads the certificate again; the others end the daemon.  All are blocked in every thread and taken here. */
+/* SIGHUP reads the certificate again; the others end the daemon.  All are blocked in every thread
+ * and taken here. */
 static void wait_for_end(struct xapid *xapid, const sigset_t *set)
 {
     int sig;

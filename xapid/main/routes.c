@@ -11,7 +11,10 @@
 /* A call of the XenAPI: records of a few hundred disks fit, floods do not. */
 #define RPC_BODY (4 << 20)
 
-#define LATER(method, path) {method, path, later_answer, 0}
+#define LATER(method, path)                                                                        \
+    {                                                                                              \
+        method, path, later_answer, 0                                                              \
+    }
 
 const struct http_route http_routes[] = {
     {HTTP_M_POST, "/jsonrpc", rpc_post_json, RPC_BODY},

@@ -81,7 +81,8 @@ static void set_defaults(struct xapid *x, struct arena *arena)
     o->hypervisor = xstrdup(or_default(o->hypervisor, ""));
     o->sim_program = xstrdup(or_default(o->sim_program, beside_me(arena, "xapid-sim")));
     o->pam_helper = xstrdup(or_default(o->pam_helper, beside_me(arena, "xapid-pam")));
-    o->storage_dir = o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
+    o->storage_dir =
+        o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
     o->password_file = o->password_file ? xstrdup(o->password_file) : NULL;
     o->web_root = o->web_root ? xstrdup(o->web_root) : NULL;
     if (!o->op_wait)
@@ -99,13 +100,16 @@ static struct error *start_hypervisor(struct arena *arena, struct xapid *x)
 {
     const char *dir = arena_printf(arena, "%s/sim", x->options.state_dir);
     const char *socket = arena_printf(arena, "%s/sim.socket", x->options.state_dir);
-    struct hv_simulator sim = {.program = x->options.sim_program, .socket_path = socket, .dir = dir};
+    struct hv_simulator sim = {
+        .program = x->options.sim_program, .socket_path = socket, .dir = dir};
 
     if (strcmp(x->options.hypervisor, "sim") != 0)
-        return error_internal(arena, "%s",
-                              *x->options.hypervisor
-                                  ? "only the simulator is available so far: start xapid with --hypervisor=sim"
-                                  : "this host has no Xen that xapid can drive; to run the simulator say so: --hypervisor=sim");
+        return error_internal(
+            arena, "%s",
+            *x->options.hypervisor
+                ? "only the simulator is available so far: start xapid with --hypervisor=sim"
+                : "this host has no Xen that xapid can drive; to run the simulator say so: "
+                  "--hypervisor=sim");
     TRY(make_dir(arena, dir));
     TRY(hv_start_simulator(arena, &sim, SIM_TIMEOUT));
     x->hv = hv_new(socket);
@@ -150,7 +154,9 @@ static struct error *start_listening(struct arena *arena, struct xapid *x)
 
     gethostname(host_name, sizeof host_name - 1);
     TRY(certificate_ensure(arena, cert, host_name));
-    TRY(http_server_new(arena, &(struct http_options){.routes = http_routes, .ctx = x, .cert_path = cert}, &x->http));
+    TRY(http_server_new(arena,
+                        &(struct http_options){.routes = http_routes, .ctx = x, .cert_path = cert},
+                        &x->http));
     return OK;
 }
 
@@ -158,9 +164,11 @@ static struct error *start_listening(struct arena *arena, struct xapid *x)
 static struct error *open_doors(struct arena *arena, struct xapid *x)
 {
     if (x->options.tls_port >= 0)
-        TRY(http_listen_tcp(arena, x->http, x->options.listen_address, x->options.tls_port, true, &x->tls_port));
+        TRY(http_listen_tcp(arena, x->http, x->options.listen_address, x->options.tls_port, true,
+                            &x->tls_port));
     if (x->options.plain_port >= 0)
-        TRY(http_listen_tcp(arena, x->http, "127.0.0.1", x->options.plain_port, false, &x->plain_port));
+        TRY(http_listen_tcp(arena, x->http, "127.0.0.1", x->options.plain_port, false,
+                            &x->plain_port));
     if (*x->options.unix_socket)
         TRY(http_listen_unix(arena, x->http, x->options.unix_socket, 0600));
     return OK;
@@ -217,7 +225,8 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     return OK;
 }
 
-struct error *xapid_start(struct arena *arena, const struct xapid_options *options, struct xapid **out)
+struct error *xapid_start(struct arena *arena, const struct xapid_options *options,
+                          struct xapid **out)
 {
     struct xapid *x = xcalloc(1, sizeof *x);
     struct error *e;
@@ -231,7 +240,8 @@ struct error *xapid_start(struct arena *arena, const struct xapid_options *optio
         return e;
     }
     log_info("xapid answers on %s%s%s", *x->options.unix_socket ? x->options.unix_socket : "",
-             *x->options.unix_socket ? " and " : "", arena_printf(arena, "port %d (TLS)", x->tls_port));
+             *x->options.unix_socket ? " and " : "",
+             arena_printf(arena, "port %d (TLS)", x->tls_port));
     *out = x;
     return OK;
 }
@@ -242,7 +252,8 @@ void xapid_reload(struct xapid *x)
     struct error *e = http_reload_certificate(&arena, x->http);
 
     if (e)
-        log_error("the certificate could not be read again, the old one stays: %s", error_line(&arena, e));
+        log_error("the certificate could not be read again, the old one stays: %s",
+                  error_line(&arena, e));
     arena_release(&arena);
 }
 

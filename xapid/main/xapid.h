@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xapid.h -- a daemon is a value: everything that lives as long as it does hangs here, and two can live in one process.
+ * xapid.h -- a daemon is a value: everything that lives as long as it does hangs here, and two can
+ * live in one process.
  *
- * Each member is owned by the module it is named after; other modules use it only through that module's interface.
+ * Each member is owned by the module it is named after; other modules use it only through that
+ * module's interface.
  */
 #pragma once
 
@@ -26,19 +28,19 @@ struct auth;
 struct audit;
 
 struct xapid_options {
-    const char *state_dir;       /* database, secrets, certificate; default /var/lib/xapid */
-    const char *unix_socket;     /* default /var/lib/xcp/xapi; "" for none */
-    const char *listen_address;  /* for TLS; default "::" */
-    int tls_port;                /* 443; 0 picks one; -1 none */
-    int plain_port;              /* on loopback only; 80; 0 picks one; -1 none */
-    const char *hypervisor;      /* "xen" or "sim"; no default without Xen */
-    const char *sim_program;     /* path of xapid-sim */
-    const char *password_file;   /* lines "user:password-hash"; NULL: PAM */
-    const char *pam_helper;      /* path of the PAM helper */
-    const char *storage_dir;     /* where the local SR lives; default <state_dir>/storage */
-    const char *web_root;        /* static files; NULL: none */
-    bool enable_faults;          /* tests: fail or die at op_steps named in <state_dir>/faults */
-    usec_t op_wait;              /* how long an operation waits in line for a busy object; default 20 minutes */
+    const char *state_dir;      /* database, secrets, certificate; default /var/lib/xapid */
+    const char *unix_socket;    /* default /var/lib/xcp/xapi; "" for none */
+    const char *listen_address; /* for TLS; default "::" */
+    int tls_port;               /* 443; 0 picks one; -1 none */
+    int plain_port;             /* on loopback only; 80; 0 picks one; -1 none */
+    const char *hypervisor;     /* "xen" or "sim"; no default without Xen */
+    const char *sim_program;    /* path of xapid-sim */
+    const char *password_file;  /* lines "user:password-hash"; NULL: PAM */
+    const char *pam_helper;     /* path of the PAM helper */
+    const char *storage_dir;    /* where the local SR lives; default <state_dir>/storage */
+    const char *web_root;       /* static files; NULL: none */
+    bool enable_faults;         /* tests: fail or die at op_steps named in <state_dir>/faults */
+    usec_t op_wait; /* how long an operation waits in line for a busy object; default 20 minutes */
     const char *config_dir;      /* /etc/xapid */
     const struct db_options *db; /* tests: another log engine; its dir is not used */
 };
@@ -59,17 +61,19 @@ struct xapid {
     struct sr_table *srs;
     struct consoles *consoles;
     struct vm_watch *watch;
-    ref_t host;    /* row of the host this daemon runs on */
+    ref_t host; /* row of the host this daemon runs on */
     ref_t pool;
-    uint64_t epoch; /* of the coordinator */
+    uint64_t epoch;           /* of the coordinator */
     int tls_port, plain_port; /* as bound */
     usec_t started;           /* wall clock */
     struct mutex timer_lock;
     bool stopping; /* under timer_lock: no further housekeeping */
 };
 
-/* Opens the database, makes what a first start needs, recovers operations, listens.  On failure everything is undone. */
-MUST_CHECK struct error *xapid_start(struct arena *arena, const struct xapid_options *options, struct xapid **out);
+/* Opens the database, makes what a first start needs, recovers operations, listens.  On failure
+ * everything is undone. */
+MUST_CHECK struct error *xapid_start(struct arena *arena, const struct xapid_options *options,
+                                     struct xapid **out);
 /* Answers no new calls, waits for short ones, closes.  Domains go on. */
 void xapid_stop(struct xapid *xapid);
 

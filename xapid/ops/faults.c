@@ -34,7 +34,8 @@ void faults_free(struct faults *f)
     free(f);
 }
 
-/* Looks for a line that begins with 'name' and a blank; copies what follows. False if there is none. */
+/* Looks for a line that begins with 'name' and a blank; copies what follows. False if there is
+ * none. */
 static bool find_line(const char *path, const char *name, char *rest, size_t size)
 {
     FILE *file = fopen(path, "re");

@@ -2,8 +2,9 @@
 /*
  * faults.h -- how tests make an operation fail or kill the daemon at a step.
  *
- * Only with --enable-faults.  Every step that is reached is appended, once, to <state_dir>/steps as "<intent>/<step>", so that tests enumerate them by
- * running operations.  The file <state_dir>/faults holds lines "<intent>/<step> fail" or "... kill".
+ * Only with --enable-faults.  Every step that is reached is appended, once, to <state_dir>/steps as
+ * "<intent>/<step>", so that tests enumerate them by running operations.  The file
+ * <state_dir>/faults holds lines "<intent>/<step> fail" or "... kill".
  */
 #pragma once
 

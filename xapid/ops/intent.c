@@ -28,7 +28,8 @@ const char *intent_to_text(struct arena *arena, enum intent_kind kind, const voi
     return text;
 }
 
-bool intent_of_text(struct arena *arena, enum intent_kind kind, const char *text, const void **intent)
+bool intent_of_text(struct arena *arena, enum intent_kind kind, const char *text,
+                    const void **intent)
 {
     const struct intent_desc *desc = &api_intents[kind];
     char *out = arena_zalloc(arena, MAX(desc->size, (size_t)1));
@@ -60,12 +61,14 @@ bool intent_kind_by_name(const char *name, enum intent_kind *kind)
     return false;
 }
 
-struct strings intent_holds(struct arena *arena, const char *task_key, size_t n, const struct op_hold *holds)
+struct strings intent_holds(struct arena *arena, const char *task_key, size_t n,
+                            const struct op_hold *holds)
 {
     const char **v = arena_array(arena, const char *, n + 1);
 
     for (size_t i = 0; i < n; i++)
-        v[i] = arena_printf(arena, "%s %s %s", api_classes[holds[i].class_id].name, ref_text(arena, holds[i].ref), task_key);
+        v[i] = arena_printf(arena, "%s %s %s", api_classes[holds[i].class_id].name,
+                            ref_text(arena, holds[i].ref), task_key);
     return (struct strings){n, v};
 }
 

@@ -115,8 +115,8 @@ static struct error *begin_txn(struct txn *txn, void *arg)
     if (spec->check)
         TRY(spec->check(txn, spec->arg));
     for (size_t i = 0; i < spec->n_holds; i++)
-        txn_map_put(txn, current_operations_field(spec->holds[i].class_id), spec->holds[i].ref, &b->op->task_key,
-                    &spec->holds[i].operation);
+        txn_map_put(txn, current_operations_field(spec->holds[i].class_id), spec->holds[i].ref,
+                    &b->op->task_key, &spec->holds[i].operation);
     row_defaults(&api_classes[CLASS_intent], &row);
     row.ref = b->op->intent;
     row.kind = api_intents[spec->kind].name;
@@ -162,7 +162,8 @@ static struct error *wait_and_begin(struct call *call, struct begin *b, struct e
             break;
         e = try_begin(call, b, &w);
         if (error_is(e, "OTHER_OPERATION_IN_PROGRESS")) {
-            db_wait(xapid->db, MAX(seen, snap_root(call->snap)->revision), MIN(deadline, clock_mono() + WAIT_SLICE));
+            db_wait(xapid->db, MAX(seen, snap_root(call->snap)->revision),
+                    MIN(deadline, clock_mono() + WAIT_SLICE));
             call_refresh(call);
             call_drop_held(call, held);
         }
@@ -177,9 +178,11 @@ struct error *op_begin(struct call *call, const struct op_spec *spec, struct op 
     struct begin b = {spec, op};
     struct error *e;
 
-    *op = (struct op){.call = call, .kind = spec->kind, .intent = ref_new(), .epoch = call->xapid->epoch};
+    *op = (struct op){
+        .call = call, .kind = spec->kind, .intent = ref_new(), .epoch = call->xapid->epoch};
     op->task_key = call->task ? call->task->key
-                              : arena_printf(call->arena, "DummyRef:|%s|%s", uuid_new(op->id), api_intents[spec->kind].name);
+                              : arena_printf(call->arena, "DummyRef:|%s|%s", uuid_new(op->id),
+                                             api_intents[spec->kind].name);
     memcpy(op->id, call_ref(call, op->intent) + strlen("OpaqueRef:"), UUID_TEXT_SIZE);
     op->n_holds = spec->n_holds;
     if (spec->n_holds)
@@ -208,7 +211,8 @@ void txn_unhold(struct txn *txn, const struct op *op)
 {
     for (size_t i = 0; i < op->n_holds; i++)
         if (txn_find(txn, op->holds[i].class_id, op->holds[i].ref))
-            txn_map_remove(txn, current_operations_field(op->holds[i].class_id), op->holds[i].ref, &op->task_key);
+            txn_map_remove(txn, current_operations_field(op->holds[i].class_id), op->holds[i].ref,
+                           &op->task_key);
 }
 
 struct commit {
@@ -280,7 +284,8 @@ static void recover_one(struct call *call, const struct intent *row)
     struct error *e;
 
     memcpy(op.id, call_ref(call, row->ref) + strlen("OpaqueRef:"), UUID_TEXT_SIZE);
-    if (!intent_kind_by_name(row->kind, &op.kind) || !intent_of_text(call->arena, op.kind, row->data, &intent) ||
+    if (!intent_kind_by_name(row->kind, &op.kind) ||
+        !intent_of_text(call->arena, op.kind, row->data, &intent) ||
         !intent_read_holds(call->arena, row, &op)) {
         log_error("intent %s of kind '%s' cannot be read; it is left alone", op.id, row->kind);
         return;
@@ -289,7 +294,8 @@ static void recover_one(struct call *call, const struct intent *row)
     log_info("recovering %s %s", desc->name, op.id);
     e = desc->recover(call, &op, intent);
     if (e)
-        log_error("recovery of %s %s failed and is tried again at the next start: %s", desc->name, op.id, error_line(call->arena, e));
+        log_error("recovery of %s %s failed and is tried again at the next start: %s", desc->name,
+                  op.id, error_line(call->arena, e));
     else
         op_abort(&op); /* nothing, where the recover function committed */
 }

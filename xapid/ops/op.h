@@ -2,14 +2,16 @@
 /*
  * op.h -- an operation is a recorded intent.
  *
- *   op_begin    commits, in one write-set, the lock (current_operations of every object it holds) and the intent (what is to be done, with all ids chosen
- *               in advance), or waits in line for a busy object
- *   op_step     between two effects: reports progress, honours cancel, and is where tests make the operation fail or kill the daemon
- *   op_commit   commits, in one write-set, the outcome, and that lock and intent are gone
+ *   op_begin    commits, in one write-set, the lock (current_operations of every object it holds)
+ * and the intent (what is to be done, with all ids chosen in advance), or waits in line for a busy
+ * object op_step     between two effects: reports progress, honours cancel, and is where tests make
+ * the operation fail or kill the daemon op_commit   commits, in one write-set, the outcome, and
+ * that lock and intent are gone
  *
- * An op that ends otherwise is aborted by its guard: lock and intent go, nothing else was recorded.  After a crash the intent is still there, and its recover
- * function (schema/intents.api, <name>_recover) finishes the work with op_commit or undoes it with op_abort.  What may have been committed is never undone: guards
- * of domains and disks ask op_may_undo first.
+ * An op that ends otherwise is aborted by its guard: lock and intent go, nothing else was recorded.
+ * After a crash the intent is still there, and its recover function (schema/intents.api,
+ * <name>_recover) finishes the work with op_commit or undoes it with op_abort.  What may have been
+ * committed is never undone: guards of domains and disks ask op_may_undo first.
  */
 #pragma once
 
@@ -27,10 +29,11 @@ struct op_hold {
 
 struct op {
     struct call *call;
-    ref_t intent;  /* row; null when nothing is held */
+    ref_t intent; /* row; null when nothing is held */
     enum intent_kind kind;
     const char *task_key;
-    char id[UUID_TEXT_SIZE]; /* of requests to the hypervisor: made from the intent, the same after a crash */
+    char id[UUID_TEXT_SIZE]; /* of requests to the hypervisor: made from the intent, the same after
+                                a crash */
     uint64_t epoch;
     size_t n_holds;
     struct op_hold holds[OP_MAX_HOLDS];
@@ -42,7 +45,8 @@ struct op_spec {
     const void *intent; /* struct <name>_intent */
     size_t n_holds;
     const struct op_hold *holds;
-    /* Checks on the transaction's base that the operation may begin (lifecycle.h), and may add changes of its own.  OTHER_OPERATION_IN_PROGRESS makes it wait in line for holds[0] and try
+    /* Checks on the transaction's base that the operation may begin (lifecycle.h), and may add
+       changes of its own.  OTHER_OPERATION_IN_PROGRESS makes it wait in line for holds[0] and try
        again; every other error is returned.  May be NULL. */
     db_txn_fn *check;
     void *arg;
@@ -51,7 +55,8 @@ struct op_spec {
 MUST_CHECK struct error *op_begin(struct call *call, const struct op_spec *spec, struct op *op);
 /* 'done' from 0 to 1.  'name' is a literal, unique in its intent: tests enumerate them. */
 MUST_CHECK struct error *op_step(struct op *op, const char *name, double done);
-/* Records the outcome.  On failure nothing was recorded and the op is still held, unless op->unknown. */
+/* Records the outcome.  On failure nothing was recorded and the op is still held, unless
+ * op->unknown. */
 MUST_CHECK struct error *op_commit(struct op *op, db_txn_fn *fn, void *arg);
 /* Lets go without recording anything. */
 void op_abort(struct op *op);
@@ -66,9 +71,11 @@ int ops_recover(struct call *call);
 struct op_queue *op_queue_new(void);
 void op_queue_free(struct op_queue *queue);
 
-/* Takes the operation's key out of a row's current_operations: for recovery and for what destroys a held row. */
+/* Takes the operation's key out of a row's current_operations: for recovery and for what destroys a
+ * held row. */
 void txn_unhold(struct txn *txn, const struct op *op);
 
-/* Faults for tests: with --enable-faults each op_step is noted in <state_dir>/steps, and the file <state_dir>/faults says "<intent>/<step> fail|kill|wait" a line. */
+/* Faults for tests: with --enable-faults each op_step is noted in <state_dir>/steps, and the file
+ * <state_dir>/faults says "<intent>/<step> fail|kill|wait" a line. */
 struct faults *faults_new(const char *state_dir);
 void faults_free(struct faults *faults);

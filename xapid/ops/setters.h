@@ -5,4 +5,5 @@
 #include "xapid/db/ready.h"
 
 /* Runs the setter of a field that is rw: its own function if it has one, else only the change. */
-MUST_CHECK struct error *setter_run(struct call *call, const struct field_desc *f, const struct db_set *set);
+MUST_CHECK struct error *setter_run(struct call *call, const struct field_desc *f,
+                                    const struct db_set *set);

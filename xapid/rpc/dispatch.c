@@ -93,7 +93,8 @@ void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result)
     if (rpc->call.task)
         end_task(rpc, e, result);
     if (rpc->answered) {
-        /* An Async call gave its task long ago; the request is gone, and the call lives in an arena of its own. */
+        /* An Async call gave its task long ago; the request is gone, and the call lives in an arena
+         * of its own. */
         struct arena *arena = rpc->call.arena;
 
         finish(rpc, e);
@@ -151,8 +152,9 @@ static bool system_message(struct rpc_call *rpc)
     if (strncmp(rpc->request.method, alive, sizeof alive - 1) != 0)
         return false;
     codec_of(rpc->request.protocol)
-        ->string(&value, rpc->request.n_params && rpc->request.params[0].text ? rpc->request.params[0].text
-                                                                               : rpc->request.method + sizeof alive - 1);
+        ->string(&value, rpc->request.n_params && rpc->request.params[0].text
+                             ? rpc->request.params[0].text
+                             : rpc->request.method + sizeof alive - 1);
     rpc_answer_value(rpc, &value);
     return true;
 }
@@ -174,8 +176,9 @@ static struct error *find_message(struct rpc_call *rpc)
         return err_message_method_unknown(&rpc->call, rpc->request.method);
     }
     if (rpc->async && !(rpc->message->flags & MESSAGE_ASYNC))
-        return error_new(rpc->call.arena, "Fault", 1,
-                         arena_printf(rpc->call.arena, "No async mode for this operation (rpc: %s)", name));
+        return error_new(
+            rpc->call.arena, "Fault", 1,
+            arena_printf(rpc->call.arena, "No async mode for this operation (rpc: %s)", name));
     return OK;
 }
 
@@ -186,7 +189,8 @@ static struct error *check_count(struct rpc_call *rpc)
     size_t given = rpc->request.n_params;
 
     /* Too many are ignored where some are optional, as the reference does. */
-    if (given >= session + m->n_required && (given <= session + m->n_params || m->n_required < m->n_params))
+    if (given >= session + m->n_required &&
+        (given <= session + m->n_params || m->n_required < m->n_params))
         return OK;
     return err_message_parameter_count_mismatch(
         &rpc->call, rpc->message->full_name, arena_printf(rpc->call.arena, "%d", m->n_required),
@@ -220,7 +224,8 @@ static struct error *decode_args(struct rpc_call *rpc)
         char *place = (char *)rpc->args + p->offset;
 
         if (first + i < rpc->request.n_params)
-            TRY(wire_to_value(rpc->call.arena, p->type, &rpc->request.params[first + i], p->name, place));
+            TRY(wire_to_value(rpc->call.arena, p->type, &rpc->request.params[first + i], p->name,
+                              place));
         else if (p->default_value)
             memcpy(place, p->default_value, p->type->size);
         else
@@ -276,7 +281,10 @@ static void run_on_worker(void *arg)
 static void to_worker(struct rpc_call *rpc)
 {
     if (!workers_run(rpc->call.xapid->workers, run_on_worker, rpc))
-        rpc_answer(rpc, error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"), NULL);
+        rpc_answer(
+            rpc,
+            error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"),
+            NULL);
 }
 
 /* The client's own task: header task-id. */
@@ -303,7 +311,8 @@ static struct rpc_call *detach(struct rpc_call *rpc)
     copy->args = arena_zalloc(arena, MAX(m->args_size, (uint16_t)1));
     copy->call.originator = copy->call.session ? copy->call.session->originator : NULL;
     for (size_t i = 0; i < m->n_params; i++)
-        value_copy(arena, m->params[i].type, (char *)rpc->args + m->params[i].offset, (char *)copy->args + m->params[i].offset);
+        value_copy(arena, m->params[i].type, (char *)rpc->args + m->params[i].offset,
+                   (char *)copy->args + m->params[i].offset);
     db_snap_ref(copy->call.snap);
     if (copy->call.session)
         copy->call.session = session_find(copy->call.xapid->sessions, copy->call.session->ref);
@@ -348,8 +357,8 @@ static void start_sync(void *arg)
 
 static void run(struct rpc_call *rpc)
 {
-    bool own_task = rpc->message->kind == MESSAGE_EXPLICIT || rpc->message->kind == MESSAGE_CREATE ||
-                    rpc->message->kind == MESSAGE_DESTROY;
+    bool own_task = rpc->message->kind == MESSAGE_EXPLICIT ||
+                    rpc->message->kind == MESSAGE_CREATE || rpc->message->kind == MESSAGE_DESTROY;
 
     if (rpc->message->flags & MESSAGE_CUSTOM_REPLY) {
         if (rpc->message->class_id == CLASS_event)
@@ -363,7 +372,10 @@ static void run(struct rpc_call *rpc)
     if (!own_task)
         to_worker(rpc);
     else if (!workers_run(rpc->call.xapid->workers, rpc->async ? start_async : start_sync, rpc))
-        rpc_answer(rpc, error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"), NULL);
+        rpc_answer(
+            rpc,
+            error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"),
+            NULL);
 }
 
 /*** the handlers ***/

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* implicit.c -- the messages every class has: getters, setters, records, look-ups.  The tables say all there is to know about them. */
+/* implicit.c -- the messages every class has: getters, setters, records, look-ups.  The tables say
+ * all there is to know about them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,8 @@ struct env_ctx {
     struct db_snap *snap;
 };
 
-static const void *field_value(const struct codec_env *env, const void *row, const struct field_desc *f)
+static const void *field_value(const struct codec_env *env, const void *row,
+                               const struct field_desc *f)
 {
     const struct env_ctx *ctx = env->ctx;
     struct refs *refs;
@@ -44,7 +46,8 @@ void rpc_env(struct codec_env *env, struct arena *arena, struct xapid *xapid, st
 }
 
 /* Rows of a class that is not in the database: sessions. */
-static struct error *find_row(struct rpc_call *rpc, const struct class_desc *class, ref_t ref, const void **row)
+static struct error *find_row(struct rpc_call *rpc, const struct class_desc *class, ref_t ref,
+                              const void **row)
 {
     if (class->id != CLASS_session)
         return db_get(&rpc->call, class->id, ref, row);
@@ -74,7 +77,8 @@ static struct error *get_by_uuid(struct rpc_call *rpc, const struct class_desc *
         struct refs all = session_refs(rpc->call.xapid->sessions, rpc->call.arena, NULL);
 
         for (size_t i = 0; i < all.n; i++) {
-            const struct session *s = session_record(rpc->call.xapid->sessions, rpc->call.arena, all.v[i]);
+            const struct session *s =
+                session_record(rpc->call.xapid->sessions, rpc->call.arena, all.v[i]);
 
             *ref = all.v[i];
             if (s && strcmp(s->uuid, uuid) == 0)
@@ -87,12 +91,14 @@ static struct error *get_by_uuid(struct rpc_call *rpc, const struct class_desc *
 
 static struct refs get_by_name_label(struct rpc_call *rpc, const struct class_desc *class)
 {
-    return db_referrers(&rpc->call, class->name_label_field, index_key_string(*(const char *const *)rpc->args));
+    return db_referrers(&rpc->call, class->name_label_field,
+                        index_key_string(*(const char *const *)rpc->args));
 }
 
 /*** reading many ***/
 
-static struct error *select_rows(struct rpc_call *rpc, const struct class_desc *class, bool filtered, struct rows *out)
+static struct error *select_rows(struct rpc_call *rpc, const struct class_desc *class,
+                                 bool filtered, struct rows *out)
 {
     const struct db_root *root = snap_root(rpc->call.snap);
     struct filter *filter;
@@ -105,7 +111,8 @@ static struct error *select_rows(struct rpc_call *rpc, const struct class_desc *
         TRY(filter_parse(rpc->call.arena, class, *(const char *const *)rpc->args, &filter));
         return filter_rows(rpc->call.arena, filter, root, &env, out);
     }
-    *out = (struct rows){0, arena_alloc(rpc->call.arena, (root->tables[class->id].count + 1) * sizeof *out->v)};
+    *out = (struct rows){
+        0, arena_alloc(rpc->call.arena, (root->tables[class->id].count + 1) * sizeof *out->v)};
     db_walk(rpc->call.snap, class->id, &walk);
     while ((row = db_walk_next(&walk)))
         out->v[out->n++] = row;
@@ -134,8 +141,8 @@ struct records_body {
     const void **rows;
 };
 
-static void write_record(struct buf *out, const struct codec *codec, const struct codec_env *env, const struct class_desc *class,
-                         const void *row, bool first)
+static void write_record(struct buf *out, const struct codec *codec, const struct codec_env *env,
+                         const struct class_desc *class, const void *row, bool first)
 {
     char ref[REF_TEXT_SIZE];
 
@@ -177,7 +184,8 @@ static void records_release(struct http_body *body)
     free(b);
 }
 
-static struct records_body *records_new(struct rpc_call *rpc, const struct class_desc *class, const struct rows *rows)
+static struct records_body *records_new(struct rpc_call *rpc, const struct class_desc *class,
+                                        const struct rows *rows)
 {
     struct records_body *b = xcalloc(1, sizeof *b);
     struct buf count = {.count_only = true};
@@ -187,8 +195,9 @@ static struct records_body *records_new(struct rpc_call *rpc, const struct class
     b->xapid = rpc->call.xapid;
     b->snap = db_snap_ref(rpc->call.snap);
     b->codec = codec_of(rpc->request.protocol);
-    b->request = (struct rpc_request){.protocol = rpc->request.protocol,
-                                      .id = rpc->request.id ? arena_strdup(&b->arena, rpc->request.id) : NULL};
+    b->request = (struct rpc_request){
+        .protocol = rpc->request.protocol,
+        .id = rpc->request.id ? arena_strdup(&b->arena, rpc->request.id) : NULL};
     b->class = class;
     b->n = rows->n;
     b->rows = arena_memdup(&b->arena, rows->v, rows->n * sizeof *rows->v);
@@ -199,9 +208,11 @@ static struct records_body *records_new(struct rpc_call *rpc, const struct class
     return b;
 }
 
-static void answer_records(struct rpc_call *rpc, const struct class_desc *class, const struct rows *rows)
+static void answer_records(struct rpc_call *rpc, const struct class_desc *class,
+                           const struct rows *rows)
 {
-    static const struct http_pair headers[] = {{"cache-control", "no-cache, no-store"}, {"Access-Control-Allow-Origin", "*"}};
+    static const struct http_pair headers[] = {{"cache-control", "no-cache, no-store"},
+                                               {"Access-Control-Allow-Origin", "*"}};
     struct http_request *http = rpc->http;
     struct http_response response = {
         .status = 200,
@@ -226,7 +237,8 @@ static void answer_many(void *arg)
 {
     struct rpc_call *rpc = arg;
     const struct class_desc *class = &api_classes[rpc->message->class_id];
-    bool filtered = rpc->message->kind == MESSAGE_GET_ALL_WHERE || rpc->message->kind == MESSAGE_GET_ALL_RECORDS_WHERE;
+    bool filtered = rpc->message->kind == MESSAGE_GET_ALL_WHERE ||
+                    rpc->message->kind == MESSAGE_GET_ALL_RECORDS_WHERE;
     struct rows rows = {0};
     struct error *e = select_rows(rpc, class, filtered, &rows);
     struct refs refs = refs_of(rpc->call.arena, &rows);
@@ -290,12 +302,14 @@ static struct error *session_write(struct rpc_call *rpc, const struct field_desc
     if (rpc->message->kind == MESSAGE_SET)
         map = *(const struct strmap *)(base + rpc->message->params[1].offset);
     else if (rpc->message->kind == MESSAGE_REMOVE)
-        map = strmap_without(rpc->call.arena, map, *(const char *const *)(base + rpc->message->params[1].offset));
+        map = strmap_without(rpc->call.arena, map,
+                             *(const char *const *)(base + rpc->message->params[1].offset));
     else if (strmap_get(&map, *(const char *const *)(base + rpc->message->params[1].offset)))
         return err_map_duplicate_key(&rpc->call, "session", f->name, call_ref(&rpc->call, self),
                                      *(const char *const *)(base + rpc->message->params[1].offset));
     else
-        map = strmap_with(rpc->call.arena, map, *(const char *const *)(base + rpc->message->params[1].offset),
+        map = strmap_with(rpc->call.arena, map,
+                          *(const char *const *)(base + rpc->message->params[1].offset),
                           *(const char *const *)(base + rpc->message->params[2].offset));
     session_set_other_config(rpc->call.xapid->sessions, self, &map);
     return OK;

@@ -2,8 +2,9 @@
 /*
  * rpc.h -- one call of the XenAPI, from the body of a POST to its answer.
  *
- * Order: decode -> session -> role -> task -> operation -> encode -> log once.  What only reads is answered on the loop thread from a snapshot; everything
- * else goes to a worker.  Exactly one answer is given, by rpc_answer or rpc_answer_value.
+ * Order: decode -> session -> role -> task -> operation -> encode -> log once.  What only reads is
+ * answered on the loop thread from a snapshot; everything else goes to a worker.  Exactly one
+ * answer is given, by rpc_answer or rpc_answer_value.
  */
 #pragma once
 
@@ -27,9 +28,11 @@ struct rpc_call {
 void rpc_post_xml(struct http_request *request, void *ctx);
 void rpc_post_json(struct http_request *request, void *ctx);
 
-/* Answers with an error, or with a result of message->result's type (NULL for void). From any thread; the call is gone afterwards. */
+/* Answers with an error, or with a result of message->result's type (NULL for void). From any
+ * thread; the call is gone afterwards. */
 void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result);
-/* Answers with a value that was written with codec_of(rpc->request.protocol) already; takes the buffer's bytes. */
+/* Answers with a value that was written with codec_of(rpc->request.protocol) already; takes the
+ * buffer's bytes. */
 void rpc_answer_value(struct rpc_call *rpc, struct buf *value);
 
 /* Fills 'env' so that records written with it show derived and computed fields as of 'snap'. */

@@ -111,7 +111,8 @@ static struct error *end_txn(struct txn *txn, void *arg)
     const struct task *task = txn_find(txn, CLASS_task, end->ref);
     struct strings info = {0};
 
-    if (!task || task->status == TASK_SUCCESS || task->status == TASK_FAILURE || task->status == TASK_CANCELLED)
+    if (!task || task->status == TASK_SUCCESS || task->status == TASK_FAILURE ||
+        task->status == TASK_CANCELLED)
         return OK; /* destroyed, or ended by its client */
     if (end->error) {
         const char **v = arena_array(txn_arena(txn), const char *, end->error->n_params + 1);
@@ -121,7 +122,8 @@ static struct error *end_txn(struct txn *txn, void *arg)
             v[i + 1] = end->error->params[i];
         info = (struct strings){end->error->n_params + 1, v};
         TXN_SET(txn, task, end->ref, error_info, info);
-        TXN_SET(txn, task, end->ref, status, error_is(end->error, "TASK_CANCELLED") ? TASK_CANCELLED : TASK_FAILURE);
+        TXN_SET(txn, task, end->ref, status,
+                error_is(end->error, "TASK_CANCELLED") ? TASK_CANCELLED : TASK_FAILURE);
     } else {
         TXN_SET(txn, task, end->ref, result, end->result ? end->result : "");
         TXN_SET(txn, task, end->ref, status, TASK_SUCCESS);
@@ -159,7 +161,8 @@ void task_end(struct call *call, const struct error *error, const char *result)
     db_drop_lazy(call->xapid->db, FIELD_task_progress, t->ref);
     e = db_update(call, end_txn, &end);
     if (e)
-        log_error("the end of task %s could not be recorded: %s", t->key, error_line(call->arena, e));
+        log_error("the end of task %s could not be recorded: %s", t->key,
+                  error_line(call->arena, e));
 }
 
 /*** meanwhile ***/
@@ -215,7 +218,9 @@ static struct error *check_owner(struct call *call, const struct task *task, con
 
     if (!s || s->role <= ROLE_POOL_OPERATOR || ref_equal(task->session, s->ref))
         return OK;
-    return err_rbac_permission_denied(call, permission, "The task belongs to another session; ending it needs the role pool-operator.");
+    return err_rbac_permission_denied(
+        call, permission,
+        "The task belongs to another session; ending it needs the role pool-operator.");
 }
 
 struct error *task_create(struct call *call, const struct task_create_args *args, ref_t *result)
@@ -349,19 +354,22 @@ struct error *task_set_error_info(struct call *call, const struct task_set_error
     return set_own_field(call, args->self, FIELD_task_error_info, &args->value);
 }
 
-struct error *task_set_other_config(struct call *call, const struct task_set_other_config_args *args)
+struct error *task_set_other_config(struct call *call,
+                                    const struct task_set_other_config_args *args)
 {
     return set_own_field(call, args->self, FIELD_task_other_config, &args->value);
 }
 
-struct error *task_add_to_other_config(struct call *call, const struct task_add_to_other_config_args *args)
+struct error *task_add_to_other_config(struct call *call,
+                                       const struct task_add_to_other_config_args *args)
 {
     struct db_member m = {FIELD_task_other_config, args->self, &args->key, &args->value};
 
     return db_update(call, db_map_add_txn, &m);
 }
 
-struct error *task_remove_from_other_config(struct call *call, const struct task_remove_from_other_config_args *args)
+struct error *task_remove_from_other_config(struct call *call,
+                                            const struct task_remove_from_other_config_args *args)
 {
     struct db_member m = {FIELD_task_other_config, args->self, &args->key, NULL};
 
@@ -389,7 +397,10 @@ void tasks_recover(struct call *call)
 
         if (!is_pending(t) || !ref_equal(t->resident_on, call->xapid->host))
             continue;
-        end = (struct end){t->ref, err_internal_error(call, "xapid ended while the task ran, and what it did was undone"), NULL};
+        end = (struct end){
+            t->ref,
+            err_internal_error(call, "xapid ended while the task ran, and what it did was undone"),
+            NULL};
         error_ignore(db_update(call, end_txn, &end)); /* a failing database was reported already */
     }
     db_snap_unref(snap);
@@ -428,8 +439,10 @@ void tasks_collect(struct call *call)
 
     call_refresh(call);
     snap = db_snap_ref(call->snap);
-    completed = arena_array(call->arena, const struct task *, snap_root(snap)->tables[CLASS_task].count + 1);
-    doomed.v = arena_array(call->arena, const struct task *, snap_root(snap)->tables[CLASS_task].count + 1);
+    completed = arena_array(call->arena, const struct task *,
+                            snap_root(snap)->tables[CLASS_task].count + 1);
+    doomed.v = arena_array(call->arena, const struct task *,
+                           snap_root(snap)->tables[CLASS_task].count + 1);
     db_walk(snap, CLASS_task, &walk);
     while ((t = db_walk_next(&walk))) {
         if (!is_pending(t))

@@ -2,8 +2,9 @@
 /*
  * task.h -- what a call is doing, for those who watch it and those who want it stopped.
  *
- * A call made with Async., or inside a client's own task, has a row of class task; others have only a name, under which they
- * appear in current_operations.  Every task ends: by its call, by its deadline, or by recovery after a crash.
+ * A call made with Async., or inside a client's own task, has a row of class task; others have only
+ * a name, under which they appear in current_operations.  Every task ends: by its call, by its
+ * deadline, or by recovery after a crash.
  */
 #pragma once
 
@@ -25,9 +26,12 @@ struct task_handle {
 struct tasks *tasks_new(struct xapid *xapid);
 void tasks_free(struct tasks *tasks);
 
-/* Gives the call a task.  'with_row': a row is made, with the caller's session as its owner. 'existing': not null, that client's row is used instead. */
-MUST_CHECK struct error *task_begin(struct call *call, const char *name, bool with_row, ref_t existing);
-/* Ends it: 'result' is the XML-RPC text of the value (NULL with an error).  The row says success, failure or cancelled.  The handle is gone afterwards. */
+/* Gives the call a task.  'with_row': a row is made, with the caller's session as its owner.
+ * 'existing': not null, that client's row is used instead. */
+MUST_CHECK struct error *task_begin(struct call *call, const char *name, bool with_row,
+                                    ref_t existing);
+/* Ends it: 'result' is the XML-RPC text of the value (NULL with an error).  The row says success,
+ * failure or cancelled.  The handle is gone afterwards. */
 void task_end(struct call *call, const struct error *error, const char *result);
 /* 0 to 1; lazily written. */
 void task_progress(struct call *call, double done);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* two_daemons.c -- a daemon is a value: two of them live in one process and know nothing of each other. */
+/* two_daemons.c -- a daemon is a value: two of them live in one process and know nothing of each
+ * other. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,13 +34,16 @@ static void must(struct arena *arena, const struct error *e)
 static void house_start(struct house *h)
 {
     struct arena arena = {0};
-    struct xapid_options options = {.hypervisor = "sim", .tls_port = -1, .plain_port = -1, .sim_program = getenv("XAPID_SIM")};
+    struct xapid_options options = {
+        .hypervisor = "sim", .tls_port = -1, .plain_port = -1, .sim_program = getenv("XAPID_SIM")};
 
     options.state_dir = h->dir;
     snprintf(h->socket, sizeof h->socket, "%s/xapi", h->dir);
     options.unix_socket = h->socket;
     must(&arena, xapid_start(&arena, &options, &h->xapid));
-    must(&arena, xapi_connect(&(struct xapi_options){.unix_path = h->socket, .user = "root", .password = ""}, &h->session));
+    must(&arena, xapi_connect(
+                     &(struct xapi_options){.unix_path = h->socket, .user = "root", .password = ""},
+                     &h->session));
     arena_release(&arena);
 }
 
