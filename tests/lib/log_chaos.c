@@ -40,6 +40,8 @@ struct log_chaos {
     struct shadow *waiting;
     uint64_t random;
     bool closing;
+    uint8_t (*doubtful)[LOG_ID_SIZE]; /* the requests once answered unknown */
+    size_t n_doubtful, doubtful_capacity;
 };
 
 static struct log_chaos *chaos_of(struct log *log)
@@ -194,15 +196,38 @@ static void *run(void *arg)
     return NULL;
 }
 
-static enum fate choose_fate(struct log_chaos *c)
+static bool is_doubtful(const struct log_chaos *c, const void *id)
+{
+    for (size_t i = c->n_doubtful; i-- > 0;)
+        if (memcmp(c->doubtful[i], id, LOG_ID_SIZE) == 0)
+            return true;
+    return false;
+}
+
+static void remember_doubtful(struct log_chaos *c, const void *id)
+{
+    if (c->n_doubtful == c->doubtful_capacity) {
+        c->doubtful_capacity = MAX(2 * c->doubtful_capacity, (size_t)64);
+        c->doubtful = xrealloc(c->doubtful, c->doubtful_capacity * sizeof *c->doubtful);
+    }
+    memcpy(c->doubtful[c->n_doubtful++], id, LOG_ID_SIZE);
+}
+
+/*
+ * A request once answered unknown may be applied already, or be about to: its conflicts are only
+ * those that the database itself finds.  One made up here would have the proposer make it again
+ * under a new id, and so twice, which no engine may do.
+ */
+static enum fate choose_fate(struct log_chaos *c, const void *id)
 {
     unsigned dice = next_random(c) % 1000;
     uint64_t kind = next_random(c) % 4;
 
     if (dice < c->opt.conflict)
-        return FATE_CONFLICT;
+        return is_doubtful(c, id) ? FATE_PASS : FATE_CONFLICT;
     if (dice >= c->opt.conflict + c->opt.unknown)
         return FATE_PASS;
+    remember_doubtful(c, id);
     if (kind < 2)
         return FATE_UNKNOWN_LOST;
     return kind == 2 ? FATE_UNKNOWN_BEFORE : FATE_UNKNOWN_AFTER;
@@ -218,7 +243,7 @@ static void chaos_propose(struct log *base, struct log_proposal *proposal)
     s->chaos = c;
     s->above = proposal;
     MUTEX_GUARD(&c->lock);
-    s->fate = choose_fate(c);
+    s->fate = choose_fate(c, s->bytes);
     s->due = clock_mono() + (usec_t)(c->opt.delay ? next_random(c) % (uint64_t)c->opt.delay : 0);
     s->next = c->waiting;
     c->waiting = s;
@@ -243,6 +268,7 @@ static void chaos_close(struct log *base)
     cond_release(&c->changed);
     mutex_release(&c->lock);
     mutex_release(&c->one);
+    free(c->doubtful);
     free(c);
 }
 

@@ -5,7 +5,8 @@
  * Proposals wait for a random time each, so those of concurrent proposers change places.  Some are
  * answered LOG_CONFLICT and have no effect, as if something they relied on had changed.  Some are
  * answered LOG_UNKNOWN: half of these have no effect, the other half take effect, before or after
- * the answer.  Everything else is the engine's.  One seed makes one sequence of decisions in the
+ * the answer.  A request once answered LOG_UNKNOWN is never answered a made-up LOG_CONFLICT.
+ * Everything else is the engine's.  One seed makes one sequence of decisions in the
  * order of proposing.
  *
  * 'done' comes from this engine's thread or from the one below, but never at the same time as
