@@ -43,13 +43,6 @@ FORWARD = {
        ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
 }
-# Weaknesses that are known and not mended yet; said aloud at every run, and counted neither way.
-KNOWN = {
-    "vm_revert/made": "a revert that fails leaves a record without its file",
-    "vm_revert/halted": "a revert that fails leaves a record without its file",
-    "vm_revert/old-disk": "an old disk that a revert could not remove is left as a record without its file",
-    "vm_revert/commit": "an old disk that a revert could not remove is left as a record without its file",
-}
 HALFWAY = {
     "vm_reboot/asked": "the guest was asked, and ends",
     "vm_reboot/waiting": "the guest was asked, and ends",

@@ -356,37 +356,25 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
 
 /*** deleting ***/
 
-/* The hidden disk of this SR that has that uuid, or NULL. */
-static const struct vdi *find_base(struct call *call, ref_t sr, const char *uuid)
+/*
+ * The driver removes hidden images that nothing needs any more; find those that had a row.  All of
+ * the repository's are looked at, not only those that the disk's row leads to: between them may lie
+ * one without a row, which a fork that was undone has left.
+ */
+static struct refs bases_gone(struct call *call, struct sr_use *use, ref_t sr)
 {
-    struct refs same = db_referrers(call, FIELD_vdi_uuid, index_key_string(uuid));
-
-    for (size_t i = 0; i < same.n; i++) {
-        const struct vdi *vdi = db_find(call, CLASS_vdi, same.v[i]);
-
-        if (vdi && ref_equal(vdi->sr, sr) && !vdi->managed && strcmp(vdi->uuid, uuid) == 0)
-            return vdi;
-    }
-    return NULL;
-}
-
-/* The driver removes hidden images that nothing needs any more; find those that had a row. */
-static struct refs bases_gone(struct call *call, struct sr_use *use, const struct vdi *vdi)
-{
-    const char *parent = strmap_get(&vdi->sm_config, PARENT_KEY);
-    ref_t *v = arena_array(call->arena, ref_t, 256);
+    struct refs disks = db_referrers(call, FIELD_vdi_sr, sr);
+    ref_t *v = arena_array(call->arena, ref_t, disks.n + 1);
     struct vdi_info info;
     size_t n = 0;
 
-    while (parent && n < 256) {
-        const struct vdi *base = find_base(call, vdi->sr, parent);
+    for (size_t i = 0; i < disks.n; i++) {
+        const struct vdi *vdi = db_find(call, CLASS_vdi, disks.v[i]);
 
-        if (!base ||
-            !error_is(use->handle->driver->vdi_stat(call, use->handle, base->location, &info),
-                      "VDI_MISSING"))
-            break;
-        v[n++] = base->ref;
-        parent = strmap_get(&base->sm_config, PARENT_KEY);
+        if (!vdi->managed &&
+            error_is(use->handle->driver->vdi_stat(call, use->handle, vdi->location, &info),
+                     "VDI_MISSING"))
+            v[n++] = vdi->ref;
     }
     return (struct refs){n, v};
 }
@@ -402,7 +390,7 @@ struct error *vdi_erase(struct call *call, ref_t ref, struct vdi_gone *out)
     TRY(sr_use(call, vdi->sr, &use));
     TRY(vdi_error(call, use.handle->driver->vdi_delete(call, use.handle, vdi->location), vdi->sr,
                   ref));
-    out->bases = bases_gone(call, &use, vdi);
+    out->bases = bases_gone(call, &use, vdi->sr);
     return OK;
 }
 
