@@ -14,7 +14,7 @@ A transcript begins with a sentence; each later case begins with one on a line "
     $ sh mkdir <dir>/x                      anything else
 
 with the lines it prints beneath: those of its standard error after "! ".  Blank lines count for nothing.  In all of them
-<name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on; "..." for any
+<name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on, <!name> for any other; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
 <dir> is a directory that goes with the daemon.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
@@ -35,7 +35,7 @@ from report import Report  # noqa: E402
 import world  # noqa: E402
 
 VALUE = r"[^\s\"',()\[\]{}<>]+"
-TOKEN = re.compile(r"<([a-z][a-z0-9-]*)>|\.\.\.")
+TOKEN = re.compile(r"<(!?[a-z][a-z0-9-]*)>|\.\.\.")
 PATIENCE = 30
 TEXT = r"[^\s\"]+"  # a token has a comma in it
 NO_NAMES = ("value", "provision")  # <value> is a part of what a task answers, <provision> of a template
@@ -79,6 +79,8 @@ def pattern(line, names):
             out += ".*"
         elif name in NO_NAMES:
             out += re.escape(m.group(0))
+        elif name.startswith("!"):
+            out += f"(?!{re.escape(names.get(name[1:], ''))}(?!{VALUE})){VALUE}"
         elif name in names:
             out += re.escape(names[name])
         elif name in new:

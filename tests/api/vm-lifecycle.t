@@ -85,8 +85,8 @@ $ xe vm-start uuid=<vm>
 $ call VM.get_domid "<vm-ref>"
 "<second-domid>"
 $ sim reboot=<vm>
-$ until call VM.get_power_state "<vm-ref>"
-"Running"
+$ until call VM.get_record "<vm-ref>" | domid,power_state
+{"domid": "<!second-domid>", "power_state": "Running"}
 
 # A shutdown asks the guest, a forced one does not.
 $ xe vm-shutdown uuid=<vm>

@@ -164,7 +164,7 @@ struct error *vm_ended_recover(struct call *call, struct op *op,
 static struct error *wait_early(struct op *op, const struct vm *vm, const struct hv_domain *d)
 {
     usec_t age = clock_wall() - d->start_time;
-    usec_t deadline = clock_mono() + EARLY_REBOOT_SECONDS * USEC_PER_SEC - MAX(age, (usec_t)0);
+    usec_t deadline = clock_mono() + EARLY_REBOOT_DELAY_SECONDS * USEC_PER_SEC;
 
     if (d->reason != HV_REBOOT || age >= EARLY_REBOOT_SECONDS * USEC_PER_SEC)
         return OK;

@@ -10,8 +10,9 @@ enum ended_action { ENDED_DESTROY, ENDED_RESTART, ENDED_PRESERVE };
 
 /* A domain that crashes so early is not started again. */
 #define CRASH_LOOP_SECONDS 120
-/* One that reboots so early waits until that time is over. */
+/* One that reboots so early is started again only after a while. */
 #define EARLY_REBOOT_SECONDS 60
+#define EARLY_REBOOT_DELAY_SECONDS 10
 
 /* What the VM's settings want after this end, 'age' microseconds after its start. */
 enum ended_action vm_ended_action(const struct vm *vm, enum hv_reason reason, usec_t age);
