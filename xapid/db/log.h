@@ -72,14 +72,49 @@ struct log_fsm {
        understood): say so to callers. 'why' is a full sentence.  Not called for what heals by
        itself (a full disk): that is in log_status. May be NULL. */
     void (*failed)(void *ctx, const char *why);
+    /*
+     * Who leads has changed: 'leader' is a member's id, 0 while there is none.  'me' once this
+     * member leads and everything committed before is applied and published here.  On the log's
+     * thread; must not block (it may propose).  May be NULL.
+     */
+    void (*leader)(void *ctx, uint64_t leader, uint64_t term, bool me);
+    /* The members have changed (log_members tells them).  On the log's thread.  May be NULL. */
+    void (*members)(void *ctx);
 };
 
 struct log; /* an open log; each engine has its own */
 
+/* What a member is to the log.  The values are those of the library and of snapshots. */
+enum log_role {
+    LOG_STANDBY, /* has and applies every entry, does not vote */
+    LOG_VOTER,
+    LOG_SPARE, /* has no entries */
+};
+
+struct log_member {
+    uint64_t id;
+    enum log_role role;
+    const char *address; /* of pool/peer; "" for a member that is alone */
+};
+
+/* One change of the members, on its way; the leader alone takes one, one at a time. */
+struct log_change {
+    enum { LOG_ADD, LOG_ASSIGN, LOG_REMOVE, LOG_TRANSFER } what;
+    uint64_t id;         /* the member; of LOG_TRANSFER: who shall lead, 0 for any voter */
+    enum log_role role;  /* of LOG_ASSIGN */
+    const char *address; /* of LOG_ADD: it becomes a spare */
+    /* Once, on the log's thread: NULL, or why not (valid during the call).  After a failure the
+     * change may still have taken place: look at the members. */
+    void (*done)(struct log_change *change, const struct error *e);
+    struct log_change *next; /* for the log */
+};
+
 struct log_status {
     bool writable;
     uint64_t last_index, applied_index, term;
+    uint64_t id;         /* of this member */
     uint64_t leader;     /* raft id, 0 if none */
+    bool leads;          /* this member does, and everything committed before is applied */
     const char *failure; /* NULL, or why nothing can be written; lives as long as the log */
 };
 
@@ -91,6 +126,10 @@ struct log_engine {
     /* Stops the thread after what is in flight; joins it, unless its disk does not answer for long.
      * Every waiting proposal gets its 'done'. */
     void (*close)(struct log *log);
+    /* Both may be NULL: a log whose members cannot change. */
+    void (*change)(struct log *log, struct log_change *change);
+    /* The members as last committed or, not yet, taken here; memory is the arena's. */
+    void (*members)(struct log *log, struct arena *arena, size_t *n, struct log_member **out);
 };
 
 /* Every engine's struct begins with this. */
@@ -117,6 +156,8 @@ static inline void log_close(struct log *log)
 /* The engines. */
 
 /* Zero means the default. */
+struct peers; /* pool/peer/peer.h */
+
 struct log_raft_options {
     usec_t answer_within; /* 10 s: a submitted proposal is answered LOG_UNKNOWN after that long */
     usec_t full_within;   /* 1 s: how long a full disk may last before proposals are answered
@@ -125,15 +166,24 @@ struct log_raft_options {
     uint64_t snapshot_entries; /* ... or 8192 entries, plus up to a quarter so that members do not
                                   do it together */
     unsigned trailing; /* 1024 entries are kept behind a snapshot, fewer if they are large */
+    /* Links to the other members; NULL: this member stays alone.  Proposals of a member that does
+     * not lead go to the leader over them. */
+    struct peers *peers;
+    const char *address; /* of this member, for the configuration of a new log; "" without peers */
+    bool joining;        /* a new directory begins empty and waits to be added to a log */
+    usec_t election;     /* the shortest election time-out; 0: 300 ms.  It grows with what the
+                            links and the disk show */
 };
 
 /*
- * Raft in directory 'dir' (made if absent, its parent must exist) with this host as the only voter.
+ * Raft in directory 'dir' (made if absent, its parent must exist); a new one begins with this host
+ * as the only voter, or empty ('joining').
  * Before the library sees the files they are checked (sizes, names, checksums of all entries, the
  * mark of what was acknowledged): damage that could lose an acknowledged entry is refused with an
  * INTERNAL_ERROR whose text says which file and what to do.  A directory is open once at a time.
- * Replays the log's tail through fsm->apply (then publish) before it returns.  'options' may be
- * NULL; 'fsm' is copied.
+ * Where this host is the only voter, replays the log's tail through fsm->apply (then publish)
+ * before it returns; with others it returns once the directory is checked, and follows or leads
+ * when the others agree.  'options' may be NULL; 'fsm' is copied.
  */
 MUST_CHECK struct error *log_raft_open(struct arena *arena, const char *dir,
                                        const struct log_raft_options *options,

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * peer.h -- the links between the daemons of a pool.
+ *
+ * Every daemon has an identity: a key and a self-signed certificate (ECDSA P-256) of its own, made
+ * on its first start in <dir>/peer.pem.  It talks over TLS 1.3, both sides showing their
+ * certificates, to the members it was told of (peers_allow) and to nobody else: a member is known
+ * by the SHA-256 fingerprint of its certificate, and may claim no other member's id.
+ *
+ * A thread and libuv loop of its own does everything.  A link carries either requests and their
+ * answers, or the stream of the log (peers_transport).  Links are made when needed, made again
+ * after a loss, and lost when the other side is silent for too long (keepalive, TCP_USER_TIMEOUT).
+ *
+ * An address is "HOST:PORT/FINGERPRINT" (64 hex digits; HOST may be an IPv6 address in brackets):
+ * what the log's configuration keeps for each member, so that a daemon that starts knows whom to
+ * trust before it knows anything else.
+ */
+#pragma once
+
+#include "libxapi/base/arena.h"
+#include "libxapi/base/buf.h"
+
+struct peers;
+struct raft_uv_transport;
+
+#define PEER_FINGERPRINT_SIZE 65    /* text, with its end */
+#define PEER_MESSAGE_MAX (4u << 20) /* bytes of a request or an answer */
+#define PEER_ADDRESS_MAX 384
+
+/* What requests are about.  The numbers are the wire's: never reuse one. */
+enum peer_kind {
+    PEER_PING = 0,        /* answered by the links themselves, with nothing */
+    PEER_PROPOSE = 1,     /* a write-set, to the leader (pool/log) */
+    PEER_SESSION_NEW = 2, /* a session was made (xapid/auth) */
+    PEER_SESSION_END = 3, /* one has ended */
+    PEER_SESSION_TAKE =
+        4,           /* a session is used here now: what had it seen where it was used before? */
+    PEER_DIGEST = 5, /* revision and digest of a member's database, to the leader */
+    PEER_KINDS
+};
+
+/* A request of another member, until it is answered. */
+struct peer_request {
+    uint64_t from; /* raft id */
+    enum peer_kind kind;
+    const void *data; /* valid until it is answered */
+    size_t size;
+};
+
+struct peers_options {
+    const char *dir;            /* of peer.pem; must exist */
+    const char *listen_address; /* "::" where NULL */
+    int port;                   /* 0 picks one */
+    usec_t silence;             /* a link on which nothing has come for so long is lost; 0: 2 s */
+};
+
+struct peer {
+    uint64_t id;         /* raft id */
+    const char *address; /* "HOST:PORT/FINGERPRINT" */
+};
+
+MUST_CHECK struct error *peers_open(struct arena *arena, const struct peers_options *options,
+                                    struct peers **out);
+/* Ends the thread.  The log that uses the transport must be closed before.  Requests that still
+ * wait for an answer get none; their 'done' is called first. */
+void peers_close(struct peers *peers);
+
+/* Of this daemon; valid as long as 'peers'. */
+const char *peers_fingerprint(const struct peers *peers);
+int peers_port(const struct peers *peers);
+/* This daemon's raft id, which it claims on its links; to be set before the first peers_allow. */
+void peers_set_id(struct peers *peers, uint64_t id);
+
+/* True of a well-formed address. */
+bool peer_address_ok(const char *address);
+
+/* Everybody that may be talked to, this daemon itself left out or not.  Copied.  Links with others
+ * are cut.  From any thread. */
+void peers_allow(struct peers *peers, size_t n, const struct peer *members);
+
+/*
+ * Requests of this kind go to 'serve' from now on (NULL: they are refused), on the peers' thread,
+ * which it must not block: it answers at once or later, from any thread, by peer_answer, exactly
+ * once.  One handler for each kind; what it uses must outlive the handler: take it away first.
+ * Returns only when the former handler does not run any more.
+ */
+void peers_serve(struct peers *peers, enum peer_kind kind,
+                 void (*serve)(void *ctx, struct peer_request *request), void *ctx);
+/* Copies the data.  After it the request is gone. */
+void peer_answer(struct peer_request *request, const void *data, size_t size);
+
+/* How a request ended. */
+enum peer_outcome {
+    PEER_ANSWERED,
+    PEER_UNSENT, /* certainly not received: no link, no such member */
+    PEER_LOST,   /* perhaps received: the link was lost or the time is over */
+};
+
+/*
+ * Asks member 'id'.  The data is copied.  'done' (may be NULL) is called once, on the peers'
+ * thread, which it must not block; 'data' is valid during it.  'within' limits everything.  From
+ * any thread.
+ */
+void peer_ask(struct peers *peers, uint64_t id, enum peer_kind kind, const void *data, size_t size,
+              usec_t within,
+              void (*done)(void *ctx, enum peer_outcome outcome, const void *data, size_t size),
+              void *ctx);
+
+/* When something last came from that member (monotonic clock); 0: never, or no link. */
+usec_t peer_heard(struct peers *peers, uint64_t id);
+
+/* The log's transport over these links; for one log, on any loop.  See raft/uv.h. */
+void peers_transport(struct peers *peers, struct raft_uv_transport *transport);
