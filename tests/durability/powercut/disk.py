@@ -3,8 +3,9 @@
 """disk.py IMAGE SOCKET [--lie] -- a disk with a volatile write cache, served over NBD, that can lose power.
 
 What is written goes into the cache, sector by sector; a flush (or a write with FUA) brings it to the image file.  SIGTERM is the
-power cut: of what was not flushed, a random part of the sectors reaches the image, each in a random one of its versions, and the
-rest is gone.  A sector is never torn; nothing else is promised, least of all an order.  With --lie a flush is answered and does
+power cut: of what was not flushed, a random part of the blocks of 4 KiB reaches the image, each in a random one of its versions, and
+the rest is gone.  A block is never torn (ext4 refuses a journal whose commit block is; disks of today do not do it either); nothing else
+is promised, least of all an order.  With --lie a flush is answered and does
 nothing, as bad disks do: a test on such a disk must find losses, or it would find none elsewhere.  One client, one connection.
 """
 
@@ -16,6 +17,7 @@ import struct
 import sys
 
 SECTOR = 512
+BLOCK = 4096 // SECTOR
 OPTION_MAGIC = 0x49484156454F5054
 OPTION_REPLY_MAGIC = 0x3E889045565A9
 REQUEST_MAGIC, REPLY_MAGIC = 0x25609513, 0x67446698
@@ -35,6 +37,7 @@ class Disk:
         self.lie = lie
         self.cache = {}  # sector: its versions since it was last flushed, oldest first
         self.flushes = self.written = 0
+        self.busy = self.ends = False
 
     def read(self, offset, length):
         data = bytearray(os.pread(self.file, length, offset))
@@ -77,11 +80,17 @@ class Disk:
     def cut(self, chance):
         """Power is gone."""
         share = chance.choice((0.0, 0.1, 0.5, 0.9))
-        kept = 0
-        for sector, versions in self.cache.items():
-            if chance.random() < share:
-                os.pwrite(self.file, chance.choice(versions), sector * SECTOR)
-                kept += 1
+        kept, blocks = 0, {}
+        for sector in self.cache:
+            blocks.setdefault(sector // BLOCK, []).append(sector)
+        for sectors in blocks.values():
+            if chance.random() >= share:
+                continue
+            age = chance.random()
+            for sector in sectors:
+                versions = self.cache[sector]
+                os.pwrite(self.file, versions[int(age * len(versions))], sector * SECTOR)
+            kept += len(sectors)
         print(f"cut: {len(self.cache)} sectors were not flushed, {kept} of them arrived; {self.flushes} flushes, "
               f"{self.written >> 10} KiB written", flush=True)
 
@@ -126,8 +135,16 @@ class Connection:
             else:
                 self.option_reply(option, REP_UNSUPPORTED)
 
-    def carry_out(self, flags, kind, offset, length, data):
-        """(error, data to answer)"""
+    def carry_out(self, *request):
+        """(error, data to answer); the power does not go in the middle, which would tear blocks."""
+        self.disk.busy = True
+        answer = self.do(*request)
+        self.disk.busy = False
+        if self.disk.ends:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer
+
+    def do(self, flags, kind, offset, length, data):
         if kind == FLUSH:
             self.disk.flush()
             return 0, b""
@@ -159,8 +176,10 @@ def main():
     listener.listen(4)
 
     def power_cut(*_):
-        # Here and now: an exception could be lost on its way, where an object is being torn down.  What a flush has half done is
-        # as good as not done, for it was not answered.
+        # An exception could be lost on its way, where an object is being torn down.
+        if disk.busy:
+            disk.ends = True
+            return
         disk.cut(random.Random())
         os._exit(0)
     signal.signal(signal.SIGTERM, power_cut)
