@@ -32,7 +32,8 @@ ALLOWED = {
     "schema/compiler": BASE,
     "xe-cli": [*CODEC, "libxapi/include", "libxapi/client", "generated"],
     # The daemon: what lies below operations.
-    "pool/log": [*BASE, "xapid/db/log.h"],
+    "pool/peer": BASE,
+    "pool/log": [*BASE, "xapid/db/log.h", "pool/peer/peer.h"],
     "xapid/db": [*CODEC, "generated", *MAIN],
     "xapid/loop": BASE,
     "xapid/http": [*BASE, "xapid/loop"],
@@ -44,7 +45,7 @@ ALLOWED = {
     "xapid/task": [*DB, *MAIN, "xapid/ops/op.h", "xapid/auth/rbac.h", "xapid/auth/session.h", "xapid/worker",
                   "xapid/http/certificate.h"],  # host.get_server_certificate
     "xapid/event": [*DB, *MAIN, "xapid/auth/session.h", "xapid/http", "xapid/rpc/rpc.h", "xapid/worker", "xapid/ops/allowed.h"],
-    "xapid/auth": [*DB, *MAIN, "xapid/http", "xapid/rpc/rpc.h", "xapid/worker", "xapid/task"],
+    "xapid/auth": [*DB, *MAIN, "xapid/http", "xapid/rpc/rpc.h", "xapid/worker", "xapid/task", "pool/peer/peer.h"],
     # Operations and what they drive.
     "xapid/ops": [*DB, *MAIN, "xapid/task", "xapid/auth", "xapid/hypervisor", "storage-repos", "network-bridge", "pool", "xapid/worker",
                   "xapid/http/certificate.h"],  # host.get_server_certificate
