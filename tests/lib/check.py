@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""check [--SUITE]... [--quick | --long]: builds xapid and runs its tests.
+"""check [--SUITE]... [--quick | --long] [--minutes N] [--seed S]: builds xapid and runs its tests.
 
 {suites}
   --quick       unit, golden, format and api: a few minutes
-  --long        the long forms of faults, durability, fuzz and bench: hours
+  --long        the long forms of faults, durability, pool, fuzz and bench: hours
+  --minutes N   how long each campaign of --pool lasts; --seed S: which one
 
 Without a suite: everything but the long forms.  Each suite says how long it took; the last line counts the tests.
 What a test printed is in build/check/.
@@ -66,6 +67,7 @@ class Counts:
 
 totals = Counts()
 running = {}
+values = {}  # of --minutes and --seed
 
 
 def say(text):
@@ -267,9 +269,13 @@ def suite_asan(_long):
         run_all("asan", unit_jobs("build-asan") + [api("build-asan", 15)], JOBS)
 
 
+# Programs with one thread, that take minutes under ThreadSanitizer and cannot show it anything.
+ONE_THREAD = ("unit-db-image", "unit-db-apply", "unit-db-tree", "unit-log-batch")
+
+
 def suite_tsan(_long):
     if build("build-tsan"):
-        run_all("tsan", unit_jobs("build-tsan") + [api("build-tsan", 15)], JOBS)
+        run_all("tsan", unit_jobs("build-tsan", ONE_THREAD) + [api("build-tsan", 15)], JOBS)
 
 
 def suite_chaos(long):
@@ -292,6 +298,39 @@ def suite_durability(long):
 def suite_faults(_long):
     if build("build"):
         run_all("faults", [python("steps", "faults/steps.py", limit=30)], 1)
+
+
+def suite_pool(long):
+    if not build("build"):
+        return
+    length = values.get("minutes", "10" if long else "0.9")
+    limit = 6 + 2 * float(length)
+    rounds = "50" if long else "5"
+
+    def campaign(name, *words):
+        return python(name, "pool/campaign.py", "--minutes", length, *words, limit=limit)
+
+    seed = ["--seed", values["seed"]] if "seed" in values else []
+    broken = ("early", "deaf", "forgets") if long else ("deaf",)
+    run_all("pool", [python("checker", "pool/selftest.py"),
+                     campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
+                     *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],
+                     python("failover", "pool/failover.py", "--rounds", rounds, limit=60 if long else 8),
+                     python("throughput", "pool/throughput.py", "10" if long else "3", limit=6)], 1)
+    for name in ("3-hosts", "5-hosts", "failover", "throughput"):
+        show_notes(f"pool-{name}.log")
+
+
+def show_notes(log):
+    """What a program said besides its tests: seeds and figures."""
+    with open(os.path.join(LOGS, log), errors="replace") as f:
+        lines = [s.rstrip() for s in f if s.startswith(("# seed", "#   kill", "#   cut", "#   hand", "#   64", "#   6 ")) or "times the" in s]
+    say("\n".join("  " + s.lstrip("# ") for s in lines))
+
+
+def suite_systemd(_long):
+    if build("build"):
+        run_all("systemd", [python("units", "systemd/units.py", limit=20), python("descriptors", "systemd/descriptors.py")], JOBS)
 
 
 def suite_clients(_long):
@@ -337,6 +376,8 @@ SUITES = [
     ("chaos", suite_chaos, "api on a log that delays, refuses and leaves in doubt"),
     ("faults", suite_faults, "each step of each operation fails, and kills the daemon"),
     ("durability", suite_durability, "kill -9 under load, a full disk, 50 running VMs, power cuts"),
+    ("pool", suite_pool, "several daemons under random faults: histories judged, failover and throughput measured"),
+    ("systemd", suite_systemd, "the installed units in a small Debian; what the programs have that the daemon starts"),
     ("clients", suite_clients, "other people's clients"),
     ("fuzz", suite_fuzz, "what reads from outside, with any bytes"),
     ("bench", suite_bench, "figures, each beside a yardstick"),
@@ -344,10 +385,24 @@ SUITES = [
 QUICK = ("format", "golden", "unit", "api")
 
 
+def take_values(words):
+    """The words without the options that have a number, which go into 'values'."""
+    out = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word in ("--minutes", "--seed") and words and re.fullmatch(r"\d+(\.\d+)?", words[0]):
+            values[word[2:]] = words.pop(0)
+        else:
+            out.append(word)
+    return out
+
+
 def main():
-    chosen = [w[2:] for w in sys.argv[1:]]
+    words = take_values(sys.argv[1:])
+    chosen = [w[2:] for w in words]
     names = [name for name, _, _ in SUITES]
-    if "help" in chosen or any(w[2:] not in [*names, "quick", "long"] or not w.startswith("--") for w in sys.argv[1:]):
+    if "help" in chosen or any(w[2:] not in [*names, "quick", "long"] or not w.startswith("--") for w in words):
         say(__doc__.format(suites="\n".join(f"  --{n:<11} {text}" for n, _, text in SUITES)))
         sys.exit(0 if "help" in chosen else 2)
     wanted = [n for n in names if n in chosen] or (QUICK if "quick" in chosen else names)
