@@ -98,6 +98,19 @@ static void write_number(char *out, unsigned long v)
     *out = '\0';
 }
 
+/* The daemon is spared when memory is short; what it starts is to go before the machines do.
+ * Nothing is lost where it cannot be said. */
+static void launch_spare_no_more(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    if (write(fd, "0", 1) < 0)
+        errno = 0;
+    close(fd);
+}
+
 /*
  * In the new process, which shares our memory until exec: only system calls from here.  Descriptors
  * are first moved out of the way, for the ones we pass may themselves be below 4.
@@ -123,6 +136,7 @@ __attribute__((noreturn)) static void launch_exec(const struct launch *l)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+    launch_spare_no_more();
     if (l->listen_pid)
         write_number(l->listen_pid, (unsigned long)getpid());
     execve(l->path, (char *const *)l->argv, (char *const *)l->env);

@@ -164,6 +164,30 @@ static void a_child_inherits_no_descriptor_signal_or_variable(void **state)
     assert_string_equal(r.output, "4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n");
 }
 
+static void set_oom_score(const char *score)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, score, strlen(score)), (ssize_t)strlen(score));
+    close(fd);
+}
+
+static void a_child_is_not_spared_as_the_daemon_is(void **state)
+{
+    AUTO(arena) arena = {0};
+    struct child_spec spec = {.argv = SHELL("cat /proc/self/oom_score_adj")};
+    struct child_result r;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* only root may be spared */
+    set_oom_score("-900");
+    r = run(&arena, &spec);
+    set_oom_score("0");
+    assert_string_equal(r.output, "0\n");
+}
+
 static void a_program_that_is_not_there_is_an_error(void **state)
 {
     AUTO(arena) arena = {0};
@@ -253,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_grandchild_with_our_pipes_does_not_keep_us),
         cmocka_unit_test(the_watcher_sees_output_and_can_stop_it),
         cmocka_unit_test(a_child_inherits_no_descriptor_signal_or_variable),
+        cmocka_unit_test(a_child_is_not_spared_as_the_daemon_is),
         cmocka_unit_test(a_program_that_is_not_there_is_an_error),
         cmocka_unit_test(others_children_are_left_to_them),
         cmocka_unit_test(a_child_beside_us_is_killed_waited_for_and_forgotten),
