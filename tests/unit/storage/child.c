@@ -180,9 +180,7 @@ static void a_child_is_not_spared_as_the_daemon_is(void **state)
     struct child_result r;
 
     (void)state;
-    if (geteuid() != 0)
-        skip(); /* only root may be spared */
-    set_oom_score("-900");
+    set_oom_score("100"); /* below 0 takes a privilege; what matters is that it is not inherited */
     r = run(&arena, &spec);
     set_oom_score("0");
     assert_string_equal(r.output, "0\n");
