@@ -26,6 +26,7 @@
 #include "libxapi/value/type.h"
 
 struct call;
+struct datapath;
 
 enum sr_feature {
     SR_F_CREATE = 1 << 0,
@@ -52,6 +53,7 @@ struct sr_handle {
     const char *uuid;            /* of the SR */
     struct strmap device_config; /* of this host's PBD */
     void *state;                 /* driver->state_size bytes */
+    struct datapath *datapath;   /* how this host serves its disks; NULL: it does not */
 };
 
 struct sr_stat_info {
@@ -126,9 +128,9 @@ struct sr_driver {
      * clone.  Both new locations are chosen in advance.  A repeat after a crash at any point
      * completes it.
      *
-     * Nobody may have 'location' open for writing: an open writer would go on writing into what is
-     * now the base.  Drivers refuse with VDI_IN_USE where they can see one.  The snapshot of a disk
-     * a running guest writes to goes through the guest's data path.
+     * Nobody but the data path may have 'location' open for writing: an open writer would go on
+     * writing into what is now the base.  Drivers refuse with VDI_IN_USE where they can see one.
+     * The data path is told to go on with the new image, so that a guest may write all the while.
      */
     MUST_CHECK struct error *(*vdi_fork)(struct call *call, struct sr_handle *sr,
                                          const char *location, const char *base,

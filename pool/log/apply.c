@@ -3,8 +3,11 @@
 #include "pool/log/engine.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
 #include "pool/log/batch.h"
 #include "pool/log/snapshot.h"
 
@@ -22,26 +25,89 @@ struct item *apply_find_own(struct raft_log *log, const void *id)
     return NULL;
 }
 
-static void apply_entry(struct raft_log *log, uint64_t index, const struct raft_buffer *buf)
+static void apply_entry(struct raft_log *log, uint64_t index, const void *entry, size_t entry_size)
 {
     struct batch_reader reader;
     const void *data;
     size_t size;
 
-    batch_read(&reader, buf->base, buf->len);
+    batch_read(&reader, entry, entry_size);
     while (batch_next(&reader, &data, &size)) {
         struct item *own = log->first ? apply_find_own(log, data) : NULL;
         struct log_result ignored = {0};
 
-        log->fsm.apply(log->fsm.ctx, &log->arena, index, data, size, own ? &own->result : &ignored);
+        struct log_result *result = own ? &own->result : &ignored;
+
+        log->fsm.apply(log->fsm.ctx, &log->arena, index, data, size, result);
+        if (result->outcome == LOG_FAILED) {
+            engine_fail(log, "entry %" PRIu64 " was not understood: %s", index,
+                        result->error ? result->error->params[0] : "no reason is known");
+            return;
+        }
         if (own)
             own->applied = true;
     }
+    log->applied = index;
     if (!log->first)
         arena_release(&log->arena);
     log->dirty = true;
 }
 
+/* What the others have committed before it is on our own disk waits for that, so that neither the
+   mark nor the database is ever ahead of the log. */
+static bool must_wait(const struct raft_log *log, uint64_t index)
+{
+    return log->deferred || log->restoring.base || index > log->raft.last_stored;
+}
+
+static void defer(struct raft_log *log, uint64_t index, const struct raft_buffer *buf)
+{
+    struct deferred *d = xmalloc(sizeof *d + buf->len);
+
+    d->next = NULL;
+    d->index = index;
+    d->size = buf->len;
+    memcpy(d->data, buf->base, buf->len);
+    *log->last_deferred = d;
+    log->last_deferred = &d->next;
+}
+
+static void drop_first_deferred(struct raft_log *log)
+{
+    struct deferred *d = log->deferred;
+
+    log->deferred = d->next;
+    if (!log->deferred)
+        log->last_deferred = &log->deferred;
+    free(d);
+}
+
+void apply_deferred(struct raft_log *log)
+{
+    while (!log->failed && log->deferred && !log->restoring.base &&
+           log->deferred->index <= log->raft.last_stored) {
+        struct deferred *d = log->deferred;
+
+        if (d->index > log->applied)
+            apply_entry(log, d->index, d->data, d->size);
+        drop_first_deferred(log);
+    }
+}
+
+uint64_t apply_last(struct raft_log *log)
+{
+    if (log->restoring.base)
+        return log->applied;
+    return log->deferred ? log->deferred->index - 1 : raft_last_applied(&log->raft);
+}
+
+void apply_release(struct raft_log *log)
+{
+    while (log->deferred)
+        drop_first_deferred(log);
+}
+
+/* After a failure nothing is applied any more; but an error would abort the process. */
 static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
     struct raft_log *log = fsm->data;
@@ -49,9 +115,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     enum batch_check check;
 
     *result = NULL;
-    if (log->failed)
-        return RAFT_SHUTDOWN;
-    if (index <= log->applied)
+    if (log->failed || index <= log->applied)
         return 0;
     check = batch_check(buf->base, buf->len, &meant);
     if (check == BATCH_NEWER)
@@ -62,16 +126,19 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         engine_fail(log, "entry %" PRIu64 " was found where entry %" PRIu64 " should be", meant,
                     index);
     if (log->failed)
-        return RAFT_MALFORMED;
-    apply_entry(log, index, buf);
-    log->applied = index;
+        return 0;
+    if (must_wait(log, index))
+        defer(log, index, buf);
+    else
+        apply_entry(log, index, buf->base, buf->len);
     return 0;
 }
 
 /* The mark comes first: from then on these entries must be there. */
 void apply_publish(struct raft_log *log)
 {
-    uint64_t index = raft_last_applied(&log->raft), term = disk_term_of(&log->disk, index);
+    uint64_t index = MIN(apply_last(log), log->raft.last_stored),
+             term = disk_term_of(&log->disk, index);
     int rc;
 
     if (index > log->marked && term) {
@@ -103,6 +170,8 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigne
     struct raft_log *log = fsm->data;
     uint64_t now = raft_last_applied(&log->raft), index;
 
+    if (log->deferred || log->restoring.base)
+        return RAFT_BUSY; /* it asks again */
     if (!log->failed)
         apply_publish(log);
     if (log->failed)
@@ -128,33 +197,81 @@ static int on_snapshot_over(struct raft_fsm *fsm, struct raft_buffer *bufs[], un
     return 0;
 }
 
-static const char *restore(struct raft_log *log, const struct raft_buffer *buf)
+/* On the log's thread at start, on a worker later. */
+static const char *restore(struct raft_log *log, struct arena *arena, const struct raft_buffer *buf,
+                           uint64_t *index)
 {
     const uint8_t *data;
     const char *why;
-    uint64_t index;
     size_t size;
 
-    why = snapshot_check(buf->base, buf->len, &index, &data, &size);
+    why = snapshot_check(buf->base, buf->len, index, &data, &size);
     if (why)
         return why;
-    if (index > log->applied &&
-        !log->fsm.restore(log->fsm.ctx, &log->arena, index, data, size, &why))
+    if (*index > log->applied && !log->fsm.restore(log->fsm.ctx, arena, *index, data, size, &why))
         return why ? why : "the database does not understand it";
-    log->applied = MAX(log->applied, index);
-    log->snapshot_at = index;
     return NULL;
 }
 
+static void restored(struct raft_log *log, uint64_t index, const char *why)
+{
+    if (why) {
+        engine_fail(log, "its snapshot cannot be used: %s", why);
+        return;
+    }
+    log->applied = MAX(log->applied, index);
+    log->snapshot_at = index;
+}
+
+static void on_restore_work(uv_work_t *work)
+{
+    struct raft_log *log = container_of(work, struct raft_log, restore_work);
+
+    log->restore_fault = restore(log, &log->restore_arena, &log->restoring, &log->restore_index);
+}
+
+/* What of ours the snapshot contains did not pass through here: nobody can say how it ended. */
+static void give_up_what_was_skipped(struct raft_log *log)
+{
+    for (struct flight *f = log->first; f; f = f->next)
+        if (f->forwarded)
+            propose_give_up(f);
+}
+
+static void on_restored(uv_work_t *work, int status)
+{
+    struct raft_log *log = container_of(work, struct raft_log, restore_work);
+
+    (void)status; /* never cancelled */
+    raft_free(log->restoring.base);
+    log->restoring.base = NULL;
+    restored(log, log->restore_index, log->restore_fault);
+    arena_release(&log->restore_arena);
+    if (log->failed)
+        return;
+    log_info("%s: a snapshot of the leader up to entry %" PRIu64 " is in place", log->dir_name,
+             log->restore_index);
+    log->dirty = true;
+    give_up_what_was_skipped(log);
+}
+
+/* A large snapshot takes long to be taken over; so that this member still answers its leader, a
+ * worker does it, and what is committed meanwhile waits. */
 static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
     struct raft_log *log = fsm->data;
-    const char *why = restore(log, buf);
+    uint64_t index = 0;
+    const char *why;
 
-    if (why) {
-        engine_fail(log, "its snapshot cannot be used: %s", why);
-        return RAFT_MALFORMED;
+    if (log->running) {
+        log->restoring = *buf;
+        uv_queue_work(&log->loop, &log->restore_work, on_restore_work, on_restored);
+        return 0;
     }
+    why = restore(log, &log->arena, buf, &index);
+    restored(log, index, why);
+    if (log->failed)
+        return RAFT_MALFORMED;
     raft_free(buf->base);
     return 0;
 }

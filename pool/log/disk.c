@@ -7,14 +7,17 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
 #include "pool/log/snapshot.h"
 
 #define RETRY_MSEC 1000
 
-struct append {
+struct disk_append {
     struct raft_io_append below;
     struct raft_io_append *above;
     struct disk *disk;
+    struct disk_append *next; /* they end in order */
+    usec_t begun;
 };
 
 static struct disk *disk_of(struct raft_io *io)
@@ -51,27 +54,50 @@ void disk_set_last(struct disk *disk, uint64_t index, uint64_t term)
 
 /* Entries. */
 
+#define FAIL(disk, ...)                                                                            \
+    do {                                                                                           \
+        (disk)->broken = true;                                                                     \
+        (disk)->failed((disk)->failed_ctx, __VA_ARGS__);                                           \
+    } while (0)
+
+static void unlink_append(struct disk *disk, struct disk_append *a)
+{
+    struct disk_append **at = &disk->first_append;
+
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    if (!*at)
+        disk->last_append = at;
+    disk->appends--;
+}
+
 static void on_append(struct raft_io_append *below_req, int status)
 {
-    struct append *a = below_req->data;
+    struct disk_append *a = below_req->data;
     struct disk *disk = a->disk;
     struct raft_io_append *above = a->above;
 
+    unlink_append(disk, a);
+    disk->append_took = clock_mono() - a->begun;
     free(a);
-    disk->appends--;
     disk->write_done = false;
     if (status == 0)
         above->cb(above, 0);
     else
-        disk->failed(disk->failed_ctx, "its entries could not be written: %s",
-                     raft_strerror(status));
+        FAIL(disk, "its entries could not be written: %s", raft_strerror(status));
+}
+
+usec_t disk_waits(const struct disk *disk)
+{
+    return disk->first_append ? clock_mono() - disk->first_append->begun : 0;
 }
 
 static int disk_append(struct raft_io *io, struct raft_io_append *req,
                        const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct disk *disk = disk_of(io);
-    struct append *a = xcalloc(1, sizeof *a);
+    struct disk_append *a = xcalloc(1, sizeof *a);
     int rc;
 
     a->disk = disk;
@@ -83,10 +109,13 @@ static int disk_append(struct raft_io *io, struct raft_io_append *req,
         disk->appended_bytes += entries[i].buf.len;
     }
     disk->appends++;
+    a->begun = clock_mono();
+    *disk->last_append = a;
+    disk->last_append = &a->next;
     rc = disk->below.append(&disk->io, &a->below, entries, n, on_append);
     if (rc)
-        disk->failed(disk->failed_ctx, "its entries could not be written: %s", disk->io.errmsg);
-    return rc;
+        FAIL(disk, "its entries could not be written: %s", disk->io.errmsg);
+    return 0;
 }
 
 static int disk_truncate(struct raft_io *io, raft_index index)
@@ -94,7 +123,9 @@ static int disk_truncate(struct raft_io *io, raft_index index)
     struct disk *disk = disk_of(io);
 
     disk->next_index = index;
-    return disk->below.truncate(&disk->io, index);
+    if (disk->below.truncate(&disk->io, index) != 0)
+        FAIL(disk, "its last entries could not be taken back: %s", disk->io.errmsg);
+    return 0;
 }
 
 /* The library tells nobody that a write failed; but the end of a good write is followed at once by
@@ -113,12 +144,12 @@ void disk_check(struct disk *disk)
     if (!disk->write_done)
         return;
     disk->write_done = false;
-    disk->failed(disk->failed_ctx, "its entries could not be written: %s", disk->io.errmsg);
+    FAIL(disk, "its entries could not be written: %s", disk->io.errmsg);
 }
 
 /* Term and vote. */
 
-static int store_meta(struct disk *disk, uint64_t term, uint64_t vote, bool is_vote)
+static void store_meta(struct disk *disk, uint64_t term, uint64_t vote, bool is_vote)
 {
     struct mark_metas metas = {.before = disk->mark->metas.now};
     int rc;
@@ -126,35 +157,35 @@ static int store_meta(struct disk *disk, uint64_t term, uint64_t vote, bool is_v
     metas.now = (struct mark_meta){metas.before.version + 1, term, vote};
     rc = mark_metas(disk->mark, &metas);
     if (rc) {
-        disk->failed(disk->failed_ctx, "its file \"%s\" could not be written: %s", MARK_FILE,
-                     strerror(rc));
-        return RAFT_IOERR;
+        FAIL(disk, "its file \"%s\" could not be written: %s", MARK_FILE, strerror(rc));
+        return;
     }
     rc = is_vote ? disk->below.set_vote(&disk->io, vote) : disk->below.set_term(&disk->io, term);
     if (rc) {
-        disk->failed(disk->failed_ctx, "its term and vote could not be written: %s",
-                     disk->io.errmsg);
-        return rc;
+        FAIL(disk, "its term and vote could not be written: %s", disk->io.errmsg);
+        return;
     }
     metas.done = true;
     rc = mark_metas(disk->mark, &metas);
-    if (rc == 0)
-        return 0;
-    disk->failed(disk->failed_ctx, "its file \"%s\" could not be written: %s", MARK_FILE,
-                 strerror(rc));
-    return RAFT_IOERR;
+    if (rc)
+        FAIL(disk, "its file \"%s\" could not be written: %s", MARK_FILE, strerror(rc));
 }
 
 static int disk_set_term(struct raft_io *io, raft_term term)
 {
-    return store_meta(disk_of(io), term, 0, false);
+    if (!disk_of(io)->broken)
+        store_meta(disk_of(io), term, 0, false);
+    return 0;
 }
 
+/* A new term comes without a vote: then there is nothing to write. */
 static int disk_set_vote(struct raft_io *io, raft_id id)
 {
     struct disk *disk = disk_of(io);
 
-    return store_meta(disk, disk->mark->metas.now.term, id, true);
+    if (!disk->broken && (id || disk->mark->metas.now.vote))
+        store_meta(disk, disk->mark->metas.now.term, id, true);
+    return 0;
 }
 
 /* Snapshots. */
@@ -249,9 +280,10 @@ static int disk_snapshot_put(struct raft_io *io, unsigned trailing,
     s->req = req;
     req->cb = cb;
     s->trailing = trailing;
-    s->snapshot = (struct raft_snapshot *)
-        snapshot;   /* the library's request owns it; its buffers are ours to fill */
-    if (!s->held) { /* received from the leader: complete already */
+    /* The library's request owns it; its buffers are ours to fill. */
+    s->snapshot = (struct raft_snapshot *)snapshot;
+    s->received = !s->held; /* from the leader, and complete already */
+    if (s->received) {
         disk->next_index = snapshot->index + 1;
         note_term(disk, snapshot->index, snapshot->term);
         start_put(disk);
@@ -294,6 +326,7 @@ int disk_init(struct disk *disk, uv_loop_t *loop, const char *dir,
     disk->io.set_term = disk_set_term;
     disk->io.set_vote = disk_set_vote;
     disk->io.snapshot_put = disk_snapshot_put;
+    disk->last_append = &disk->first_append;
     disk->snapshot.put.data = disk;
     uv_timer_init(loop, &disk->snapshot.retry);
     disk->snapshot.retry.data = disk;
@@ -302,7 +335,9 @@ int disk_init(struct disk *disk, uv_loop_t *loop, const char *dir,
 
 bool disk_idle(const struct disk *disk)
 {
-    return disk->appends == 0 && !disk->snapshot.working;
+    const struct disk_snapshot *s = &disk->snapshot;
+
+    return disk->appends == 0 && !s->working && !(s->req && s->received);
 }
 
 void disk_cancel(struct disk *disk)

@@ -10,6 +10,9 @@
  * write of entries, terms or votes ends the log until it is opened again (a write that failed once
  * is never taken for good); states are serialised by a worker; a failed snapshot is tried again.
  *
+ * A failed write is never told to the library, whose callers abort on errors: it hears nothing any
+ * more, and its loop ends.
+ *
  * It also knows the term of recent entries, which the library does not tell.
  */
 #pragma once
@@ -28,6 +31,8 @@ struct disk_term {
     uint64_t first_index, term;
 };
 
+struct disk_append;
+
 struct disk_snapshot {
     struct raft_io_snapshot_put *req; /* the library's, NULL: none under way */
     struct raft_io_snapshot_put put;  /* ours */
@@ -36,6 +41,7 @@ struct disk_snapshot {
     uv_work_t work;
     uv_timer_t retry;
     void *held;      /* the database's, until it is serialised */
+    bool received;   /* the leader sent it */
     bool working;    /* a worker is serialising */
     bool below_busy; /* the library's disk part is writing */
     uint8_t header[48];
@@ -55,7 +61,10 @@ struct disk {
     void (*failed)(void *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
     void *failed_ctx;
     unsigned appends; /* under way */
-    bool write_done;  /* a write has ended but no append was told so yet: it failed */
+    struct disk_append *first_append, **last_append;
+    usec_t append_took; /* the last one that ended; 0 once it was taken note of */
+    bool broken;        /* a write has failed: nothing may be told to others any more */
+    bool write_done;    /* a write has ended but no append was told so yet: it failed */
     uint64_t appended_bytes;
     uint64_t next_index;
     struct disk_term terms[DISK_TERMS];
@@ -73,6 +82,8 @@ void disk_set_last(struct disk *disk, uint64_t index, uint64_t term);
 uint64_t disk_term_of(const struct disk *disk, uint64_t index);
 /* To be asked once per turn of the loop: calls 'failed' if a write has failed. */
 void disk_check(struct disk *disk);
+/* How long the oldest append has been under way; 0: there is none. */
+usec_t disk_waits(const struct disk *disk);
 /* True if nothing is under way that must end before raft_close. */
 bool disk_idle(const struct disk *disk);
 /* Right after raft_close: gives up what waits, and the timer. */

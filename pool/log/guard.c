@@ -538,7 +538,7 @@ struct error *guard_check(struct arena *arena, int dir, const char *dir_name,
     TRY(files_list(arena, dir, dir_name, &g.files));
     if (g.files.corrupt)
         return refuse(&g, "its file \"%s\" was set aside as damaged", g.files.corrupt);
-    if (mark->position.index == 0)
+    if (mark->position.index == 0 && !mark->joined)
         return check_fresh(&g, found);
     TRY(check_metadata(&g, &torn_meta));
     TRY(check_snapshot(&g));

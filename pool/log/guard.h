@@ -14,7 +14,7 @@
 #include "pool/log/mark.h"
 
 struct guard_found {
-    bool fresh; /* nothing was written yet: bootstrap */
+    bool fresh; /* nothing was written yet, and nothing is to come from others: bootstrap */
     uint64_t last_index, last_term;
     uint64_t snapshot_index;
     uint64_t bytes; /* of entries */

@@ -87,7 +87,8 @@ static bool slot_read(const char *file, enum slot_kind kind, struct slot *out, u
     return found;
 }
 
-static struct error *write_new(struct arena *arena, int fd, const char *dir_name, uint64_t id)
+static struct error *write_new(struct arena *arena, int fd, const char *dir_name, uint64_t id,
+                               bool joined)
 {
     static const enum slot_kind kinds[] = {SLOT_POSITION, SLOT_METAS};
     int rc = 0;
@@ -99,6 +100,7 @@ static struct error *write_new(struct arena *arena, int fd, const char *dir_name
 
         slot_fill(&slot, kinds[i / 2], i % 2, id);
         slot.v[6] = kinds[i / 2] == SLOT_METAS;
+        slot.v[2] = kinds[i / 2] == SLOT_POSITION && joined;
         rc = slot_write(fd, &slot);
     }
     if (rc == 0 && fsync(fd) < 0)
@@ -109,7 +111,8 @@ static struct error *write_new(struct arena *arena, int fd, const char *dir_name
     return OK;
 }
 
-struct error *mark_create(struct arena *arena, int dir, const char *dir_name, uint64_t id)
+struct error *mark_create(struct arena *arena, int dir, const char *dir_name, uint64_t id,
+                          bool joined)
 {
     int fd = openat(dir, MARK_FILE ".new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     struct error *e;
@@ -117,7 +120,7 @@ struct error *mark_create(struct arena *arena, int dir, const char *dir_name, ui
     if (fd < 0)
         return error_internal(arena, "%s/%s could not be made: %s", dir_name, MARK_FILE,
                               strerror(errno));
-    e = write_new(arena, fd, dir_name, id);
+    e = write_new(arena, fd, dir_name, id, joined);
     close(fd);
     if (e)
         return e;
@@ -171,6 +174,7 @@ struct error *mark_open(struct arena *arena, int dir, const char *dir_name, stru
     mark->id = position.id;
     mark->position_sequence = position.sequence;
     mark->position = (struct mark_position){position.v[0], position.v[1]};
+    mark->joined = position.v[2] != 0;
     take_metas(mark, &metas);
     *found = true;
     return OK;
@@ -183,6 +187,7 @@ int mark_position(struct mark *mark, uint64_t index, uint64_t term)
     slot_fill(&slot, SLOT_POSITION, ++mark->position_sequence, mark->id);
     slot.v[0] = index;
     slot.v[1] = term;
+    slot.v[2] = mark->joined;
     mark->position = (struct mark_position){index, term};
     return slot_write(mark->fd, &slot);
 }

@@ -32,6 +32,7 @@ struct mark_metas {
 struct mark {
     int fd; /* -1: closed */
     uint64_t id;
+    bool joined;  /* the log was not founded here: an empty one waits for what others send */
     unsigned bad; /* slots found damaged; the other one of the pair is used */
     uint64_t position_sequence, metas_sequence;
     struct mark_position position;
@@ -42,7 +43,7 @@ struct mark {
 
 /* Makes the file, durably, for a member with this raft id. */
 MUST_CHECK struct error *mark_create(struct arena *arena, int dir, const char *dir_name,
-                                     uint64_t id);
+                                     uint64_t id, bool joined);
 /* Opens it; *found is false, without an error, if there is none. */
 MUST_CHECK struct error *mark_open(struct arena *arena, int dir, const char *dir_name,
                                    struct mark *mark, bool *found);

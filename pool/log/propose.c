@@ -9,10 +9,11 @@
 #include "pool/log/batch.h"
 
 /* A second entry under way makes both smaller: on a lone voter 46,000 write-sets a second instead
-   of 55,000.  With voters over a network it may pay. */
-#define MAX_INFLIGHT 1
-#define MAX_ENTRY (LOG_MAX_WRITE_SET + 64)
+   of 55,000. */
+#define MAX_INFLIGHT_ALONE 1
+#define MAX_INFLIGHT 2
 #define MAX_ITEMS 8192 /* write-sets in one entry */
+#define RETRY (20 * USEC_PER_MSEC)
 
 void queue_init(struct queue *q)
 {
@@ -36,6 +37,12 @@ static void queue_append(struct queue *q, struct queue *from)
     queue_init(from);
 }
 
+void queue_prepend(struct queue *q, struct queue *front)
+{
+    queue_append(front, q);
+    queue_append(q, front);
+}
+
 static struct log_proposal *queue_take(struct queue *q)
 {
     struct log_proposal *p = q->head;
@@ -48,13 +55,22 @@ static struct log_proposal *queue_take(struct queue *q)
 
 /* Answers. */
 
-static void answer_failed(struct log_proposal *p, const char *why)
+/* Another member's goes back to it, unless it will not be taken elsewhere either. */
+void propose_answer_failed(struct log_proposal *p, const char *why)
 {
     struct arena arena = {0};
     struct log_result result = {.outcome = LOG_FAILED, .error = error_internal(&arena, "%s", why)};
 
     p->done(p, &result);
     arena_release(&arena);
+}
+
+static void refuse(struct log_proposal *p, const char *why)
+{
+    if (forward_is_guest(p) && strcmp(why, ENGINE_FULL) != 0)
+        forward_bounce(p);
+    else
+        propose_answer_failed(p, why);
 }
 
 static void answer_unknown(struct queue *q)
@@ -77,10 +93,10 @@ void propose_refuse(struct raft_log *log, const char *why)
     queue_append(&q, &log->queue);
     mutex_unlock(&log->lock);
     while (q.head)
-        answer_failed(queue_take(&q), why);
+        refuse(queue_take(&q), why);
 }
 
-static struct log_proposal *take_proposal(struct item *item)
+struct log_proposal *propose_take(struct item *item)
 {
     return __atomic_exchange_n(&item->proposal, NULL, __ATOMIC_ACQ_REL);
 }
@@ -88,14 +104,14 @@ static struct log_proposal *take_proposal(struct item *item)
 static void take_proposals(struct flight *f, struct queue *q)
 {
     for (size_t i = 0; i < f->n; i++) {
-        struct log_proposal *p = take_proposal(&f->items[i]);
+        struct log_proposal *p = propose_take(&f->items[i]);
 
         if (p)
             queue_add(q, p);
     }
 }
 
-static void give_up(struct flight *f)
+void propose_give_up(struct flight *f)
 {
     struct queue q;
 
@@ -124,24 +140,33 @@ void propose_give_up_late(struct raft_log *log)
 
     log->late = false;
     for (struct flight *f = log->first; f; f = f->next)
-        if (!f->over && f->since < limit) {
-            if (!log->late) {
+        if (f->forwarded ? f->since < limit && f->n_answered < f->n
+                         : !f->over && f->since < limit) {
+            if (!log->late && !f->forwarded) {
                 log->late = true;
                 engine_update_status(log);
             }
-            give_up(f);
+            propose_give_up(f);
         }
 }
 
+/* Ours come back in order, but of those that went to the leader some may not come. */
 static void answer_applied(struct flight *f)
 {
-    for (; f->n_answered < f->n && f->items[f->n_answered].applied; f->n_answered++) {
-        struct item *item = &f->items[f->n_answered];
-        struct log_proposal *p = take_proposal(item);
+    size_t n = 0;
 
+    for (size_t i = f->forwarded ? 0 : f->n_answered; i < f->n; i++) {
+        struct item *item = &f->items[i];
+        struct log_proposal *p;
+
+        if (!f->forwarded && !item->applied)
+            break;
+        p = item->applied ? propose_take(item) : NULL;
         if (p)
             p->done(p, &item->result);
+        n += item->proposal == NULL;
     }
+    f->n_answered = f->forwarded ? n : f->n_answered + n;
 }
 
 static void drop_flights(struct raft_log *log)
@@ -181,7 +206,7 @@ static void on_entry(struct raft_apply *req, int status, void *result)
     (void)result;
     f->over = true;
     if (status)
-        give_up(f);
+        propose_give_up(f);
 }
 
 /* Submitting. */
@@ -208,7 +233,7 @@ static size_t take_waiting(struct raft_log *log, struct queue *good, struct queu
             queue_add(bad, queue_take(&log->queue));
             continue;
         }
-        if (*size + batch_item_size(p->size) > MAX_ENTRY)
+        if (*size + batch_item_size(p->size) > PROPOSE_MAX_ENTRY)
             break;
         *size += batch_item_size(p->size);
         queue_add(good, queue_take(&log->queue));
@@ -217,8 +242,7 @@ static size_t take_waiting(struct raft_log *log, struct queue *good, struct queu
     return n;
 }
 
-/* The next entry; NULL if nothing waits. */
-static struct flight *gather(struct raft_log *log, size_t *size)
+struct flight *propose_gather(struct raft_log *log, size_t *size)
 {
     struct queue good, bad;
     struct flight *f;
@@ -230,7 +254,7 @@ static struct flight *gather(struct raft_log *log, size_t *size)
     while (bad.head) {
         struct log_proposal *p = queue_take(&bad);
 
-        answer_failed(p, size_fault(p));
+        propose_answer_failed(p, size_fault(p));
     }
     if (n == 0)
         return NULL;
@@ -243,20 +267,24 @@ static struct flight *gather(struct raft_log *log, size_t *size)
     return f;
 }
 
+void propose_encode(const struct flight *f, uint8_t *out, uint64_t index)
+{
+    out = batch_put_header(out, index, (uint32_t)f->n);
+    for (size_t i = 0; i < f->n; i++)
+        out = batch_put_item(out, f->items[i].proposal->data, f->items[i].proposal->size);
+}
+
 static struct raft_buffer encode(const struct flight *f, size_t size, uint64_t index)
 {
     struct raft_buffer buf = {.base = raft_malloc(size), .len = size};
-    uint8_t *p;
 
     if (!buf.base)
         abort();
-    p = batch_put_header(buf.base, index, (uint32_t)f->n);
-    for (size_t i = 0; i < f->n; i++)
-        p = batch_put_item(p, f->items[i].proposal->data, f->items[i].proposal->size);
+    propose_encode(f, buf.base, index);
     return buf;
 }
 
-static void link_flight(struct raft_log *log, struct flight *f)
+void propose_link(struct raft_log *log, struct flight *f)
 {
     MUTEX_GUARD(&log->lock);
     *log->last = f;
@@ -272,8 +300,7 @@ static void unlink_flight(struct raft_log *log, struct flight *f)
     queue_init(&q);
     MUTEX_GUARD(&log->lock);
     take_proposals(f, &q);
-    queue_append(&q, &log->queue);
-    queue_append(&log->queue, &q);
+    queue_prepend(&log->queue, &q);
     for (log->last = &log->first; *log->last != f; log->last = &(*log->last)->next)
         ;
     *log->last = NULL;
@@ -302,8 +329,13 @@ static bool submit(struct raft_log *log, struct flight *f, size_t size)
     int rc;
 
     f->since = clock_mono();
-    link_flight(log, f);
+    propose_link(log, f);
+    /* One who was not there for a moment is tried with every entry, not only at the next beat. */
+    if (!log->alone)
+        raft_set_heartbeat_timeout(&log->raft, 1);
     rc = raft_apply(&log->raft, &f->req, &buf, 1, on_entry);
+    if (!log->alone)
+        raft_set_heartbeat_timeout(&log->raft, log->timing.beat);
     if (rc == 0)
         return true;
     if (rc != RAFT_NOSPACE && rc != RAFT_NOTLEADER) {
@@ -315,8 +347,6 @@ static bool submit(struct raft_log *log, struct flight *f, size_t size)
     unlink_flight(log, f);
     if (rc == RAFT_NOSPACE)
         disk_full(log);
-    else
-        propose_refuse(log, "This host does not lead the log.");
     return false;
 }
 
@@ -325,15 +355,52 @@ static size_t n_inflight(const struct raft_log *log)
     size_t n = 0;
 
     for (const struct flight *f = log->first; f; f = f->next)
-        n += f->n_answered < f->n;
+        n += !f->forwarded && f->n_answered < f->n;
     return n;
+}
+
+static void submit_waiting(struct raft_log *log)
+{
+    size_t max = log->alone ? MAX_INFLIGHT_ALONE : MAX_INFLIGHT, size;
+    struct flight *f;
+
+    while (!log->failed && n_inflight(log) < max && (f = propose_gather(log, &size)) != NULL) {
+        if (!submit(log, f, size))
+            break;
+        log->full_since = 0;
+        log->full = false;
+    }
+}
+
+/* Where there is nobody to take them: those of other members go back, ours wait for a while. */
+static void keep_waiting(struct raft_log *log)
+{
+    usec_t limit = clock_mono() - log->opt.answer_within;
+    struct queue over, stay;
+
+    queue_init(&over);
+    queue_init(&stay);
+    mutex_lock(&log->lock);
+    while (log->queue.head) {
+        struct log_proposal *p = queue_take(&log->queue);
+
+        queue_add(forward_is_guest(p) || p->since < limit ? &over : &stay, p);
+    }
+    queue_append(&log->queue, &stay);
+    mutex_unlock(&log->lock);
+    while (over.head)
+        refuse(queue_take(&over), ENGINE_LEADERLESS);
+}
+
+static bool anything_waits(struct raft_log *log)
+{
+    MUTEX_GUARD(&log->lock);
+    return log->queue.head != NULL;
 }
 
 bool propose_pump(struct raft_log *log)
 {
-    struct flight *f;
     bool closing;
-    size_t size;
 
     mutex_lock(&log->lock);
     closing = log->closing;
@@ -342,11 +409,15 @@ bool propose_pump(struct raft_log *log)
         propose_refuse(log, "The write log is being closed.");
     else if (log->late)
         propose_refuse(log, ENGINE_SLOW);
-    while (!log->failed && n_inflight(log) < MAX_INFLIGHT && (f = gather(log, &size)) != NULL) {
-        if (!submit(log, f, size))
-            break;
-        log->full_since = 0;
-        log->full = false;
+    else if (log->removed)
+        propose_refuse(log, ENGINE_REMOVED);
+    if (engine_can_submit(log)) {
+        submit_waiting(log);
+    } else if (anything_waits(log)) {
+        keep_waiting(log);
+        forward_pump(log);
     }
+    if (!log->alone && anything_waits(log))
+        engine_turn_again(log, RETRY);
     return closing;
 }

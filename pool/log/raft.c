@@ -17,6 +17,7 @@
 #include "pool/log/transport.h"
 
 #define MARK_SYNC_EVERY USEC_PER_SEC
+#define CONNECT_RETRY_MSEC 100
 
 static struct raft_log *raft_log_of(struct log *log)
 {
@@ -33,6 +34,7 @@ void engine_fail(void *raft_log, const char *fmt, ...)
     if (log->failed)
         return;
     log->failed = true;
+    log->disk.broken = true;
     va_start(ap, fmt);
     what = arena_vprintf(&log->arena, fmt, ap);
     va_end(ap);
@@ -45,25 +47,54 @@ void engine_fail(void *raft_log, const char *fmt, ...)
 
 /* The end of a turn of the loop. */
 
+static const char *status_failure(const struct raft_log *log, uint64_t leader)
+{
+    if (log->removed)
+        return ENGINE_REMOVED;
+    if (log->late)
+        return ENGINE_SLOW;
+    if (log->full)
+        return ENGINE_FULL;
+    return leader ? NULL : ENGINE_LEADERLESS;
+}
+
 void engine_update_status(struct raft_log *log)
 {
     struct log_status s = {
         .last_index = raft_last_index(&log->raft),
-        .applied_index = raft_last_applied(&log->raft),
+        .applied_index = apply_last(log),
         .term = raft_current_term(&log->raft),
+        .id = log->mark.id,
+        .leads = log->place.leads && raft_state(&log->raft) == RAFT_LEADER,
     };
     const char *address;
     raft_id leader;
 
     raft_leader(&log->raft, &leader, &address);
     s.leader = leader;
-    s.writable = raft_state(&log->raft) == RAFT_LEADER && !log->late && !log->full;
-    if (log->late)
-        s.failure = ENGINE_SLOW;
-    else if (log->full)
-        s.failure = ENGINE_FULL;
+    s.failure = status_failure(log, leader);
+    s.writable = !s.failure;
     MUTEX_GUARD(&log->lock);
     log->status = s;
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    (void)timer; /* on_turn follows in the same turn */
+}
+
+void engine_turn_again(struct raft_log *log, usec_t after)
+{
+    uint64_t msec = (uint64_t)(after / USEC_PER_MSEC) + 1;
+
+    if (!uv_is_active((uv_handle_t *)&log->again) || uv_timer_get_due_in(&log->again) > msec)
+        uv_timer_start(&log->again, on_again, msec, 0);
+}
+
+bool engine_can_submit(const struct raft_log *log)
+{
+    return !log->failed && raft_state((struct raft *)&log->raft) == RAFT_LEADER &&
+           raft_transferee(&log->raft) == 0;
 }
 
 static void on_mark_sync(uv_work_t *work)
@@ -97,8 +128,8 @@ static void sync_mark(struct raft_log *log)
 
 static void set_opened(struct raft_log *log)
 {
-    if (log->opened || raft_state(&log->raft) != RAFT_LEADER ||
-        raft_last_applied(&log->raft) < log->replay_to)
+    if (log->opened || (log->self_elected && (raft_state(&log->raft) != RAFT_LEADER ||
+                                              apply_last(log) < log->replay_to)))
         return;
     MUTEX_GUARD(&log->lock);
     log->opened = true;
@@ -111,6 +142,32 @@ static void on_raft_closed(struct raft *raft)
 
     uv_close((uv_handle_t *)&log->wake, NULL);
     uv_close((uv_handle_t *)&log->turn, NULL);
+    uv_close((uv_handle_t *)&log->again, NULL);
+    timing_end(log);
+}
+
+/* A leader that goes leaves its place to another first, so that nobody has to wait for it. */
+static bool hands_over(struct raft_log *log)
+{
+    if (log->transferring)
+        return true;
+    if (log->transfer_tried)
+        return false;
+    log->transfer_tried = true;
+    return members_hand_over(log);
+}
+
+/* What was sent to a leader may have its answer, but not for long. */
+static bool waits_for_leader(struct raft_log *log)
+{
+    usec_t since = clock_mono() - log->closing_since;
+
+    if (since > MIN(USEC_PER_SEC, log->opt.answer_within))
+        forward_end(log);
+    for (const struct flight *f = log->first; f; f = f->next)
+        if (f->forwarded && !(f->over && f->n_answered == f->n))
+            return log->mailbox != NULL;
+    return false;
 }
 
 /* raft_close is not sound while entries are under way, so it waits for them; pump refuses new ones
@@ -119,11 +176,17 @@ static void close_if_idle(struct raft_log *log)
 {
     if (!log->closing_since)
         log->closing_since = clock_mono();
-    if (log->first || log->mark_syncing || !disk_idle(&log->disk)) {
+    members_end(log, "The write log is being closed.");
+    if (waits_for_leader(log) || log->first || log->mark_syncing || log->restoring.base ||
+        !disk_idle(&log->disk) || hands_over(log)) {
+        engine_turn_again(log, 10 * USEC_PER_MSEC);
         if (log->late || clock_mono() - log->closing_since > log->opt.answer_within)
             engine_fail(log, "it was closed while its disk did not answer");
         return;
     }
+    forward_end(log);
+    net_end(log);
+    apply_release(log);
     log->raft_closing = true;
     raft_close(&log->raft, on_raft_closed);
     disk_cancel(&log->disk);
@@ -145,14 +208,22 @@ static void on_turn(uv_check_t *turn)
         return;
     disk_check(&log->disk);
     if (!log->failed)
+        net_turn(log);
+    if (!log->failed)
+        apply_deferred(log);
+    if (!log->failed)
         apply_publish(log);
     if (log->failed)
         return;
+    forward_collect(log);
     propose_answer(log);
     propose_give_up_late(log);
+    members_turn(log);
     closing = propose_pump(log);
     if (log->failed)
         return;
+    net_tell(log);
+    timing_turn(log);
     apply_ask_for_snapshot(log);
     sync_mark(log);
     engine_update_status(log);
@@ -197,26 +268,46 @@ static bool is_member(const struct raft_log *log)
     return false;
 }
 
+/* Who else there is decides whether this can begin at all. */
+static void check_members(struct raft_log *log)
+{
+    bool alone = log->raft.configuration.n == 1 && is_member(log);
+
+    log->alone = alone;
+    log->self_elected = raft_role(&log->raft) == RAFT_VOTER && members_other_voters(log) == 0;
+    if (alone || log->opt.peers)
+        return;
+    if (log->raft.configuration.n > 1 || log->mark.joined)
+        engine_fail(log, "it has other members, but this host was given no pool address to talk "
+                         "with them");
+    else
+        engine_fail(log, "this host is not a member of it");
+}
+
 static int start_raft(struct raft_log *log)
 {
-    char address[32];
+    bool fresh = log->found.fresh && !log->mark.joined;
+    char address[PEER_ADDRESS_MAX];
     int rc;
 
-    snprintf(address, sizeof address, "%016" PRIx64, log->mark.id);
+    if (log->opt.address && peer_address_ok(log->opt.address))
+        snprintf(address, sizeof address, "%s", log->opt.address);
+    else
+        snprintf(address, sizeof address, "%016" PRIx64, log->mark.id);
     apply_init(log);
     rc = raft_init(&log->raft, &log->disk.io, &log->raft_fsm, log->mark.id, address);
     if (rc)
         return rc;
     log->raft.tracer = NULL;
     log->raft.data = log;
-    raft_set_election_timeout(&log->raft, 500);
-    raft_set_heartbeat_timeout(&log->raft, 50);
+    timing_init(log);
+    members_init(log);
     raft_set_pre_vote(&log->raft, true);
     raft_set_snapshot_threshold(&log->raft, ENGINE_NEVER);
-    if (!log->found.fresh)
+    if (!fresh)
         disk_set_last(&log->disk, log->found.last_index, log->found.last_term);
     log->disk.appended_bytes = log->found.bytes;
-    rc = log->found.fresh ? bootstrap(log, address) : 0;
+    rc = fresh ? bootstrap(log, address) : 0;
     return rc ? rc : raft_start(&log->raft);
 }
 
@@ -228,7 +319,11 @@ static void start(struct raft_log *log)
     uv_async_init(&log->loop, &log->wake, on_wake);
     uv_check_init(&log->loop, &log->turn);
     log->turn.data = log;
-    transport_none(&log->transport);
+    uv_timer_init(&log->loop, &log->again);
+    if (log->opt.peers)
+        peers_transport(log->opt.peers, &log->loop, &log->transport);
+    else
+        transport_none(&log->transport);
     log->disk.mark = &log->mark;
     log->disk.fsm = &log->fsm;
     log->disk.failed = engine_fail;
@@ -238,12 +333,18 @@ static void start(struct raft_log *log)
         engine_fail(log, "it could not be opened: %s", log->disk.io.errmsg);
         return;
     }
+    raft_uv_set_connect_retry_delay(&log->disk.io, CONNECT_RETRY_MSEC);
+    net_init(log);
     rc = start_raft(log);
     if (rc)
         engine_fail(log, "it could not be started: %s", raft_errmsg(&log->raft));
-    else if (!is_member(log))
-        engine_fail(log, "this host is not a member of it");
+    else
+        check_members(log);
+    if (log->failed)
+        return;
+    log->running = true;
     log->replay_to = raft_last_index(&log->raft);
+    timing_start(log);
     uv_check_start(&log->turn, on_turn);
 }
 
@@ -255,19 +356,24 @@ static void after_failure(struct raft_log *log)
 
     mutex_lock(&log->lock);
     log->no_loop = true;
-    log->status.writable = false;
+    log->status.writable = log->status.leads = false;
+    log->status.leader = 0;
     log->status.failure = log->failure;
     cond_broadcast(&log->changed);
     mutex_unlock(&log->lock);
+    forward_end(log);
     propose_unknown(log, INT64_MAX);
+    if (log->place.leader && log->fsm.leader)
+        log->fsm.leader(log->fsm.ctx, 0, log->place.term, false);
     if (log->opened && log->fsm.failed)
         log->fsm.failed(log->fsm.ctx, log->failure);
     while (!closing) {
         propose_refuse(log, log->failure);
+        members_end(log, log->failure);
         mutex_lock(&log->lock);
-        while (!log->queue.head && !log->closing)
+        while (!log->queue.head && !log->changes && !log->closing)
             cond_wait(&log->changed, &log->lock);
-        closing = log->closing && !log->queue.head;
+        closing = log->closing && !log->queue.head && !log->changes;
         mutex_unlock(&log->lock);
     }
 }
@@ -331,6 +437,7 @@ static void raft_log_propose(struct log *base, struct log_proposal *proposal)
 {
     struct raft_log *log = raft_log_of(base);
 
+    proposal->since = clock_mono();
     MUTEX_GUARD(&log->lock);
     queue_add(&log->queue, proposal);
     if (log->no_loop)
@@ -356,8 +463,12 @@ static void release(struct raft_log *log)
 {
     bool library_may_write = log->failed && log->disk.appends;
 
+    forward_end(log);
     mark_close(&log->mark);
     arena_release(&log->arena);
+    for (size_t i = 0; i < log->n_members; i++)
+        free((char *)log->members[i].address);
+    free(log->members);
     /* A write that the kernel still holds could land in files that somebody else has opened
      * meanwhile. */
     if (log->lock_file >= 0 && !library_may_write)
@@ -367,6 +478,7 @@ static void release(struct raft_log *log)
     cond_release(&log->changed);
     mutex_release(&log->lock);
     free(log->dir_name);
+    free((char *)log->opt.address);
     if (log->failed)
         return; /* the library's loop and requests point into it */
     free(log->failure);
@@ -402,8 +514,11 @@ static void raft_log_close(struct log *base)
     struct raft_log *log = raft_log_of(base);
     int rc;
 
+    if (log->opt.peers)
+        peers_serve(log->opt.peers, PEER_PROPOSE, NULL, NULL);
     if (!stop(log)) {
         log_error("the write log in %s was left open: its disk does not answer", log->dir_name);
+        forward_cut(log);
         propose_unknown(log, INT64_MAX);
         propose_refuse(log, ENGINE_SLOW);
         return;
@@ -418,6 +533,8 @@ static const struct log_engine raft_engine = {
     .propose = raft_log_propose,
     .status = raft_log_status,
     .close = raft_log_close,
+    .change = members_change,
+    .members = members_list,
 };
 
 /* Opening. */
@@ -473,7 +590,7 @@ static struct error *open_mark(struct arena *arena, struct raft_log *log)
             "backup, or remove both and let this host join its pool again as a new member.",
             log->dir_name, MARK_FILE);
     id = random_u64() >> 1; /* never zero, and positive wherever it is shown */
-    TRY(mark_create(arena, log->dir, log->dir_name, id ? id : 1));
+    TRY(mark_create(arena, log->dir, log->dir_name, id ? id : 1, log->opt.joining));
     return mark_open(arena, log->dir, log->dir_name, &log->mark, &found);
 }
 
@@ -491,6 +608,7 @@ static void set_options(struct raft_log *log, const struct log_raft_options *opt
 
     if (options)
         *o = *options;
+    o->address = o->address ? xstrdup(o->address) : NULL;
     o->answer_within = o->answer_within ? o->answer_within : 10 * USEC_PER_SEC;
     o->full_within = o->full_within ? o->full_within : USEC_PER_SEC;
     o->snapshot_bytes = o->snapshot_bytes ? o->snapshot_bytes : (uint64_t)64 << 20;
@@ -514,10 +632,16 @@ static bool wait_opened(struct raft_log *log)
 static struct error *start_threads(struct arena *arena, struct raft_log *log, bool *ended)
 {
     *ended = true;
+    if (log->opt.peers) {
+        peers_set_id(log->opt.peers, log->mark.id);
+        peers_serve(log->opt.peers, PEER_PROPOSE, forward_serve, log);
+    }
     thread_start(&log->thread, "log", run, log);
     thread_start(&log->watcher, "log-watch", watch, log);
     if (wait_opened(log))
         return OK;
+    if (log->opt.peers)
+        peers_serve(log->opt.peers, PEER_PROPOSE, NULL, NULL);
     *ended = stop(log);
     return error_internal(arena, "%s",
                           *ended && log->failure
@@ -540,6 +664,9 @@ struct error *log_raft_open(struct arena *arena, const char *dir,
     log->dir = log->lock_file = log->mark.fd = -1;
     log->applied = fsm->applied_index;
     log->last = &log->first;
+    log->last_deferred = &log->deferred;
+    log->last_change = &log->changes;
+    forward_init(log);
     queue_init(&log->queue);
     mutex_init(&log->lock);
     cond_init(&log->changed);

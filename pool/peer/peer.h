@@ -22,6 +22,7 @@
 
 struct peers;
 struct raft_uv_transport;
+struct uv_loop_s;
 
 #define PEER_FINGERPRINT_SIZE 65    /* text, with its end */
 #define PEER_MESSAGE_MAX (4u << 20) /* bytes of a request or an answer */
@@ -54,6 +55,11 @@ struct peers_options {
     usec_t silence;             /* a link on which nothing has come for so long is lost; 0: 2 s */
 };
 
+/*
+ * Somebody who may be talked to.  A daemon that is to join a pool may know less: an id of 0 stands
+ * for whatever id the holder of that certificate claims, and an address may be the fingerprint
+ * alone (then the place is where the other side says it can be reached).
+ */
 struct peer {
     uint64_t id;         /* raft id */
     const char *address; /* "HOST:PORT/FINGERPRINT" */
@@ -61,8 +67,9 @@ struct peer {
 
 MUST_CHECK struct error *peers_open(struct arena *arena, const struct peers_options *options,
                                     struct peers **out);
-/* Ends the thread.  The log that uses the transport must be closed before.  Requests that still
- * wait for an answer get none; their 'done' is called first. */
+/* Ends the thread.  The log that uses the transport must be closed before.  Requests of ours that
+ * still wait for an answer get none; their 'done' is called first.  Requests of others that were
+ * not answered yet may still be, into the void. */
 void peers_close(struct peers *peers);
 
 /* Of this daemon; valid as long as 'peers'. */
@@ -74,15 +81,15 @@ void peers_set_id(struct peers *peers, uint64_t id);
 /* True of a well-formed address. */
 bool peer_address_ok(const char *address);
 
-/* Everybody that may be talked to, this daemon itself left out or not.  Copied.  Links with others
- * are cut.  From any thread. */
+/* Everybody that may be talked to, this daemon itself left out or not.  Copied; entries without a
+ * fingerprint are left out.  Links with others are cut.  From any thread. */
 void peers_allow(struct peers *peers, size_t n, const struct peer *members);
 
 /*
  * Requests of this kind go to 'serve' from now on (NULL: they are refused), on the peers' thread,
  * which it must not block: it answers at once or later, from any thread, by peer_answer, exactly
  * once.  One handler for each kind; what it uses must outlive the handler: take it away first.
- * Returns only when the former handler does not run any more.
+ * Returns only when the former handler does not run any more; so not to be called from a handler.
  */
 void peers_serve(struct peers *peers, enum peer_kind kind,
                  void (*serve)(void *ctx, struct peer_request *request), void *ctx);
@@ -92,7 +99,7 @@ void peer_answer(struct peer_request *request, const void *data, size_t size);
 /* How a request ended. */
 enum peer_outcome {
     PEER_ANSWERED,
-    PEER_UNSENT, /* certainly not received: no link, no such member */
+    PEER_UNSENT, /* certainly not taken: no link, no such member, nobody serves this kind there */
     PEER_LOST,   /* perhaps received: the link was lost or the time is over */
 };
 
@@ -109,5 +116,11 @@ void peer_ask(struct peers *peers, uint64_t id, enum peer_kind kind, const void 
 /* When something last came from that member (monotonic clock); 0: never, or no link. */
 usec_t peer_heard(struct peers *peers, uint64_t id);
 
-/* The log's transport over these links; for one log, on any loop.  See raft/uv.h. */
-void peers_transport(struct peers *peers, struct raft_uv_transport *transport);
+/* True while that member does not know our certificate: this daemon is no member to it, not yet or
+ * no longer. */
+bool peer_refuses(struct peers *peers, uint64_t id);
+
+/* The log's transport over these links; for one log at a time, on its loop.  See raft/uv.h.  What
+ * it allocates ends with its close. */
+void peers_transport(struct peers *peers, struct uv_loop_s *loop,
+                     struct raft_uv_transport *transport);

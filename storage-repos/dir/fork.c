@@ -29,9 +29,17 @@
  * before, and after it L keeps B as its parent, which holds its data.
  *
  * A process that has L open for writing would go on writing to what is B from 4 on.  So the fork is
- * refused while the lock that qemu holds on an image it writes says that there is one.  A running
- * guest's disk must be switched to L' by its data path (QMP: blockdev-snapshot) in the place of
- * step 4; the other steps, and the way to tell how far it came, stay the same.
+ * refused while the lock that qemu holds on an image it writes says that there is one, unless that
+ * is the data path (datapath.h), which can be told:
+ *
+ *   4a. the data path goes on with the file that is L now: what was acknowledged before is in B,
+ *       durably, and what comes after in L
+ *
+ * Between 4 and 4a it writes to B.  That is right, for L is empty until 4a and so has B's content,
+ * whatever that becomes; and nothing else lies on B, for C comes later.  Were 4a done before 4, a
+ * crash between them would leave the guest's writes in a file without a name.  Whoever repeats the
+ * fork, and whoever forks L next, begins with 4a; a server that has died opens what is L when it is
+ * started again.  So also if the fork is undone instead.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +47,7 @@
 #include <unistd.h>
 
 #include "libxapi/base/call.h"
+#include "storage-repos/datapath/datapath.h"
 #include "storage-repos/dir/image.h"
 
 enum reached { NOTHING, LINKED, FROZEN, DONE };
@@ -50,6 +59,7 @@ struct fork {
     const struct dir_image *disk;
     const char *location, *base;
     const struct vdi_spec *spec;
+    struct datapath *served; /* writes to the disk; NULL: nobody does */
     char leaf_temp[DIR_NAME_SIZE], new_temp[DIR_NAME_SIZE];
     char disk_name[DIR_NAME_SIZE], base_name[DIR_NAME_SIZE], new_name[DIR_NAME_SIZE];
 };
@@ -109,6 +119,16 @@ static struct error *freeze(const struct fork *f, enum reached reached)
     return OK;
 }
 
+/* Step 4a. */
+static struct error *switch_writer(const struct fork *f)
+{
+    if (!f->served)
+        return OK;
+    TRY(datapath_follow(f->call, f->served, dir_path(f->call, f->st, f->disk_name)));
+    dir_step(f->st, "writer on disk");
+    return OK;
+}
+
 static struct error *carry_out(const struct fork *f, enum reached reached)
 {
     struct dir_meta meta = {.name_label = f->spec->name_label ? f->spec->name_label : "",
@@ -122,6 +142,7 @@ static struct error *carry_out(const struct fork *f, enum reached reached)
     TRY(make_temp(f, f->new_temp));
     if (reached < FROZEN)
         TRY(freeze(f, reached));
+    TRY(switch_writer(f));
     TRY(dir_meta_write(f->call, f->st, f->spec->location, &meta));
     TRY(dir_publish(f->call, f->st, f->new_temp, f->new_name));
     dir_step(f->st, "new image in place");
@@ -140,7 +161,7 @@ static struct error *check(const struct fork *f, enum reached reached)
         return sr_failed(f->call, SR_FAIL_CHAIN, "%s: %zu images", f->location, length);
     if (f->disk->children)
         return vdi_readonly(f->call, f->location);
-    return dir_check_unwritten(f->call, f->st, f->location, "snapshot");
+    return f->served ? OK : dir_check_unwritten(f->call, f->st, f->location, "snapshot");
 }
 
 static void set_names(struct fork *f)
@@ -202,6 +223,8 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
     f.disk = disk;
     TRY(find_reached(&f, &reached));
     if (reached < DONE) {
+        f.served = dir_served(call, sr, location);
+        TRY(switch_writer(&f)); /* as an earlier fork may have left it */
         TRY(check(&f, reached));
         e = carry_out(&f, reached);
         if (e) {

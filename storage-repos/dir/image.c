@@ -13,6 +13,7 @@
 #include "libxapi/base/call.h"
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
+#include "storage-repos/datapath/datapath.h"
 
 #define ENDING ".qcow2"
 #define IMAGES_MAX 100000
@@ -199,6 +200,16 @@ struct error *dir_get(struct call *call, const struct sr_handle *sr, const struc
         return sr_failed(call, SR_FAIL_VDI, "%s: the image is broken", location);
     *out = image;
     return OK;
+}
+
+struct datapath *dir_served(struct call *call, const struct sr_handle *sr, const char *location)
+{
+    char name[DIR_NAME_SIZE];
+
+    dir_image_name(location, name);
+    return sr->datapath && datapath_writes(call, sr->datapath, dir_path(call, sr->state, name))
+               ? sr->datapath
+               : NULL;
 }
 
 struct error *dir_check_unwritten(struct call *call, const struct dir_state *st,

@@ -94,6 +94,8 @@ MUST_CHECK struct error *dir_get(struct call *call, const struct sr_handle *sr,
 /* VDI_IN_USE if a process writes to it. */
 MUST_CHECK struct error *dir_check_unwritten(struct call *call, const struct dir_state *st,
                                              const char *location, const char *operation);
+/* The data path, where that is what writes to it; else NULL. */
+struct datapath *dir_served(struct call *call, const struct sr_handle *sr, const char *location);
 /* Fills an answer from an image and its sidecar. */
 void dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
               struct vdi_info *out);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "libxapi/base/call.h"
+#include "storage-repos/datapath/datapath.h"
 #include "storage-repos/dir/image.h"
 
 #define SIZE_UNIT 4096
@@ -196,6 +197,7 @@ struct error *dir_vdi_resize(struct call *call, struct sr_handle *sr, const char
                              int64_t size, struct vdi_info *info)
 {
     const struct dir_state *st = sr->state;
+    struct datapath *served;
     char name[DIR_NAME_SIZE];
 
     TRY(good_size(call, location, size, &size));
@@ -205,12 +207,15 @@ struct error *dir_vdi_resize(struct call *call, struct sr_handle *sr, const char
     if (size < info->virtual_size)
         return error_new(call->arena, "VDI_TOO_SMALL", 2, location,
                          arena_printf(call->arena, "%lld", (long long)info->virtual_size));
-    TRY(dir_check_unwritten(call, st, location, "resize"));
     dir_image_name(location, name);
-    if (size > info->virtual_size) {
+    served = dir_served(call, sr, location);
+    if (!served)
+        TRY(dir_check_unwritten(call, st, location, "resize"));
+    if (served) /* also where it has the size: users may not have been told */
+        TRY(datapath_resize(call, served, dir_path(call, st, name), size));
+    else if (size > info->virtual_size)
         TRY(qcow2_resize(call, dir_path(call, st, name), size));
-        dir_step(st, "grown");
-    }
+    dir_step(st, "grown");
     TRY(dir_sync_file(call, st, name));
     return dir_vdi_stat(call, sr, location, info);
 }

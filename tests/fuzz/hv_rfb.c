@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* hv_rfb.c -- fuzz target: the simulator's RFB server against any client. */
-#include "xapid/hypervisor/sim/picture.h"
-#include "xapid/hypervisor/sim/rfb.h"
+#include "xapid/hypervisor/server/picture.h"
+#include "xapid/hypervisor/server/rfb.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,7 +12,9 @@
 #include "xapid/auth/internal.h"
 #include "xapid/auth/password.h"
 #include "xapid/auth/rbac.h"
+#include "xapid/db/db.h"
 #include "xapid/http/http.h"
+#include "xapid/worker/workers.h"
 
 #define POOL_ORIGINATOR "xapid-pool"
 #define BASIC_LIMIT 4096
@@ -21,7 +23,8 @@
 struct asking {
     struct xapid *xapid;
     struct http_request *request;
-    const char *action, *user;
+    const char *action, *user, *text;
+    ref_t ref; /* of the session that 'text' names */
     auth_http_done *done;
     void *ctx;
     struct error *error;
@@ -41,8 +44,13 @@ static void refuse_now(void *arg)
 
 void auth_http_release(struct xapid *xapid, struct auth_http_who *who)
 {
+    struct db_snap *snap;
+
     if (!who->session)
         return;
+    snap = db_snapshot(xapid->db);
+    session_saw(who->session, snap_root(snap)->revision);
+    db_snap_unref(snap);
     if (who->temporary)
         session_destroy(xapid->sessions, who->session->ref);
     session_unref(who->session);
@@ -75,17 +83,36 @@ static void accept_temporary(struct asking *a, ref_t ref)
         refuse(a, error_new(a->request->arena, "SESSION_INVALID", 1, ""));
 }
 
-static void by_session(struct asking *a, const char *text)
+static void by_known_session(struct asking *a)
 {
-    const struct auth_session *session = NULL;
-    ref_t ref;
+    const struct auth_session *session = session_find(a->xapid->sessions, a->ref);
 
-    if (ref_from_text(text, &ref) && !ref_is_null(ref))
-        session = session_find(a->xapid->sessions, ref);
     if (session)
         accept_session(a, session, false);
     else
+        refuse(a, error_new(a->request->arena, "SESSION_INVALID", 1, a->text));
+}
+
+/* On a worker. */
+static void bring_session(void *arg)
+{
+    struct asking *a = arg;
+    struct error *e = session_bring(a->xapid->sessions, a->request->arena, a->ref);
+
+    if (e)
+        refuse(a, e);
+    else
+        by_known_session(a);
+}
+
+static void by_session(struct asking *a, const char *text)
+{
+    a->text = text;
+    if (!ref_from_text(text, &a->ref) || ref_is_null(a->ref))
         refuse(a, error_new(a->request->arena, "SESSION_INVALID", 1, text));
+    else if (!session_is_elsewhere(a->xapid->sessions, a->ref) ||
+             !workers_run(a->xapid->workers, bring_session, a))
+        by_known_session(a);
 }
 
 static void refuse_later(struct asking *a, struct error *e)

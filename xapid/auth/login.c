@@ -135,6 +135,8 @@ struct error *auth_failed_error(struct arena *arena, const char *user, enum auth
 
 static void answer(struct login *l, struct error *e, ref_t session)
 {
+    if (!e)
+        session_announce(l->xapid->sessions, session);
     l->done(l->ctx, e, session);
     login_free(l);
 }

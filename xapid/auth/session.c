@@ -14,6 +14,11 @@
 #define PER_ORIGINATOR 500
 #define PER_USER 500
 #define ANONYMOUS 400
+/* How long it is remembered that nobody knew a session, and that one has ended: an announcement may
+ * come late. */
+#define UNKNOWN_FOR USEC_PER_SEC
+#define ENDED_FOR IDLE_LIMIT
+#define GHOSTS 4096
 
 /* What a session is beside its public, immutable part. */
 struct entry {
@@ -26,6 +31,17 @@ struct entry {
     struct arena arena; /* its strings */
     struct arena config_arena;
     struct strmap other_config; /* under lock */
+    ref_t host;                 /* that made it; null: this one */
+    bool here;                  /* under lock */
+    bool shared;                /* others may have a copy; under lock */
+    uint64_t taken;             /* how often; under lock */
+    uint64_t seen;              /* atomic */
+};
+
+/* A session that is not there any more, or never was; a later one may take its place. */
+struct ghost {
+    ref_t ref;
+    usec_t until;
 };
 
 struct end_hook {
@@ -40,6 +56,9 @@ struct sessions {
     size_t count;
     struct end_hook hooks[4];
     size_t n_hooks;
+    struct session_remote remote;
+    struct ghost *unknown,
+        *ended; /* GHOSTS each, by the reference; NULL while there are no others */
 };
 
 struct sessions *sessions_new(struct xapid *xapid)
@@ -93,8 +112,33 @@ void sessions_free(struct sessions *s)
     for (int i = 0; i < BUCKETS; i++)
         while (s->buckets[i])
             session_unref(&take_out(s, &s->buckets[i])->public);
+    free(s->unknown);
+    free(s->ended);
     mutex_release(&s->lock);
     free(s);
+}
+
+/* With the lock held. */
+static void ghost_add(struct ghost *ghosts, ref_t ref, usec_t until)
+{
+    if (ghosts)
+        ghosts[ref.lo % GHOSTS] = (struct ghost){ref, until};
+}
+
+static bool ghost_has(const struct ghost *ghosts, ref_t ref)
+{
+    const struct ghost *g = ghosts ? &ghosts[ref.lo % GHOSTS] : NULL;
+
+    return g && ref_equal(g->ref, ref) && clock_mono() < g->until;
+}
+
+/* Of one that was taken out: those who listen, and where it was announced the other members. */
+static void ended(struct sessions *s, struct entry *e, bool tell)
+{
+    run_hooks(s, e->public.ref);
+    if (tell && e->shared && s->remote.ended)
+        s->remote.ended(s->remote.ctx, e->public.ref);
+    session_unref(&e->public);
 }
 
 void sessions_on_end(struct sessions *s, void (*fn)(void *ctx, ref_t ref), void *ctx)
@@ -138,6 +182,7 @@ static struct entry *entry_new(struct sessions *s, const struct session_request 
     e->count = 1;
     e->created = e->last_active = clock_wall();
     e->used = clock_mono();
+    e->here = true;
     e->public = (struct auth_session){
         .ref = ref_new(),
         .role = r->role,
@@ -152,6 +197,36 @@ static struct entry *entry_new(struct sessions *s, const struct session_request 
     return e;
 }
 
+/* What must go before one of that kind comes in.  With the lock held. */
+static void make_room(struct sessions *s, const struct session_request *r, struct entry *old[2])
+{
+    for (int i = 0; i < 2; i++) {
+        old[i] = excess(s, r, i == 1);
+        if (!old[i])
+            continue;
+        take_out(s, place_of(s, old[i]->public.ref));
+        if (old[i]->here)
+            ghost_add(s->ended, old[i]->public.ref, clock_mono() + ENDED_FOR);
+    }
+}
+
+/* One that is in use elsewhere only loses its copy here. */
+static void made_room(struct sessions *s, struct entry *old[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (old[i])
+            ended(s, old[i], old[i]->here);
+}
+
+static void put_in(struct sessions *s, struct entry *e)
+{
+    ref_t ref = e->public.ref;
+
+    e->next = s->buckets[ref.lo % BUCKETS];
+    s->buckets[ref.lo % BUCKETS] = e;
+    s->count++;
+}
+
 ref_t session_create(struct sessions *s, const struct session_request *request)
 {
     struct session_request r = *request;
@@ -161,23 +236,12 @@ ref_t session_create(struct sessions *s, const struct session_request *request)
     r.originator = r.originator ? r.originator : "";
     r.user = r.user ? r.user : "";
     mutex_lock(&s->lock);
-    for (int i = 0; i < 2; i++) {
-        old[i] = excess(s, &r, i == 1);
-        if (old[i])
-            take_out(s, place_of(s, old[i]->public.ref));
-    }
+    make_room(s, &r, old);
     e = entry_new(s, &r);
     ref = e->public.ref;
-    e->next = s->buckets[ref.lo % BUCKETS];
-    s->buckets[ref.lo % BUCKETS] = e;
-    s->count++;
+    put_in(s, e);
     mutex_unlock(&s->lock);
-    for (int i = 0; i < 2; i++) {
-        if (!old[i])
-            continue;
-        run_hooks(s, old[i]->public.ref);
-        session_unref(&old[i]->public);
-    }
+    made_room(s, old);
     return ref;
 }
 
@@ -201,13 +265,14 @@ bool session_destroy(struct sessions *s, ref_t ref)
 
     mutex_lock(&s->lock);
     p = place_of(s, ref);
-    if (*p)
+    if (*p) {
         e = take_out(s, p);
+        ghost_add(s->ended, ref, clock_mono() + ENDED_FOR);
+    }
     mutex_unlock(&s->lock);
     if (!e)
         return false;
-    run_hooks(s, ref);
-    session_unref(&e->public);
+    ended(s, e, true);
     return true;
 }
 
@@ -241,8 +306,8 @@ void sessions_end_idle(struct sessions *s, usec_t idle)
     while (gone) {
         struct entry *next = gone->next;
 
-        run_hooks(s, gone->public.ref);
-        session_unref(&gone->public);
+        /* The others have clocks of their own, and may have it in use. */
+        ended(s, gone, false);
         gone = next;
     }
 }
@@ -260,7 +325,7 @@ const struct session *session_record(struct sessions *s, struct arena *arena, re
     row->ref = ref;
     row->row_class = CLASS_session;
     row->uuid = arena_strdup(arena, e->public.uuid);
-    row->this_host = s->xapid->host;
+    row->this_host = ref_is_null(e->host) ? s->xapid->host : e->host;
     row->last_active = e->last_active;
     row->pool = e->public.pool;
     value_copy(arena, api_fields[FIELD_session_other_config].type, &e->other_config,
@@ -315,4 +380,179 @@ size_t session_count(struct sessions *s)
 {
     MUTEX_GUARD(&s->lock);
     return s->count;
+}
+
+/*** several members ***/
+
+void sessions_set_remote(struct sessions *s, const struct session_remote *remote)
+{
+    MUTEX_GUARD(&s->lock);
+    s->remote = remote ? *remote : (struct session_remote){0};
+    if (remote && !s->ended) {
+        s->unknown = xcalloc(GHOSTS, sizeof *s->unknown);
+        s->ended = xcalloc(GHOSTS, sizeof *s->ended);
+    }
+}
+
+/* With the lock held. */
+static void fill_copy(struct sessions *s, struct arena *arena, const struct entry *e,
+                      struct session_copy *out)
+{
+    *out = (struct session_copy){
+        .public = e->public,
+        .host = ref_is_null(e->host) ? s->xapid->host : e->host,
+        .created = e->created,
+        .seen = __atomic_load_n(&e->seen, __ATOMIC_ACQUIRE),
+        .here = e->here,
+    };
+    out->public.user = arena_strdup(arena, e->public.user);
+    out->public.originator = arena_strdup(arena, e->public.originator);
+    out->public.client = arena_strdup(arena, e->public.client);
+    value_copy(arena, api_fields[FIELD_session_other_config].type, &e->other_config,
+               &out->other_config);
+}
+
+void session_announce(struct sessions *s, ref_t ref)
+{
+    AUTO(arena) arena = {0};
+    struct session_copy copy;
+    struct entry *e;
+
+    if (!s->remote.created)
+        return;
+    mutex_lock(&s->lock);
+    e = *place_of(s, ref);
+    if (e) {
+        e->shared = true;
+        fill_copy(s, &arena, e, &copy);
+    }
+    mutex_unlock(&s->lock);
+    if (e)
+        s->remote.created(s->remote.ctx, &copy);
+}
+
+bool session_is_elsewhere(struct sessions *s, ref_t ref)
+{
+    const struct entry *e;
+
+    if (!s->remote.bring)
+        return false;
+    MUTEX_GUARD(&s->lock);
+    e = *place_of(s, ref);
+    if (e)
+        return !e->here;
+    return !ghost_has(s->ended, ref) && !ghost_has(s->unknown, ref);
+}
+
+struct error *session_bring(struct sessions *s, struct arena *arena, ref_t ref)
+{
+    return s->remote.bring ? s->remote.bring(s->remote.ctx, arena, ref) : OK;
+}
+
+void session_saw(const struct auth_session *session, uint64_t revision)
+{
+    struct entry *e = (struct entry *)session;
+    uint64_t seen;
+
+    if (!e)
+        return;
+    seen = __atomic_load_n(&e->seen, __ATOMIC_RELAXED);
+    while (seen < revision && !__atomic_compare_exchange_n(&e->seen, &seen, revision, true,
+                                                           __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
+}
+
+bool session_copy_out(struct sessions *s, struct arena *arena, ref_t ref, bool take,
+                      struct session_copy *out, bool *has_ended)
+{
+    struct entry *e;
+
+    MUTEX_GUARD(&s->lock);
+    *has_ended = ghost_has(s->ended, ref);
+    e = *place_of(s, ref);
+    if (!e)
+        return false;
+    fill_copy(s, arena, e, out);
+    if (take) {
+        e->here = false;
+        e->shared = true;
+        e->taken++;
+    }
+    return true;
+}
+
+void session_adopt(struct sessions *s, const struct session_copy *copy)
+{
+    const struct auth_session *p = &copy->public;
+    struct session_request r = {.role = p->role,
+                                .is_local_superuser = p->is_local_superuser,
+                                .pool = p->pool,
+                                .user = p->user,
+                                .originator = p->originator,
+                                .client = p->client,
+                                .subject = p->subject};
+    struct entry *e, *old[2] = {NULL, NULL};
+
+    mutex_lock(&s->lock);
+    if (!*place_of(s, p->ref) && !ghost_has(s->ended, p->ref)) {
+        make_room(s, &r, old);
+        e = entry_new(s, &r);
+        e->public.ref = p->ref;
+        memcpy(e->public.uuid, p->uuid, sizeof p->uuid);
+        e->host = copy->host;
+        e->created = copy->created;
+        e->seen = copy->seen;
+        e->here = false;
+        e->shared = true;
+        value_copy(&e->config_arena, api_fields[FIELD_session_other_config].type,
+                   &copy->other_config, &e->other_config);
+        put_in(s, e);
+    }
+    mutex_unlock(&s->lock);
+    made_room(s, old);
+}
+
+bool session_taken(struct sessions *s, ref_t ref, uint64_t *times)
+{
+    const struct entry *e;
+
+    MUTEX_GUARD(&s->lock);
+    e = *place_of(s, ref);
+    *times = e ? e->taken : 0;
+    return e != NULL;
+}
+
+void session_settle(struct sessions *s, ref_t ref, uint64_t times, uint64_t seen,
+                    const struct strmap *other_config)
+{
+    struct entry *e;
+
+    if (other_config)
+        session_set_other_config(s, ref, other_config);
+    MUTEX_GUARD(&s->lock);
+    e = *place_of(s, ref);
+    if (!e)
+        return;
+    session_saw(&e->public, seen);
+    e->here |= e->taken == times;
+}
+
+void session_note_unknown(struct sessions *s, ref_t ref)
+{
+    MUTEX_GUARD(&s->lock);
+    ghost_add(s->unknown, ref, clock_mono() + UNKNOWN_FOR);
+}
+
+void session_end_here(struct sessions *s, ref_t ref)
+{
+    struct entry **p, *e = NULL;
+
+    mutex_lock(&s->lock);
+    ghost_add(s->ended, ref, clock_mono() + ENDED_FOR);
+    p = place_of(s, ref);
+    if (*p)
+        e = take_out(s, p);
+    mutex_unlock(&s->lock);
+    if (e)
+        ended(s, e, false);
 }

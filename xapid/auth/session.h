@@ -4,6 +4,11 @@
  *
  * Limits: 500 for each originator and user name, 400 without one; the one unused for longest goes
  * first.  Idle for 24 hours ends a session.
+ *
+ * In a pool each member has a copy of the sessions that were announced to it.  A session is "here"
+ * on the one member where it is in use; a call on another one brings it there first: asks the
+ * others what they know of it and up to which revision it has seen the database with them, and
+ * waits until this member has applied that (xapid/main/roam.c).  While it stays, it costs nothing.
  */
 #pragma once
 
@@ -30,6 +35,25 @@ struct session_request {
     ref_t subject;
 };
 
+/* All there is to know of a session, as members tell each other. */
+struct session_copy {
+    struct auth_session public;
+    ref_t host;     /* that made it */
+    usec_t created; /* wall clock */
+    uint64_t seen;  /* the newest revision that its calls have shown */
+    struct strmap other_config;
+    bool here; /* it was in use on the member that tells */
+};
+
+/* What reaches the other members.  Called without locks; all but 'bring' must not block. */
+struct session_remote {
+    void *ctx;
+    void (*created)(void *ctx, const struct session_copy *copy);
+    void (*ended)(void *ctx, ref_t ref);
+    /* session_bring. */
+    struct error *(*bring)(void *ctx, struct arena *arena, ref_t ref);
+};
+
 struct sessions *sessions_new(struct xapid *xapid);
 void sessions_free(struct sessions *sessions);
 /* Makes a session; returns its reference. */
@@ -53,3 +77,36 @@ bool session_set_other_config(struct sessions *sessions, ref_t ref, const struct
 /* The references of all sessions of a user (subject identifier); NULL: all. */
 struct refs session_refs(struct sessions *sessions, struct arena *arena, const char *user);
 size_t session_count(struct sessions *sessions);
+
+/*** several members ***/
+
+/* To be set while no calls come in; copied.  NULL: there are no others. */
+void sessions_set_remote(struct sessions *sessions, const struct session_remote *remote);
+/* Tells the others of a session that a client was given. */
+void session_announce(struct sessions *sessions, ref_t ref);
+/* True where a call with that session must bring it here first, on a worker. */
+bool session_is_elsewhere(struct sessions *sessions, ref_t ref);
+/* Brings it here; blocks for as long as roam.c says.  OK also where nobody knows it: session_find
+ * shows.  An error where this member is too far behind what the session has seen. */
+MUST_CHECK struct error *session_bring(struct sessions *sessions, struct arena *arena, ref_t ref);
+/* An answer to the session's client will show this revision; before it is sent.  NULL: nothing. */
+void session_saw(const struct auth_session *session, uint64_t revision);
+
+/* For roam.c. */
+
+/* Fills 'out' (memory of the arena).  'take': the session is elsewhere from now on.  False if there
+ * is none; *ended if it has ended. */
+bool session_copy_out(struct sessions *sessions, struct arena *arena, ref_t ref, bool take,
+                      struct session_copy *out, bool *ended);
+/* Takes over another member's session, as one that is elsewhere; nothing where it is known or has
+ * ended already. */
+void session_adopt(struct sessions *sessions, const struct session_copy *copy);
+/* Says how often others have taken it, for session_settle.  False if it is not known here. */
+bool session_taken(struct sessions *sessions, ref_t ref, uint64_t *times);
+/* It is here now, unless another took it since 'times'; 'other_config' may be NULL. */
+void session_settle(struct sessions *sessions, ref_t ref, uint64_t times, uint64_t seen,
+                    const struct strmap *other_config);
+/* Nobody knows it: for a second it is not asked for again. */
+void session_note_unknown(struct sessions *sessions, ref_t ref);
+/* It ended on another member. */
+void session_end_here(struct sessions *sessions, ref_t ref);

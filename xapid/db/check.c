@@ -238,7 +238,7 @@ static void check_relations(struct check *c)
 int db_check(const struct db_snap *snap)
 {
     struct check c = {.root = snap_root(snap)};
-    uint64_t rows = 0;
+    uint64_t rows = 0, digest[2];
 
     check_relations(&c);
     for (int i = 0; i < CLASS_COUNT; i++) {
@@ -258,6 +258,10 @@ int db_check(const struct db_snap *snap)
     }
     check_indexes(&c);
     check_changes(&c, rows);
+    root_digest_make(c.root, digest);
+    if (memcmp(digest, c.root->digest, sizeof digest) != 0)
+        fault(&c, &api_classes[0], REF_NULL, NULL,
+              "the digest that is kept is not that of the rows");
     if (c.faults > MAX_TOLD)
         log_error("database check: %d more faults", c.faults - MAX_TOLD);
     return c.faults;

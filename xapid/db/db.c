@@ -7,6 +7,7 @@
  */
 #include "xapid/db/db.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -23,6 +24,17 @@
 /* How long db_update goes on while the outcome is unknown or the log accepts nothing. */
 #define UPDATE_DEADLINE (60 * USEC_PER_SEC)
 #define FLUSH_PERIOD USEC_PER_SEC
+/* How long what the log refuses is proposed again while somebody leads: it may not know that yet.
+ */
+#define REFUSED_WITHIN (5 * USEC_PER_SEC)
+/* How often one who waits for an outcome looks whether the daemon ends. */
+#define LOOK_PERIOD (200 * USEC_PER_MSEC)
+/* Between two tries of a change whose outcome is not known, or that was not taken. */
+#define AGAIN (20 * USEC_PER_MSEC)
+/* Digests of the last revisions, for members that tell theirs later. */
+#define DIGESTS 8192
+/* Refusals of this daemon's own changes, for those who ask again because they missed the answer. */
+#define REFUSALS 64
 
 struct db_subscription {
     struct db_subscription *next;
@@ -40,6 +52,16 @@ struct lazy {
     void *value;
 };
 
+struct digest {
+    uint64_t revision, value[2];
+};
+
+struct refusal {
+    uint64_t number; /* of the request */
+    struct arena arena;
+    struct error *error;
+};
+
 struct db {
     struct mutex lock;
     struct cond published; /* a new root, or closing */
@@ -51,12 +73,24 @@ struct db {
     char *checkpoint_path;
     bool no_room; /* the warning was given */
     struct thread flusher;
-    bool closing;
+    bool closing, giving_up;
     bool opened;
-    bool stuck; /* of the log's thread: an entry cannot be read, so nothing after it may be applied
-                 */
-    char *failure;           /* why nothing can be written any more */
-    uint64_t origin, number; /* of request ids; number under lock */
+    bool stuck;  /* of the log's thread: an entry cannot be read, so nothing after it may be applied
+                  */
+    bool halted; /* atomic: db_fail */
+    struct cond led; /* somebody leads, or nobody will be waited for any more */
+    uint64_t leader; /* 0: nobody */
+    bool leads;      /* this member does */
+    bool has_others; /* atomic: the log has other members */
+    void (*on_leader)(void *watcher, uint64_t leader, uint64_t term, bool me);
+    void (*on_members)(void *watcher);
+    void *watcher;
+
+    struct mutex digest_lock;
+    struct digest *digests;            /* by revision % DIGESTS */
+    struct refusal refusals[REFUSALS]; /* by number % REFUSALS; of the log's thread */
+    char *failure;                     /* why nothing can be written any more */
+    uint64_t origin, number;           /* of request ids; number under lock */
 
     struct mutex feed_lock; /* held while subscribers run */
     struct db_subscription *subscriptions;
@@ -76,7 +110,81 @@ static void fsm_failed(void *ctx, const char *why)
     if (db->failure)
         return;
     db->failure = xstrdup(why);
+    cond_broadcast(&db->led);
     log_error("the database accepts no more changes: %s", why);
+}
+
+static void fsm_leader(void *ctx, uint64_t leader, uint64_t term, bool me)
+{
+    struct db *db = ctx;
+
+    mutex_lock(&db->lock);
+    db->leader = leader;
+    db->leads = me;
+    cond_broadcast(&db->led);
+    mutex_unlock(&db->lock);
+    if (db->on_leader)
+        db->on_leader(db->watcher, leader, term, me);
+}
+
+static void look_for_others(struct db *db)
+{
+    struct arena arena = {0};
+    struct log_member *members;
+    size_t n;
+
+    db_members(db, &arena, &n, &members);
+    __atomic_store_n(&db->has_others, n > 1, __ATOMIC_RELEASE);
+    arena_release(&arena);
+}
+
+static void fsm_members(void *ctx)
+{
+    struct db *db = ctx;
+
+    if (__atomic_load_n(&db->log, __ATOMIC_ACQUIRE))
+        look_for_others(db);
+    if (db->on_members)
+        db->on_members(db->watcher);
+}
+
+static void note_digest(struct db *db, const struct db_root *root)
+{
+    MUTEX_GUARD(&db->digest_lock);
+    db->digests[root->revision % DIGESTS] =
+        (struct digest){root->revision, {root->digest[0], root->digest[1]}};
+}
+
+bool db_digest_at(struct db *db, uint64_t revision, uint64_t out[2])
+{
+    const struct digest *d = &db->digests[revision % DIGESTS];
+
+    MUTEX_GUARD(&db->digest_lock);
+    memcpy(out, d->value, sizeof d->value);
+    return d->revision == revision && revision;
+}
+
+/*
+ * Why a change of this daemon's was refused is remembered here and not in the database: who asks
+ * again is this daemon, under the same id.
+ */
+static void remember_refusal(struct db *db, const char *data, struct log_result *result,
+                             struct arena *arena)
+{
+    struct refusal *r;
+    uint64_t id[2];
+
+    memcpy(id, data, sizeof id);
+    if (le64toh(id[0]) != db->origin || result->outcome != LOG_REJECTED)
+        return;
+    r = &db->refusals[le64toh(id[1]) % REFUSALS];
+    if (r->error && r->number == le64toh(id[1])) {
+        result->error = error_copy(arena, r->error);
+        return;
+    }
+    arena_release(&r->arena);
+    r->number = le64toh(id[1]);
+    r->error = error_copy(&r->arena, result->error);
 }
 
 static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size,
@@ -84,19 +192,25 @@ static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void
 {
     struct db *db = ctx;
 
-    if (db->stuck) {
+    if (db->stuck || __atomic_load_n(&db->halted, __ATOMIC_ACQUIRE)) {
         *result = (struct log_result){
             .outcome = LOG_FAILED,
-            .error = error_internal(
-                arena, "the database stopped at an entry of the log that it cannot read")};
+            .error = error_internal(arena, "%s",
+                                    db->stuck ? "the database stopped at an entry of the log that "
+                                                "it cannot read"
+                                              : "the database was stopped")};
         return;
     }
     if (!db->work)
         db->work = root_copy(db->root);
     db->work->log_index = index;
     apply_write_set(db->work, arena, data, size, result);
-    if (result->outcome != LOG_FAILED)
+    if (result->outcome != LOG_FAILED) {
+        remember_refusal(db, data, result, arena);
+        if (result->outcome == LOG_APPLIED)
+            note_digest(db, db->work);
         return;
+    }
     /* The entry is applied again at the next start, by a version that understands it; the part of
        it that was applied is known then by its request ids. */
     db->stuck = true;
@@ -160,9 +274,14 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
         return true;
     if (!image_read(arena, data, size, &root, why))
         return false;
+    if (__atomic_load_n(&db->halted, __ATOMIC_ACQUIRE)) {
+        root_unref(root);
+        return true; /* what is here stays as it is, to be looked at */
+    }
     root->log_index = index;
     root_unref(db->work);
     db->work = root;
+    note_digest(db, root);
     fsm_publish(db, index);
     return true;
 }
@@ -229,11 +348,101 @@ static void *flusher_run(void *arg)
 
 /*** opening and closing ***/
 
-static struct error *not_writable(struct db *db, struct arena *arena)
+struct error *db_failure(struct db *db, struct arena *arena)
 {
     MUTEX_GUARD(&db->lock);
     return db->failure ? error_internal(arena, "the database accepts no changes: %s", db->failure)
                        : OK;
+}
+
+/* An engine whose members cannot change has no leader to wait for. */
+static bool is_alone(const struct db *db)
+{
+    return !db->log->engine->change;
+}
+
+bool db_leads(struct db *db)
+{
+    MUTEX_GUARD(&db->lock);
+    return is_alone(db) || db->leads;
+}
+
+/* With the lock held. */
+static bool is_led(const struct db *db)
+{
+    return is_alone(db) || db->leader;
+}
+
+bool db_wait_leader(struct db *db, usec_t deadline)
+{
+    MUTEX_GUARD(&db->lock);
+    while (!is_led(db) && !db->failure && !db->giving_up)
+        if (!cond_wait_until(&db->led, &db->lock, deadline))
+            break;
+    return is_led(db);
+}
+
+static struct error *no_leader(struct db *db, struct arena *arena)
+{
+    size_t voters = 0, n;
+    struct log_member *m;
+
+    db_members(db, arena, &n, &m);
+    for (size_t i = 0; i < n; i++)
+        voters += m[i].role == LOG_VOTER;
+    return error_internal(arena,
+                          "the database accepts no changes at present: no member leads the pool.  "
+                          "It will go on by itself once more than half of its %zu voting members "
+                          "reach each other",
+                          voters);
+}
+
+/* OK once a change has a chance; waits for somebody who leads. */
+static struct error *wait_writable(struct db *db, struct arena *arena, usec_t deadline)
+{
+    bool led = db_wait_leader(db, deadline);
+
+    TRY(db_failure(db, arena));
+    return led ? OK : no_leader(db, arena);
+}
+
+void db_fail(struct db *db, const char *why)
+{
+    __atomic_store_n(&db->halted, true, __ATOMIC_RELEASE);
+    fsm_failed(db, why);
+}
+
+void db_give_up(struct db *db)
+{
+    MUTEX_GUARD(&db->lock);
+    db->giving_up = true;
+    cond_broadcast(&db->led);
+}
+
+static bool gave_up(struct db *db)
+{
+    MUTEX_GUARD(&db->lock);
+    return db->giving_up && !is_led(db);
+}
+
+void db_members(struct db *db, struct arena *arena, size_t *n, struct log_member **out)
+{
+    *n = 0;
+    if (db->log->engine->members)
+        db->log->engine->members(db->log, arena, n, out);
+}
+
+bool db_has_others(struct db *db)
+{
+    return __atomic_load_n(&db->has_others, __ATOMIC_ACQUIRE);
+}
+
+struct error *db_change_members(struct db *db, struct arena *arena, struct log_change *change)
+{
+    if (is_alone(db))
+        return error_internal(arena, "the log of this database cannot have other members");
+    db->log->engine->change(db->log, change);
+    return OK;
 }
 
 /* All that waits, as one list. */
@@ -268,8 +477,7 @@ static void lazy_free(struct lazy *list)
 static struct error *open_raft(void *ctx, struct arena *arena, const char *dir,
                                const struct log_fsm *fsm, struct log **out)
 {
-    (void)ctx;
-    return log_raft_open(arena, dir, NULL, fsm, out);
+    return log_raft_open(arena, dir, ctx, fsm, out);
 }
 
 static struct error *open_parts(struct arena *arena, struct db *db,
@@ -278,6 +486,7 @@ static struct error *open_parts(struct arena *arena, struct db *db,
     const char *raft = arena_printf(arena, "%s/raft", options->dir);
     struct log_status status;
     struct db_snap *snap;
+    struct log *log;
     int faults;
 
     if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
@@ -285,8 +494,11 @@ static struct error *open_parts(struct arena *arena, struct db *db,
     db->checkpoint_path = xasprintf("%s/xapid.db", options->dir);
     TRY(checkpoint_open(arena, db->checkpoint_path, &db->checkpoint, &db->root));
     db->fsm.applied_index = db->root->log_index;
-    TRY((options->open_log ? options->open_log : open_raft)(options->ctx, arena, raft, &db->fsm,
-                                                            &db->log));
+    note_digest(db, db->root);
+    TRY((options->open_log ? options->open_log : open_raft)(
+        options->open_log ? options->ctx : (void *)options->raft, arena, raft, &db->fsm, &log));
+    __atomic_store_n(&db->log, log, __ATOMIC_RELEASE);
+    look_for_others(db);
     db_status(db, &status);
     if (status.last_index < db->fsm.applied_index)
         return error_internal(arena,
@@ -294,7 +506,7 @@ static struct error *open_parts(struct arena *arena, struct db *db,
                               ", but the database already contains entry %" PRIu64
                               ": entries were lost; it was not opened",
                               raft, status.last_index, db->fsm.applied_index);
-    TRY(not_writable(db, arena));
+    TRY(db_failure(db, arena));
     snap = db_snapshot(db);
     faults = db_check(snap);
     db_snap_unref(snap);
@@ -314,7 +526,13 @@ struct error *db_open(struct arena *arena, const struct db_options *options, str
     mutex_init(&db->feed_lock);
     mutex_init(&db->lazy_lock);
     mutex_init(&db->flush_lock);
+    mutex_init(&db->digest_lock);
     cond_init(&db->published);
+    cond_init(&db->led);
+    db->digests = xcalloc(DIGESTS, sizeof *db->digests);
+    db->on_leader = options->leader;
+    db->on_members = options->members;
+    db->watcher = options->watcher;
     db->origin = random_u64() | 1;
     db->fsm = (struct log_fsm){
         .ctx = db,
@@ -325,6 +543,8 @@ struct error *db_open(struct arena *arena, const struct db_options *options, str
         .unhold = fsm_unhold,
         .restore = fsm_restore,
         .failed = fsm_failed,
+        .leader = fsm_leader,
+        .members = fsm_members,
     };
     e = open_parts(arena, db, options);
     if (e) {
@@ -357,6 +577,11 @@ void db_close(struct db *db)
     root_unref(db->root);
     free(db->failure);
     free(db->checkpoint_path);
+    for (size_t i = 0; i < REFUSALS; i++)
+        arena_release(&db->refusals[i].arena);
+    free(db->digests);
+    mutex_release(&db->digest_lock);
+    cond_release(&db->led);
     cond_release(&db->published);
     mutex_release(&db->lock);
     mutex_release(&db->feed_lock);
@@ -632,42 +857,68 @@ void txn_touch(struct txn *txn, int class_id, ref_t ref)
 
 /*** proposing ***/
 
+/* Of the proposer and of the log: the last one frees it. */
 struct waiting {
     struct log_proposal proposal;
     struct mutex lock;
     struct cond cond;
-    bool done;
+    bool done, abandoned;
     struct arena *arena; /* for the error */
     struct log_result result;
+    char data[]; /* the log reads it also after the proposer has gone */
 };
+
+static void waiting_free(struct waiting *w)
+{
+    cond_release(&w->cond);
+    mutex_release(&w->lock);
+    free(w);
+}
 
 static void proposal_done(struct log_proposal *proposal, const struct log_result *result)
 {
     struct waiting *w = (struct waiting *)proposal;
+    bool abandoned;
 
-    MUTEX_GUARD(&w->lock);
-    w->result = *result;
-    w->result.error = error_copy(w->arena, result->error);
-    w->done = true;
-    cond_signal(&w->cond);
+    mutex_lock(&w->lock);
+    abandoned = w->abandoned;
+    if (!abandoned) {
+        w->result = *result;
+        w->result.error = error_copy(w->arena, result->error);
+        w->done = true;
+        cond_signal(&w->cond);
+    }
+    mutex_unlock(&w->lock);
+    if (abandoned)
+        waiting_free(w);
 }
 
-/* Proposes bytes and waits for the outcome. */
+/* Proposes bytes and waits for the outcome, or until the daemon ends and nobody leads. */
 static struct log_result propose(struct db *db, struct arena *arena, const char *data, size_t size)
 {
-    struct waiting w = {.proposal = {.data = data, .size = size, .done = proposal_done},
-                        .arena = arena};
+    struct waiting *w = xmalloc(sizeof *w + size);
+    struct log_result result = {.outcome = LOG_UNKNOWN};
+    bool done;
 
-    mutex_init(&w.lock);
-    cond_init(&w.cond);
-    log_propose(db->log, &w.proposal);
-    mutex_lock(&w.lock);
-    while (!w.done)
-        cond_wait(&w.cond, &w.lock);
-    mutex_unlock(&w.lock);
-    cond_release(&w.cond);
-    mutex_release(&w.lock);
-    return w.result;
+    memset(w, 0, sizeof *w);
+    memcpy(w->data, data, size);
+    w->proposal = (struct log_proposal){.data = w->data, .size = size, .done = proposal_done};
+    w->arena = arena;
+    mutex_init(&w->lock);
+    cond_init(&w->cond);
+    log_propose(db->log, &w->proposal);
+    mutex_lock(&w->lock);
+    while (!w->done && !w->abandoned)
+        if (!cond_wait_until(&w->cond, &w->lock, clock_mono() + LOOK_PERIOD) && !w->done)
+            w->abandoned = gave_up(db);
+    done = w->done;
+    if (done)
+        result = w->result;
+    mutex_unlock(&w->lock);
+    /* Else the log frees it when it answers. */
+    if (done)
+        waiting_free(w);
+    return result;
 }
 
 static uint64_t next_number(struct db *db)
@@ -698,13 +949,30 @@ static struct error *check_readable(struct arena *arena, const char *data, size_
                  : OK;
 }
 
+/* True where what was not taken may be taken by whoever leads next: nothing but the want of a
+ * leader stood in its way. */
+static bool may_be_taken_later(struct db *db, usec_t *since)
+{
+    struct log_status status;
+
+    if (!db_has_others(db))
+        return false;
+    db_status(db, &status);
+    *since = *since ? *since : clock_mono();
+    if (status.failure && status.leader && clock_mono() > *since + REFUSED_WITHIN)
+        return false;
+    MUTEX_GUARD(&db->lock);
+    return !db->failure && !db->giving_up;
+}
+
 /* One write-set to its end: the same bytes again, under the same id, while the outcome is unknown.
- */
+ * What was in doubt once stays so where it is not taken later. */
 static struct log_result propose_until_known(struct db *db, struct arena *arena,
                                              struct write_set *set, usec_t deadline)
 {
     struct log_result result;
     struct error *bad;
+    bool doubt = false;
     char *data;
     size_t size;
 
@@ -719,9 +987,12 @@ static struct log_result propose_until_known(struct db *db, struct arena *arena,
     }
     for (;;) {
         result = propose(db, arena, data, size);
-        if (result.outcome != LOG_UNKNOWN || clock_mono() > deadline)
+        doubt |= result.outcome == LOG_UNKNOWN;
+        if (doubt && result.outcome == LOG_FAILED)
+            result = (struct log_result){.outcome = LOG_UNKNOWN};
+        if (result.outcome != LOG_UNKNOWN || clock_mono() > deadline || gave_up(db))
             break;
-        clock_sleep(20 * USEC_PER_MSEC);
+        clock_sleep(AGAIN);
     }
     free(data);
     return result;
@@ -739,13 +1010,14 @@ bool db_outcome_is_unknown(const struct error *e)
 struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
 {
     struct db *db = call->xapid->db;
-    usec_t deadline = clock_mono() + UPDATE_DEADLINE;
+    usec_t deadline = clock_mono() + UPDATE_DEADLINE, refused = 0;
 
     for (;;) {
-        AUTO(txn) txn = {.call = call, .root = (struct db_root *)db_snapshot(db)};
+        AUTO(txn) txn = {.call = call};
         struct log_result result;
 
-        TRY(not_writable(db, call->arena));
+        TRY(wait_writable(db, call->arena, deadline));
+        txn.root = (struct db_root *)db_snapshot(db);
         TRY(fn(&txn, arg));
         if (!txn.set.n_ops) {
             call_refresh(call);
@@ -757,12 +1029,36 @@ struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
             return OK;
         if (result.outcome == LOG_UNKNOWN)
             return error_internal(call->arena, "%s", outcome_unknown);
+        if (result.outcome == LOG_FAILED && may_be_taken_later(db, &refused) &&
+            clock_mono() < deadline) {
+            clock_sleep(AGAIN);
+            continue;
+        }
         if (result.outcome != LOG_CONFLICT)
             return result.error;
         if (clock_mono() > deadline)
             return error_internal(call->arena,
                                   "the change met others again and again and was given up");
     }
+}
+
+bool db_barrier(struct db *db, usec_t deadline)
+{
+    AUTO(arena) arena = {0};
+    struct write_set nothing = {0};
+    struct log_result result;
+    usec_t refused = 0;
+
+    if (!db_has_others(db))
+        return true;
+    do {
+        if (wait_writable(db, &arena, deadline))
+            return false;
+        result = propose_until_known(db, &arena, &nothing, deadline);
+        write_release(&nothing);
+    } while (result.outcome == LOG_FAILED && may_be_taken_later(db, &refused) &&
+             clock_mono() < deadline);
+    return result.outcome == LOG_APPLIED;
 }
 
 /*** lazy writes ***/
@@ -813,6 +1109,9 @@ void db_flush_lazy(struct db *db)
     struct write_set set = {0};
     struct arena arena = {0};
 
+    /* Without a leader they wait, one value for each field. */
+    if (!db_wait_leader(db, 0))
+        return;
     MUTEX_GUARD(&db->flush_lock);
     list = lazy_take(db);
 

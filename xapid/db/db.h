@@ -24,6 +24,12 @@ struct db_options {
     struct error *(*open_log)(void *ctx, struct arena *arena, const char *dir,
                               const struct log_fsm *fsm, struct log **out);
     void *ctx;
+    const struct log_raft_options *raft; /* for log_raft_open; NULL: this host stays alone */
+    /* Who leads, or who is a member, has changed: on the log's thread, perhaps before db_open
+     * returns; must only post.  May be NULL. */
+    void (*leader)(void *watcher, uint64_t leader, uint64_t term, bool me);
+    void (*members)(void *watcher);
+    void *watcher;
 };
 
 /* Loads the checkpoint, replays the log's tail, checks, starts the threads.  Errors say what is
@@ -33,6 +39,37 @@ MUST_CHECK struct error *db_open(struct arena *arena, const struct db_options *o
 /* Flushes the checkpoint and closes.  No call may be under way. */
 void db_close(struct db *db);
 void db_status(struct db *db, struct log_status *out);
+/* OK, or why no change will be accepted until the database is opened again. */
+MUST_CHECK struct error *db_failure(struct db *db, struct arena *arena);
+/* No change is accepted from now on, and nothing more is applied: this member's state is not to be
+ * trusted.  'why' is a full sentence that says what to do. */
+void db_fail(struct db *db, const char *why);
+/* The daemon ends: changes that wait for somebody who leads wait no longer. */
+void db_give_up(struct db *db);
+
+/*** other members ***/
+
+/* True where this member leads and has applied everything that was committed before. */
+bool db_leads(struct db *db);
+/* Waits until somebody leads; false when the deadline (monotonic) has passed. */
+bool db_wait_leader(struct db *db, usec_t deadline);
+/* The members in the arena; none where the log cannot have others. */
+void db_members(struct db *db, struct arena *arena, size_t *n, struct log_member **out);
+/* True where others than this host may have written what is not applied here yet. */
+bool db_has_others(struct db *db);
+/* Changes the members: see log.h.  INTERNAL_ERROR, and 'done' is not called, where that cannot be.
+ */
+MUST_CHECK struct error *db_change_members(struct db *db, struct arena *arena,
+                                           struct log_change *change);
+/*
+ * Waits until everything that was acknowledged anywhere before the call is applied here: a change
+ * of nothing through the log.  False where nobody led until the deadline (monotonic), or its
+ * outcome is not known.
+ */
+bool db_barrier(struct db *db, usec_t deadline);
+/* The digest (root_digest_make) that the database had at a revision; false if that is too long ago,
+ * or not yet. */
+bool db_digest_at(struct db *db, uint64_t revision, uint64_t out[2]);
 /* Checks the rules over the whole present version: references, indexes, relations, uuids.  Returns
  * the number of faults, each logged. */
 int db_check(const struct db_snap *snap);

@@ -39,12 +39,14 @@ struct log_proposal {
     size_t size; /* at most LOG_MAX_WRITE_SET */
     void (*done)(struct log_proposal *proposal, const struct log_result *result);
     struct log_proposal *next; /* for the log */
+    usec_t since;              /* for the log */
 };
 
 #define LOG_MAX_WRITE_SET (1 << 20)
 #define LOG_ID_SIZE 16
 
-/* What the database gives the log.  All but 'serialise' are called on the log's thread. */
+/* What the database gives the log.  All but 'serialise', and sometimes 'restore', are called on the
+ * log's thread. */
 struct log_fsm {
     void *ctx;
     /* Applies one committed write-set.  Pure in (state, bytes).  'index' is its entry's place in
@@ -62,7 +64,8 @@ struct log_fsm {
     void (*serialise)(void *ctx, void *held, struct buf *out);
     void (*unhold)(void *ctx, void *held);
     /* Takes over a serialised state unless the present one is as new ('index').  False if the bytes
-       are not understood, with a sentence in *why (static or in arena). */
+       are not understood, with a sentence in *why (static or in arena).  Of a snapshot that the
+       leader sent: on a worker thread, while nothing else is called but serialise and unhold. */
     bool (*restore)(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size,
                     const char **why);
     /* The last entry the state contained when the log was opened: what the SQLite checkpoint holds.
@@ -73,12 +76,14 @@ struct log_fsm {
        itself (a full disk): that is in log_status. May be NULL. */
     void (*failed)(void *ctx, const char *why);
     /*
-     * Who leads has changed: 'leader' is a member's id, 0 while there is none.  'me' once this
-     * member leads and everything committed before is applied and published here.  On the log's
-     * thread; must not block (it may propose).  May be NULL.
+     * Who leads, or the term, has changed: 'leader' is a member's id, 0 while there is none.  'me'
+     * once this member leads and everything committed before is applied and published here.  On the
+     * log's thread, perhaps before log_raft_open has returned; must not block (it may propose). May
+     * be NULL.
      */
     void (*leader)(void *ctx, uint64_t leader, uint64_t term, bool me);
-    /* The members have changed (log_members tells them).  On the log's thread.  May be NULL. */
+    /* The members have changed (log_members tells them).  On the log's thread, perhaps before
+     * log_raft_open has returned.  May be NULL. */
     void (*members)(void *ctx);
 };
 
@@ -90,6 +95,8 @@ enum log_role {
     LOG_VOTER,
     LOG_SPARE, /* has no entries */
 };
+
+#define LOG_MAX_MEMBERS 64
 
 struct log_member {
     uint64_t id;
@@ -110,7 +117,7 @@ struct log_change {
 };
 
 struct log_status {
-    bool writable;
+    bool writable; /* a proposal is likely to be taken, here or by the leader */
     uint64_t last_index, applied_index, term;
     uint64_t id;         /* of this member */
     uint64_t leader;     /* raft id, 0 if none */
@@ -159,7 +166,8 @@ static inline void log_close(struct log *log)
 struct peers; /* pool/peer/peer.h */
 
 struct log_raft_options {
-    usec_t answer_within; /* 10 s: a submitted proposal is answered LOG_UNKNOWN after that long */
+    usec_t answer_within; /* 10 s: a submitted proposal is answered LOG_UNKNOWN after that long, one
+                             that found no leader LOG_FAILED */
     usec_t full_within;   /* 1 s: how long a full disk may last before proposals are answered
                              LOG_FAILED */
     uint64_t snapshot_bytes; /* 64 MiB of entries since the last snapshot ask for a new one, ... */
@@ -167,12 +175,16 @@ struct log_raft_options {
                                   do it together */
     unsigned trailing; /* 1024 entries are kept behind a snapshot, fewer if they are large */
     /* Links to the other members; NULL: this member stays alone.  Proposals of a member that does
-     * not lead go to the leader over them. */
+     * not lead go to the leader over them.  The log tells them this member's id, and once it knows
+     * members, who they are (peers_allow); PEER_PROPOSE is its kind of request.  They outlive it.
+     */
     struct peers *peers;
-    const char *address; /* of this member, for the configuration of a new log; "" without peers */
-    bool joining;        /* a new directory begins empty and waits to be added to a log */
-    usec_t election;     /* the shortest election time-out; 0: 300 ms.  It grows with what the
-                            links and the disk show */
+    const char
+        *address;    /* of this member, for the configuration of a new log (one that was founded
+                        without gets it when it adds its first other member); "" without peers */
+    bool joining;    /* a new directory begins empty and waits to be added to a log */
+    usec_t election; /* the shortest election time-out; 0: 300 ms.  It grows with what the
+                        links and the disk show */
 };
 
 /*

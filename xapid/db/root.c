@@ -179,6 +179,74 @@ uint64_t index_digest(const struct db_root *root, const struct field_desc *f, re
     return digest;
 }
 
+/*** the digest ***/
+
+/* The part of one row, or of one deletion (content NULL; modified: when it was). */
+static void digest_part(int class_id, ref_t ref, uint64_t created, uint64_t version,
+                        uint64_t modified, const uint64_t *content, uint64_t out[2])
+{
+    static const uint64_t deleted[2] = {0, 0};
+    const uint64_t *c = content ? content : deleted;
+    uint64_t words[] = {api_class_hash(&api_classes[class_id]),
+                        content != NULL,
+                        ref.hi,
+                        ref.lo,
+                        created,
+                        version,
+                        modified,
+                        c[0],
+                        c[1]};
+    XXH128_hash_t h = XXH3_128bits(words, sizeof words);
+
+    out[0] = h.low64;
+    out[1] = h.high64;
+}
+
+static void digest_row(struct db_root *root, const struct row *row, uint64_t modified, bool add)
+{
+    uint64_t part[2];
+
+    digest_part(row->row_class, row->ref, row->row_created, row->row_version, modified,
+                row_hash(row), part);
+    root->digest[0] += add ? part[0] : -part[0];
+    root->digest[1] += add ? part[1] : -part[1];
+}
+
+static void digest_deletion(struct db_root *root, const struct tree_entry *change, bool add)
+{
+    uint64_t part[2];
+
+    digest_part((int)(change->k[1] >> 48 & 0x7fff), (ref_t){change->k[2], change->k[3]},
+                change->k[1] & CREATED_MASK, 0, change->k[0], NULL, part);
+    root->digest[0] += add ? part[0] : -part[0];
+    root->digest[1] += add ? part[1] : -part[1];
+}
+
+void root_digest_make(const struct db_root *root, uint64_t out[2])
+{
+    struct db_root sum = {0};
+    const struct tree_entry *e;
+    struct tree_cursor cursor;
+
+    for (int i = 0; i < CLASS_COUNT; i++) {
+        tree_seek(&root->tables[i], NULL, &cursor);
+        while ((e = tree_next(&cursor))) {
+            const struct row *row = (const struct row *)e->k[2];
+            uint64_t content[2], part[2];
+
+            row_hash_make(&api_classes[i], row, content);
+            digest_part(i, row->ref, row->row_created, row->row_version, e->k[3], content, part);
+            sum.digest[0] += part[0];
+            sum.digest[1] += part[1];
+        }
+    }
+    tree_seek(&root->changes, NULL, &cursor);
+    while ((e = tree_next(&cursor)))
+        if (e->k[1] & CHANGE_DELETED)
+            digest_deletion(&sum, e, true);
+    memcpy(out, sum.digest, sizeof sum.digest);
+}
+
 /*** rows ***/
 
 static struct tree_entry change_key(uint64_t revision, int class_id, ref_t ref, uint64_t created,
@@ -202,9 +270,11 @@ void root_put(struct db_root *root, const struct row *row, uint64_t modified)
         change = change_key(found->k[3], row->row_class, row->ref, old->row_created, false);
         index_row(root, old, row);
         tree_remove(&root->changes, change.k);
+        digest_row(root, old, found->k[3], false);
     } else {
         index_row(root, NULL, row);
     }
+    digest_row(root, row, modified, true);
     tree_put(table, &(struct tree_entry){{row->ref.hi, row->ref.lo, (uint64_t)row, modified}});
     change = change_key(modified, row->row_class, row->ref, row->row_created, false);
     tree_put(&root->changes, &change);
@@ -229,6 +299,7 @@ static void forget_tombstones(struct db_root *root, uint32_t least)
     for (uint32_t i = 0; i < n; i++) {
         root->forgotten = MAX(root->forgotten, oldest[i].k[0]);
         tree_remove(&root->changes, oldest[i].k);
+        digest_deletion(root, &oldest[i], false);
         root->tombstones--;
     }
     free(oldest);
@@ -239,8 +310,10 @@ void root_add_tombstone(struct db_root *root, int class_id, ref_t ref, uint64_t 
 {
     struct tree_entry change = change_key(deleted, class_id, ref, created, true);
 
-    if (tree_put(&root->changes, &change))
+    if (tree_put(&root->changes, &change)) {
+        digest_deletion(root, &change, true);
         root->tombstones++;
+    }
     if (root->tombstones > ROOT_MAX_TOMBSTONES)
         forget_tombstones(root, ROOT_MAX_TOMBSTONES / 16);
 }
@@ -259,6 +332,7 @@ void root_remove(struct db_root *root, int class_id, ref_t ref, uint64_t revisio
     created = row->row_created;
     change = change_key(found->k[3], class_id, ref, created, false);
     index_row(root, row, NULL);
+    digest_row(root, row, found->k[3], false);
     tree_remove(&root->changes, change.k);
     tree_remove(table, key);
     root_add_tombstone(root, class_id, ref, created, revision);
@@ -277,6 +351,8 @@ void root_touch(struct db_root *root, int class_id, ref_t ref, uint64_t revision
     row = (const struct row *)entry.k[2];
     change = change_key(entry.k[3], class_id, ref, row->row_created, false);
     tree_remove(&root->changes, change.k);
+    digest_row(root, row, entry.k[3], false);
+    digest_row(root, row, revision, true);
     change = change_key(revision, class_id, ref, row->row_created, false);
     tree_put(&root->changes, &change);
     entry.k[3] = revision;

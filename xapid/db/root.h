@@ -32,6 +32,7 @@ struct db_root {
                              worthless */
     uint64_t forgotten;   /* deletions up to this revision are no longer remembered */
     uint32_t tombstones;
+    uint64_t digest[2]; /* see root_digest_make */
     struct tree tables[CLASS_COUNT];
     struct tree indexes[API_INDEX_SLOTS];
     struct tree changes;
@@ -71,6 +72,14 @@ bool root_next_change(struct tree_cursor *cursor, struct root_change *out);
 /* Points before the change that a live row should have. */
 void root_seek_change(const struct db_root *root, int class_id, ref_t ref, uint64_t created,
                       uint64_t modified, struct tree_cursor *cursor);
+
+/*
+ * What members compare: the sum of a hash of each row (fields, revisions, its last event's) and of
+ * each remembered deletion, so that a change costs what it changes.  root->digest is kept up to
+ * date; this makes it anew from everything, also the hashes of the rows.  Comparable at the same
+ * revision and between members with the same api_schema_hash.
+ */
+void root_digest_make(const struct db_root *root, uint64_t out[2]);
 
 /* NULL when absent. */
 const void *root_get(const struct db_root *root, int class_id, ref_t ref);

@@ -3,14 +3,16 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "libxapi/base/memory.h"
 
 /*
  * What lies before a row: its count, apart from the struct, so that copying the struct of a row
- * that others hold touches nothing that changes.
+ * that others hold touches nothing that changes; and the hash of its fields.
  */
 struct block {
+    uint64_t hash[2];
     uint32_t count; /* holders; atomic */
     max_align_t row[];
 };
@@ -23,6 +25,26 @@ static struct block *block_of(const struct row *row)
 static size_t round_up(size_t n)
 {
     return (n + 7) & ~(size_t)7;
+}
+
+void row_hash_make(const struct class_desc *class, const void *source, uint64_t out[2])
+{
+    const struct field_desc *fields = &api_fields[class->first_field];
+    AUTO(buf) bytes = {0};
+    XXH128_hash_t h;
+
+    buf_reserve(&bytes, 2 * class->struct_size);
+    for (int i = 0; i < class->n_fields; i++)
+        if (field_is_stored(&fields[i]))
+            value_encode(&bytes, fields[i].type, field_in(source, &fields[i]));
+    h = XXH3_128bits(bytes.data, bytes.len);
+    out[0] = h.low64;
+    out[1] = h.high64;
+}
+
+const uint64_t *row_hash(const struct row *row)
+{
+    return block_of(row)->hash;
 }
 
 const struct row *row_new(const struct class_desc *class, const void *source)
@@ -47,6 +69,7 @@ const struct row *row_new(const struct class_desc *class, const void *source)
                        &extra);
     row->row_size = (uint32_t)size;
     row->row_class = class->id;
+    row_hash_make(class, row, block->hash);
     return row;
 }
 

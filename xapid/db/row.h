@@ -8,6 +8,11 @@
 /* A new row with the stored fields of 'source' (a struct of that class; its header is copied but
  * for size and count). One holder. */
 const struct row *row_new(const struct class_desc *class, const void *source);
+/* A hash of the stored fields, taken when the row was made: equal on every member whose schema is
+ * the same. */
+const uint64_t *row_hash(const struct row *row);
+/* The same, made anew from the fields: for checks. */
+void row_hash_make(const struct class_desc *class, const void *source, uint64_t out[2]);
 void row_ref(const struct row *row);
 void row_unref(const struct row *row);
 /* How many hold it: for tests. */

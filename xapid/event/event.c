@@ -83,6 +83,7 @@ struct reply {
     struct event_list list;
     bool is_next;
     size_t next;
+    uint64_t since; /* what the client knew: its token does not go back */
 };
 
 static void member(struct buf *out, const struct codec *codec, const char *name, bool first,
@@ -149,6 +150,7 @@ static void write_head(struct buf *out, struct reply *r, const struct codec *cod
 static void write_tail(struct buf *out, struct reply *r, const struct codec *codec)
 {
     const struct db_root *root = snap_root(r->snap);
+    uint64_t revision = MAX(root->revision, r->since);
     char token[TOKEN_SIZE];
 
     codec->array_end(out);
@@ -158,7 +160,7 @@ static void write_tail(struct buf *out, struct reply *r, const struct codec *cod
         write_counts(out, codec, root);
         codec->member_end(out);
         member(out, codec, "token", false,
-               token_text(root->revision, incarnation(r->xapid, root), token));
+               token_text(revision, incarnation(r->xapid, root), token));
         codec->struct_end(out);
     }
     rpc_success_end(out, &r->request);
@@ -221,6 +223,8 @@ static void answer(struct rpc_call *rpc, const struct subscriptions *s, uint64_t
         .protocol = rpc->request.protocol,
         .id = rpc->request.id ? arena_strdup(&r->arena, rpc->request.id) : NULL};
     r->is_next = is_next;
+    r->since = from_start ? 0 : revision;
+    session_saw(rpc->call.session, snap_root(r->snap)->revision);
     events_collect(&r->arena, snap_root(r->snap), s, revision, from_start, &r->list);
     if (is_next && r->list.n == 0) {
         struct event_item *pool = arena_new(&r->arena, struct event_item);
@@ -284,6 +288,11 @@ static void answer_waiter(struct waiter *w)
 
     waiter_free(w);
     call_refresh(&rpc->call);
+    /* A snapshot of the log may have taken the place of many changes, and remembers not all. */
+    if (!from_start && revision < snap_root(rpc->call.snap)->forgotten) {
+        rpc_answer(rpc, err_events_lost(&rpc->call), NULL);
+        return;
+    }
     if (is_next)
         advance(rpc->call.xapid->events, rpc->call.session->ref,
                 snap_root(rpc->call.snap)->revision);
@@ -336,14 +345,15 @@ static void wake(void *arg)
     mutex_lock(&ev->lock);
     p = &ev->waiters;
     while (*p) {
-        if (events_any(snap_root(snap), &(*p)->subscriptions, (*p)->revision)) {
+        if ((*p)->revision < snap_root(snap)->forgotten ||
+            events_any(snap_root(snap), &(*p)->subscriptions, (*p)->revision)) {
             struct waiter *w = take_out(p);
 
             w->next = ready;
             ready = w;
         } else {
             /* Nothing up to here was for it: the next look starts from here. */
-            (*p)->revision = snap_root(snap)->revision;
+            (*p)->revision = MAX((*p)->revision, snap_root(snap)->revision);
             p = &(*p)->next;
         }
     }
@@ -412,7 +422,7 @@ static void wait_for_event(struct events *ev, struct rpc_call *rpc, const struct
 {
     struct waiter *w = xcalloc(1, sizeof *w);
     struct db_snap *snap;
-    bool late;
+    bool late, gone;
 
     w->rpc = rpc;
     w->http = rpc->http;
@@ -424,9 +434,12 @@ static void wait_for_event(struct events *ev, struct rpc_call *rpc, const struct
     w->timer_arg->events = ev;
     /* A snapshot must not be held for hours. */
     call_let_go(&rpc->call);
-    http_on_gone(rpc->http, on_gone, ev);
+    if (!rpc->on_worker)
+        http_on_gone(rpc->http, on_gone, ev);
     mutex_lock(&ev->lock);
-    if (ev->closing) {
+    /* On a worker on_gone may have run already; if not yet, it waits for the lock. */
+    gone = rpc->on_worker && http_client_gone(rpc->http);
+    if (ev->closing || gone) {
         mutex_unlock(&ev->lock);
         free(w->timer_arg);
         answer_waiter(w);
@@ -464,8 +477,9 @@ static struct error *parse_from(struct rpc_call *rpc, const struct event_from_ar
     if (out->from_start)
         return OK;
     TRY(token_parse(&rpc->call, args->token, &out->revision, &made_by));
-    if (made_by != incarnation(rpc->call.xapid, root) || out->revision > root->revision ||
-        out->revision < root->forgotten)
+    /* What another member has applied already comes here too: it is waited for. */
+    if (made_by != incarnation(rpc->call.xapid, root) || out->revision < root->forgotten ||
+        (out->revision > root->revision && !db_has_others(rpc->call.xapid->db)))
         return err_events_lost(&rpc->call);
     return OK;
 }
@@ -643,6 +657,11 @@ struct error *event_inject(struct call *call, const struct event_inject_args *ar
                            token_text(root_modified(snap_root(call->snap), t.class_id, t.ref) - 1,
                                       incarnation(call->xapid, snap_root(call->snap)), token));
     return OK;
+}
+
+void events_expect(struct rpc_call *rpc)
+{
+    http_on_gone(rpc->http, on_gone, rpc->call.xapid->events);
 }
 
 void events_call(struct rpc_call *rpc)

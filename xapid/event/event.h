@@ -17,5 +17,8 @@ struct events *events_new(struct xapid *xapid);
 void events_stop(struct events *events);
 /* After the HTTP server has ended. */
 void events_free(struct events *events);
+/* From the handler, for a call that will be run by events_call on a worker: it is to end early too
+ * where the client goes away. */
+void events_expect(struct rpc_call *rpc);
 /* Runs event.from and event.next (messages with a custom reply); answers now or later. */
 void events_call(struct rpc_call *rpc);

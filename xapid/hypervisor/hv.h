@@ -197,3 +197,13 @@ struct hv_simulator {
    caller's) unless its socket answers already, and returns when it does.  'timeout' 0: 10 s. */
 MUST_CHECK struct error *hv_start_simulator(struct arena *arena, const struct hv_simulator *sim,
                                             usec_t timeout);
+
+struct hv_executor {
+    const char *program; /* path of xapid-executor */
+    const char *socket_path, *dir;
+};
+/* The same for the executor, which drives Xen.  Fails where there is no Xen. */
+MUST_CHECK struct error *hv_start_executor(struct arena *arena, const struct hv_executor *executor,
+                                           usec_t timeout);
+/* Whether this is the control domain of a Xen host. */
+bool hv_xen_is_here(void);

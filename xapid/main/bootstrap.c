@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 #include "xapid/db/row.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/facts.h"
+#include "xapid/main/office.h"
 #include "xapid/main/templates.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/licence.h"
@@ -31,18 +33,16 @@
 #define PLATFORM_VERSION "3.4.0"
 #define XAPI_VERSION "26.1"
 
-/* The one row of class coordinator. */
-#define COORDINATOR ((ref_t){0x636f6f7264696e61, 0x746f720000000001})
-
 struct boot {
     struct xapid *xapid;
-    const char *uuid; /* of this host */
+    const char *uuid;   /* of this host */
+    const char *member; /* as in host_state.member */
+    bool alone; /* no other member: the database is this host's, to be made if it is empty */
     struct facts facts;
     struct hv_host_info hv;
     int64_t control_memory; /* bytes */
     /* Filled by the transactions. */
     ref_t host, pool, state;
-    uint64_t epoch;
 };
 
 /*** names that follow from the host's uuid ***/
@@ -148,18 +148,37 @@ static const struct host *only_host(const struct call *call)
     return host && !db_walk_next(&walk) ? host : NULL;
 }
 
+/* The host whose daemon is this member of the log, or NULL. */
+static const struct host *host_of_member(const struct call *call, const char *member)
+{
+    const struct host_state *state;
+    struct db_walk walk;
+
+    db_walk(call->snap, CLASS_host_state, &walk);
+    while (*member && (state = db_walk_next(&walk)))
+        if (strcmp(state->member, member) == 0)
+            return db_find(call, CLASS_host, state->host);
+    return NULL;
+}
+
 static struct error *find_identity(struct call *call, struct boot *b)
 {
     const char *dir = b->xapid->options.state_dir;
     const char *path = arena_printf(call->arena, "%s/host-uuid", dir);
-    const struct host *host;
+    const struct host *host = host_of_member(call, b->member);
 
     TRY(read_identity(call->arena, path, &b->uuid));
+    if (*b->uuid && host && strcmp(host->uuid, b->uuid) != 0)
+        return error_internal(call->arena,
+                              "the database knows this member of the pool as host %s, but %s says "
+                              "%s: it belongs to another one, or was changed",
+                              host->uuid, path, b->uuid);
     if (*b->uuid)
         return OK;
-    host = only_host(call);
+    if (!host && b->alone)
+        host = only_host(call);
     if (host)
-        log_warning("%s is missing; taken from the database, which has one host only", path);
+        log_warning("%s is missing; taken from the database", path);
     b->uuid = host ? arena_strdup(call->arena, host->uuid) : new_uuid(call->arena);
     return write_identity(call->arena, dir, path, b->uuid);
 }
@@ -378,6 +397,7 @@ static void add_host_state(struct txn *txn, struct boot *b)
     row_defaults(&api_classes[CLASS_host_state], &state);
     state.ref = b->state = ref_new();
     state.host = b->host;
+    state.member = b->member;
     txn_create(txn, CLASS_host_state, &state);
 }
 
@@ -389,7 +409,8 @@ static const struct pool *the_pool(const struct db_snap *snap)
     return db_walk_next(&walk);
 }
 
-/* Finds this host and its pool; makes both in an empty database. */
+/* Finds this host and its pool; makes both in an empty database, and the host in that of a pool it
+ * has joined. */
 static struct error *settle(struct txn *txn, void *arg)
 {
     struct boot *b = arg;
@@ -397,10 +418,15 @@ static struct error *settle(struct txn *txn, void *arg)
     const struct pool *pool = the_pool(txn_snap(txn));
     struct refs states;
 
-    if (!pool) {
+    if (!pool && !b->alone)
+        return error_internal(txn_call(txn)->arena, "the pool's database has no pool");
+    if (!pool || (!hosts.n && !b->alone)) {
         b->host = ref_new();
         add_host(txn, b);
-        add_pool(txn, b);
+        if (!pool)
+            add_pool(txn, b);
+        else
+            b->pool = pool->ref;
         add_host_state(txn, b);
         return OK;
     }
@@ -433,27 +459,6 @@ static void refresh(struct txn *txn, int field_id, const void *row, const void *
 #define REFRESH(txn, class, row, field, ...)                                                       \
     refresh((txn), FIELD_##class##_##field, (row),                                                 \
             &(__typeof__(((struct class *)0)->field)[1]){__VA_ARGS__})
-
-static struct error *take_office(struct txn *txn, struct boot *b)
-{
-    const struct coordinator *old = txn_find(txn, CLASS_coordinator, COORDINATOR);
-    struct coordinator row;
-
-    b->epoch = old ? (uint64_t)old->epoch + 1 : 1;
-    if (old) {
-        TXN_SET(txn, coordinator, COORDINATOR, host, b->host);
-        TXN_SET(txn, coordinator, COORDINATOR, epoch, (int64_t)b->epoch);
-        TXN_SET(txn, coordinator, COORDINATOR, since, clock_wall());
-        return OK;
-    }
-    row_defaults(&api_classes[CLASS_coordinator], &row);
-    row.ref = COORDINATOR;
-    row.host = b->host;
-    row.epoch = (int64_t)b->epoch;
-    row.since = clock_wall();
-    txn_create(txn, CLASS_coordinator, &row);
-    return OK;
-}
 
 static void refresh_versions(struct txn *txn, const struct boot *b, const struct host *host)
 {
@@ -495,6 +500,8 @@ static struct error *refresh_host(struct txn *txn, const struct boot *b)
         REFRESH(txn, host, host, hostname, b->facts.hostname);
     if (state && state->auto_enable)
         REFRESH(txn, host, host, enabled, true);
+    if (state)
+        REFRESH(txn, host_state, state, member, b->member);
     txn_strmap_put(txn, FIELD_host_other_config, b->host, "agent_start_time",
                    time_text(arena, b->xapid->started));
     txn_strmap_put(txn, FIELD_host_other_config, b->host, "boot_time",
@@ -582,7 +589,7 @@ static struct error *refresh_cpus(struct txn *txn, const struct boot *b)
     return OK;
 }
 
-/* Of a pool of one host; with more of them this is what joining hosts must be compared with. */
+/* What the coordinator says of the pool; joining hosts must be compared with it. */
 static struct error *refresh_pool(struct txn *txn, const struct boot *b)
 {
     struct arena *arena = txn_arena(txn);
@@ -598,7 +605,6 @@ static struct error *refresh_pool(struct txn *txn, const struct boot *b)
     const struct pool *pool;
 
     TRY(TXN_GET(txn, pool, b->pool, &pool));
-    REFRESH(txn, pool, pool, master, b->host);
     REFRESH(txn, pool, pool, restrictions, licence_features);
     REFRESH(txn, pool, pool, cpu_info, map_of(arena, cpu, ARRAY_SIZE(cpu)));
     return OK;
@@ -645,11 +651,13 @@ static struct error *bring_up_to_date(struct txn *txn, void *arg)
 {
     struct boot *b = arg;
 
-    TRY(take_office(txn, b));
+    if (db_leads(b->xapid->db)) {
+        TRY(txn_office_take(txn, b->host, b->pool));
+        TRY(refresh_pool(txn, b));
+    }
     TRY(refresh_host(txn, b));
     TRY(refresh_control_domain(txn, b));
     TRY(refresh_cpus(txn, b));
-    TRY(refresh_pool(txn, b));
     return refresh_console(txn, b);
 }
 
@@ -731,6 +739,24 @@ static void add_pif(struct txn *txn, const struct boot *b, ref_t network)
     txn_create(txn, CLASS_pif, &row);
 }
 
+/* A network of the pool that an earlier host's start made; null if there is none. */
+static ref_t find_network(struct txn *txn, const char *bridge)
+{
+    const struct network *row;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_network, &walk);
+    while ((row = db_walk_next(&walk)))
+        if (strcmp(row->bridge, bridge) == 0 && txn_find(txn, CLASS_network, row->ref))
+            return row->ref;
+    return REF_NULL;
+}
+
+static bool is_only_host(struct txn *txn)
+{
+    return snap_root(txn_snap(txn))->tables[CLASS_host].count <= 1;
+}
+
 static struct error *prepare_networks(struct txn *txn, void *arg)
 {
     static const struct strpair internal[] = {
@@ -741,14 +767,20 @@ static struct error *prepare_networks(struct txn *txn, void *arg)
         {"netmask", "255.255.0.0"},
     };
     struct boot *b = arg;
+    ref_t network;
     bool needed;
 
     TRY(prepare_once(txn, b, "networks", &needed));
     if (!needed)
         return OK;
-    add_pif(txn, b,
-            add_network(txn, "Pool-wide network associated with eth0", "", "xenbr0",
-                        (struct strmap){0}));
+    network = find_network(txn, "xenbr0");
+    if (ref_is_null(network))
+        network = add_network(txn, "Pool-wide network associated with eth0", "", "xenbr0",
+                              (struct strmap){0});
+    add_pif(txn, b, network);
+    /* The pool has one, or an administrator did not want it. */
+    if (!is_only_host(txn))
+        return OK;
     add_network(txn, "Host internal management network",
                 "Network on which guests will be assigned a private link-local IP address which "
                 "can be used to talk XenAPI",
@@ -834,7 +866,7 @@ static struct error *prepare_sr(struct txn *txn, void *arg)
     pbd.device_config = s->device_config;
     pbd.currently_attached = true; /* done right after this, with all others */
     txn_create(txn, CLASS_pbd, &pbd);
-    if (s->make_default) {
+    if (s->make_default && is_only_host(txn)) {
         TXN_SET(txn, pool, s->boot->pool, default_sr, sr.ref);
         TXN_SET(txn, pool, s->boot->pool, suspend_image_sr, sr.ref);
         TXN_SET(txn, pool, s->boot->pool, crash_dump_sr, sr.ref);
@@ -907,31 +939,58 @@ static struct error *make_storage(struct call *call, struct boot *b)
 
 /*** templates ***/
 
+/* True where some host has done that step: what it made belongs to the pool. */
+static bool is_done_in_pool(struct txn *txn, const char *step)
+{
+    const struct host_state *state;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_host_state, &walk);
+    while ((state = db_walk_next(&walk)))
+        if (strings_contain(&state->prepared, step))
+            return true;
+    return false;
+}
+
 static struct error *prepare_templates(struct txn *txn, void *arg)
 {
     struct boot *b = arg;
-    bool needed;
+    const char *step = arena_printf(txn_arena(txn), "templates %d", TEMPLATES_VERSION);
+    bool done = is_done_in_pool(txn, step), needed;
 
-    TRY(prepare_once(txn, b, arena_printf(txn_arena(txn), "templates %d", TEMPLATES_VERSION),
-                     &needed));
-    return needed ? txn_templates_add(txn) : OK;
+    TRY(prepare_once(txn, b, step, &needed));
+    return needed && !done ? txn_templates_add(txn) : OK;
 }
 
 /*** all ***/
+
+static void who_am_i(struct call *call, struct boot *b)
+{
+    struct log_status status;
+    struct log_member *members;
+    size_t n;
+
+    db_members(b->xapid->db, call->arena, &n, &members);
+    db_status(b->xapid->db, &status);
+    b->alone = n <= 1 && db_leads(b->xapid->db);
+    b->member = status.id ? arena_printf(call->arena, "%016" PRIx64, status.id) : "";
+}
 
 struct error *bootstrap(struct call *call)
 {
     struct xapid *xapid = call->xapid;
     struct boot b = {.xapid = xapid};
 
+    who_am_i(call, &b);
     TRY(find_identity(call, &b));
     facts_read(call->arena, &b.facts);
     TRY(read_hypervisor(call, &b));
     TRY(db_update(call, settle, &b));
+    /* Always a change: afterwards everything is applied here that was in the log before. */
     TRY(db_update(call, bring_up_to_date, &b));
     xapid->host = b.host;
     xapid->pool = b.pool;
-    xapid->epoch = b.epoch;
+    office_read_epoch(xapid, call->snap);
     TRY(db_update(call, prepare_networks, &b));
     TRY(db_update(call, refresh_pifs, &b));
     TRY(sm_rows_refresh(call));

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* main.c -- the xapid program: options, signals, the life of one daemon. */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "libxapi/base/log.h"
@@ -16,6 +20,8 @@ static const char usage[] =
     "  --state DIR            database, certificate, secrets (default /var/lib/xapid)\n"
     "  --config DIR           configuration and plug-ins (default /etc/xapid)\n"
     "  --storage DIR          where the local storage repository lives (default <state>/storage)\n"
+    "  --datapath fuse|nbd|none  how the hypervisor gets disks (default: nbd with Xen, none with "
+    "sim)\n"
     "  --socket PATH          Unix socket for local programs (default /var/lib/xcp/xapi; '' for "
     "none)\n"
     "  --listen ADDRESS       address for TLS (default ::)\n"
@@ -28,6 +34,11 @@ static const char usage[] =
     "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
     "  --op-wait SECONDS      how long an operation waits in line for a busy object (default "
     "1200)\n"
+    "  --pool-address HOST:PORT  where the other hosts of a pool reach this one; without it the "
+    "host stays alone\n"
+    "  --joining              a new state directory waits to be added to a pool\n"
+    "  --pool-trust LIST      members to be talked to before that: addresses or fingerprints, "
+    "between commas\n"
     "  --enable-faults        for tests: operations fail or die at steps named in <state>/faults\n"
     "  --version, --help\n";
 
@@ -35,6 +46,7 @@ enum {
     OPT_STATE = 256,
     OPT_CONFIG,
     OPT_STORAGE,
+    OPT_DATAPATH,
     OPT_SOCKET,
     OPT_LISTEN,
     OPT_TLS_PORT,
@@ -45,6 +57,9 @@ enum {
     OPT_WEB_ROOT,
     OPT_READY_FD,
     OPT_OP_WAIT,
+    OPT_POOL_ADDRESS,
+    OPT_JOINING,
+    OPT_POOL_TRUST,
     OPT_FAULTS,
     OPT_VERSION,
     OPT_HELP
@@ -54,6 +69,7 @@ static const struct option long_options[] = {
     {"state", required_argument, NULL, OPT_STATE},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"storage", required_argument, NULL, OPT_STORAGE},
+    {"datapath", required_argument, NULL, OPT_DATAPATH},
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"tls-port", required_argument, NULL, OPT_TLS_PORT},
@@ -64,6 +80,9 @@ static const struct option long_options[] = {
     {"web-root", required_argument, NULL, OPT_WEB_ROOT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"op-wait", required_argument, NULL, OPT_OP_WAIT},
+    {"pool-address", required_argument, NULL, OPT_POOL_ADDRESS},
+    {"joining", no_argument, NULL, OPT_JOINING},
+    {"pool-trust", required_argument, NULL, OPT_POOL_TRUST},
     {"enable-faults", no_argument, NULL, OPT_FAULTS},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, OPT_HELP},
@@ -88,6 +107,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_STORAGE:
         o->storage_dir = optarg;
+        break;
+    case OPT_DATAPATH:
+        o->datapath = optarg;
         break;
     case OPT_SOCKET:
         o->unix_socket = optarg;
@@ -119,6 +141,15 @@ static void set_option(struct settings *s, int c)
     case OPT_OP_WAIT:
         o->op_wait = atoll(optarg) * USEC_PER_SEC;
         break;
+    case OPT_POOL_ADDRESS:
+        o->pool_address = optarg;
+        break;
+    case OPT_JOINING:
+        o->joining = true;
+        break;
+    case OPT_POOL_TRUST:
+        o->pool_trust = optarg;
+        break;
     case OPT_FAULTS:
         o->enable_faults = true;
         break;
@@ -134,16 +165,48 @@ static void set_option(struct settings *s, int c)
     }
 }
 
+/* While xapid_start waits, nobody takes signals. */
+static bool end_is_asked(void)
+{
+    sigset_t set;
+
+    sigpending(&set);
+    return sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1;
+}
+
+/* What sd_notify(3) does: "systemctl start" then returns when calls are answered. */
+static void tell_service_manager(void)
+{
+    static const char ready[] = "READY=1";
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t len = path ? strlen(path) : 0;
+    int fd;
+
+    if (len < 2 || len >= sizeof to.sun_path || (*path != '/' && *path != '@'))
+        return;
+    memcpy(to.sun_path, path, len);
+    if (*path == '@') /* an abstract name begins with a zero byte */
+        to.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, ready, sizeof ready - 1, MSG_NOSIGNAL, (struct sockaddr *)&to,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+        log_warning("the service manager was not told of the start: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
 static void tell_ready(const struct settings *s, const struct xapid *xapid)
 {
+    tell_service_manager();
     if (s->ready_fd < 0)
         return;
     dprintf(s->ready_fd, "%d %d\n", xapid->tls_port, xapid->plain_port);
     close(s->ready_fd);
 }
 
-/* SIGHUP reads the certificate again; the others end the daemon.  All are blocked in every thread
- * and taken here. */
+/* SIGHUP reads the certificate again; the others end the daemon.  All are blocked in every
+ * thread and taken here. */
 static void wait_for_end(struct xapid *xapid, const sigset_t *set)
 {
     int sig;
@@ -158,7 +221,8 @@ static void wait_for_end(struct xapid *xapid, const sigset_t *set)
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.options = {.tls_port = 443, .plain_port = 80}, .ready_fd = -1};
+    struct settings s = {.options = {.tls_port = 443, .plain_port = 80, .give_up = end_is_asked},
+                         .ready_fd = -1};
     struct arena arena = {0};
     struct xapid *xapid = NULL;
     struct error *e;
@@ -179,6 +243,11 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &set, NULL);
     codec_init();
     e = xapid_start(&arena, &s.options, &xapid);
+    if (e && end_is_asked()) {
+        log_info("ending: %s", e->n_params ? e->params[0] : e->code);
+        arena_release(&arena);
+        return 0;
+    }
     if (e) {
         log_error("xapid cannot start: %s", e->n_params ? e->params[0] : e->code);
         arena_release(&arena);

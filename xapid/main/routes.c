@@ -4,6 +4,7 @@
 #include "xapid/auth/audit.h"
 #include "xapid/stream/files.h"
 #include "xapid/main/later.h"
+#include "xapid/main/members.h"
 #include "xapid/stream/console.h"
 #include "xapid/stream/raw.h"
 #include "xapid/rpc/rpc.h"
@@ -27,6 +28,8 @@ const struct http_route http_routes[] = {
     {HTTP_M_PUT, "/import_raw_vdi", raw_import, -1},
     {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
     {HTTP_M_GET, "/audit_log", audit_log_get, 0},
+    {HTTP_M_GET, "/internal/pool", members_get, 0},
+    {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
     /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
     LATER(HTTP_M_GET, "/export"),

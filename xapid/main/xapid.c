@@ -20,6 +20,9 @@
 #include "xapid/http/http.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/bootstrap.h"
+#include "xapid/main/members.h"
+#include "xapid/main/office.h"
+#include "xapid/main/roam.h"
 #include "xapid/main/routes.h"
 #include "xapid/stream/console.h"
 #include "xapid/ops/op.h"
@@ -32,6 +35,10 @@
 #define HOUSEKEEPING_PERIOD (30 * USEC_PER_SEC)
 #define SIM_TIMEOUT (20 * USEC_PER_SEC)
 #define STOP_GRACE (5 * USEC_PER_SEC)
+/* How long a host that is alone may take to lead itself. */
+#define ALONE_WITHIN (30 * USEC_PER_SEC)
+#define WAIT_SLICE (50 * USEC_PER_MSEC)
+#define WAIT_TOLD (60 * USEC_PER_SEC)
 
 /*** calls of the daemon's own ***/
 
@@ -83,8 +90,12 @@ static void set_defaults(struct xapid *x, struct arena *arena)
     o->pam_helper = xstrdup(or_default(o->pam_helper, beside_me(arena, "xapid-pam")));
     o->storage_dir =
         o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
+    o->datapath =
+        xstrdup(or_default(o->datapath, strcmp(o->hypervisor, "xen") == 0 ? "nbd" : "none"));
     o->password_file = o->password_file ? xstrdup(o->password_file) : NULL;
     o->web_root = o->web_root ? xstrdup(o->web_root) : NULL;
+    o->pool_address = o->pool_address ? xstrdup(o->pool_address) : NULL;
+    o->pool_trust = o->pool_trust ? xstrdup(o->pool_trust) : NULL;
     if (!o->op_wait)
         o->op_wait = 20 * 60 * USEC_PER_SEC;
 }
@@ -96,43 +107,177 @@ static struct error *make_dir(struct arena *arena, const char *path)
     return OK;
 }
 
-static struct error *start_hypervisor(struct arena *arena, struct xapid *x)
+static struct error *start_simulator(struct arena *arena, struct xapid *x)
 {
     const char *dir = arena_printf(arena, "%s/sim", x->options.state_dir);
     const char *socket = arena_printf(arena, "%s/sim.socket", x->options.state_dir);
     struct hv_simulator sim = {
         .program = x->options.sim_program, .socket_path = socket, .dir = dir};
 
-    if (strcmp(x->options.hypervisor, "sim") != 0)
-        return error_internal(
-            arena, "%s",
-            *x->options.hypervisor
-                ? "only the simulator is available so far: start xapid with --hypervisor=sim"
-                : "this host has no Xen that xapid can drive; to run the simulator say so: "
-                  "--hypervisor=sim");
     TRY(make_dir(arena, dir));
     TRY(hv_start_simulator(arena, &sim, SIM_TIMEOUT));
     x->hv = hv_new(socket);
     return OK;
 }
 
+static struct error *start_executor(struct arena *arena, struct xapid *x)
+{
+    const char *dir = arena_printf(arena, "%s/executor", x->options.state_dir);
+    const char *socket = arena_printf(arena, "%s/executor.socket", x->options.state_dir);
+    struct hv_executor executor = {
+        .program = beside_me(arena, "xapid-executor"), .socket_path = socket, .dir = dir};
+
+    TRY(make_dir(arena, dir));
+    TRY(hv_start_executor(arena, &executor, SIM_TIMEOUT));
+    x->hv = hv_new(socket);
+    return OK;
+}
+
+static struct error *start_hypervisor(struct arena *arena, struct xapid *x)
+{
+    const char *which = x->options.hypervisor;
+
+    if (!*which && hv_xen_is_here())
+        which = "xen";
+    if (strcmp(which, "sim") == 0)
+        return start_simulator(arena, x);
+    if (strcmp(which, "xen") == 0)
+        return start_executor(arena, x);
+    return error_internal(
+        arena, "%s",
+        *which ? "the hypervisor is either xen or sim"
+               : "this host has no Xen that xapid can drive; to run the simulator say so: "
+                 "--hypervisor=sim");
+}
+
+static void on_leader(void *ctx, uint64_t leader, uint64_t term, bool me)
+{
+    office_leader(((struct xapid *)ctx)->office, leader, term, me);
+}
+
+static void on_members(void *ctx)
+{
+    members_changed(((struct xapid *)ctx)->members);
+}
+
 static struct error *start_database(struct arena *arena, struct xapid *x)
 {
     struct db_options options = x->options.db ? *x->options.db : (struct db_options){0};
 
+    x->office = office_new(x);
+    TRY(members_new(arena, x, &x->members));
     options.dir = arena_printf(arena, "%s/db", x->options.state_dir);
-    return db_open(arena, &options, &x->db);
+    options.raft = members_log_options(x->members);
+    options.leader = on_leader;
+    options.members = on_members;
+    options.watcher = x;
+    TRY(db_open(arena, &options, &x->db));
+    office_follow(x->office);
+    members_start(x->members);
+    return OK;
+}
+
+/*** waiting for a pool ***/
+
+static void not_yet(struct http_request *request, void *ctx)
+{
+    (void)ctx;
+    http_error(request, 503, "This host waits for its pool.");
+}
+
+static const struct http_route waiting_routes[] = {
+    {HTTP_M_GET, "/internal/pool", members_get, 0},
+    {HTTP_M_POST, "/internal/pool", members_post, 4096},
+    {HTTP_M_GET, "/", not_yet, 0},
+    {HTTP_M_POST, "/", not_yet, 1 << 20},
+    {HTTP_M_GET, NULL, NULL, 0},
+};
+
+/* Somebody leads, and there is a pool's database, or this host is the one to make it. */
+static bool is_ready(struct xapid *x)
+{
+    AUTO(arena) arena = {0};
+    struct log_member *members;
+    struct db_snap *snap;
+    size_t n;
+    bool has_pool;
+
+    if (!db_wait_leader(x->db, 0))
+        return false;
+    snap = db_snapshot(x->db);
+    has_pool = snap_root(snap)->tables[CLASS_pool].count > 0;
+    db_snap_unref(snap);
+    db_members(x->db, &arena, &n, &members);
+    return has_pool || (n <= 1 && db_leads(x->db));
+}
+
+static struct error *wait_until_ready(struct arena *arena, struct xapid *x)
+{
+    usec_t tell = clock_mono();
+
+    while (!is_ready(x)) {
+        if (x->options.give_up && x->options.give_up())
+            return error_internal(arena, "it was asked to end while it waited for its pool");
+        TRY(db_failure(x->db, arena));
+        if (clock_mono() >= tell) {
+            log_info(x->options.joining && !db_has_others(x->db)
+                         ? "waiting to be added to a pool (/internal/pool on %s says who this is)"
+                         : "waiting for the other members of the pool; asked on %s",
+                     x->options.unix_socket);
+            tell = clock_mono() + WAIT_TOLD;
+        }
+        clock_sleep(WAIT_SLICE);
+    }
+    return OK;
+}
+
+static struct error *wait_for_pool(struct arena *arena, struct xapid *x)
+{
+    struct http_options options = {.n_loops = 1, .routes = waiting_routes, .ctx = x};
+    struct http_server *server = NULL;
+    struct error *e = OK;
+
+    if (!x->peers && db_has_others(x->db))
+        return error_internal(arena, "this host is one of a pool: xapid needs --pool-address");
+    if (!x->peers)
+        return db_wait_leader(x->db, clock_mono() + ALONE_WITHIN)
+                   ? OK
+                   : error_internal(arena, "the database's log does not begin to work");
+    if (is_ready(x))
+        return OK;
+    TRY(http_server_new(arena, &options, &server));
+    if (*x->options.unix_socket)
+        e = http_listen_unix(arena, server, x->options.unix_socket, 0600);
+    if (!e)
+        e = wait_until_ready(arena, x);
+    http_server_free(server, STOP_GRACE);
+    return e;
+}
+
+static struct error *start_storage(struct arena *arena, struct xapid *x)
+{
+    enum datapath_kind kind;
+
+    if (!datapath_kind_from_text(x->options.datapath, &kind))
+        return error_internal(arena, "--datapath: '%s' is none of fuse, nbd and none",
+                              x->options.datapath);
+    x->srs = sr_table_new();
+    sr_table_serve(x->srs, arena_printf(arena, "%s/datapath", x->options.state_dir), kind);
+    return OK;
 }
 
 /* What a first start makes and every start brings up to date; then what a crash left half done. */
 static struct error *start_world(struct arena *arena, struct xapid *x)
 {
+    uint64_t term = office_term(x->office);
     struct call call;
     struct error *e;
     int n;
 
     call_init_internal(&call, x, arena);
     e = bootstrap(&call);
+    if (!e)
+        office_start(x->office, term);
     if (!e)
         e = srs_attach_all(&call);
     if (!e)
@@ -142,6 +287,7 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
         if (n)
             log_info("%d operations of before were finished or undone", n);
         tasks_recover(&call);
+        srs_end_servers(&call);
     }
     call_release(&call);
     return e;
@@ -185,6 +331,7 @@ static void housekeeping(void *arg)
     sessions_collect(x->sessions);
     call_init_internal(&call, x, &arena);
     tasks_collect(&call);
+    srs_check_servers(&call);
     call_release(&call);
     arena_release(&arena);
     MUTEX_GUARD(&x->timer_lock);
@@ -211,15 +358,18 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     if (x->options.enable_faults)
         x->faults = faults_new(x->options.state_dir);
     TRY(start_database(arena, x));
+    TRY(wait_for_pool(arena, x));
     TRY(start_hypervisor(arena, x));
     TRY(start_listening(arena, x));
     TRY(auth_new(arena, x, &x->auth));
     TRY(audit_new(arena, x, &x->audit));
-    x->srs = sr_table_new();
+    TRY(start_storage(arena, x));
     x->consoles = consoles_new();
     TRY(start_world(arena, x));
     x->events = events_new(x);
     x->watch = vm_watch_start(x);
+    if (x->peers)
+        x->roam = roam_new(x);
     TRY(open_doors(arena, x));
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
@@ -262,11 +412,16 @@ void xapid_stop(struct xapid *x)
     mutex_lock(&x->timer_lock);
     x->stopping = true;
     mutex_unlock(&x->timer_lock);
+    if (x->db)
+        db_give_up(x->db);
     events_stop(x->events);
     if (x->http)
         http_server_free(x->http, STOP_GRACE);
     events_free(x->events);
     vm_watch_stop(x->watch);
+    office_stop(x->office);
+    members_stop(x->members);
+    roam_stop(x->roam);
     workers_free(x->workers);
     consoles_free(x->consoles);
     sr_table_free(x->srs);
@@ -275,9 +430,12 @@ void xapid_stop(struct xapid *x)
     auth_free(x->auth);
     audit_free(x->audit);
     tasks_free(x->tasks);
+    roam_free(x->roam);
     sessions_free(x->sessions);
     op_queue_free(x->queue);
     db_close(x->db);
+    members_free(x->members);
+    office_free(x->office);
     faults_free(x->faults);
     free((char *)x->options.state_dir);
     free((char *)x->options.config_dir);
@@ -287,8 +445,11 @@ void xapid_stop(struct xapid *x)
     free((char *)x->options.sim_program);
     free((char *)x->options.pam_helper);
     free((char *)x->options.storage_dir);
+    free((char *)x->options.datapath);
     free((char *)x->options.password_file);
     free((char *)x->options.web_root);
+    free((char *)x->options.pool_address);
+    free((char *)x->options.pool_trust);
     mutex_release(&x->timer_lock);
     free(x);
 }

@@ -26,6 +26,10 @@ struct workers;
 struct sr_table;
 struct auth;
 struct audit;
+struct peers;
+struct members;
+struct office;
+struct roam;
 
 struct xapid_options {
     const char *state_dir;      /* database, secrets, certificate; default /var/lib/xapid */
@@ -38,11 +42,20 @@ struct xapid_options {
     const char *password_file;  /* lines "user:password-hash"; NULL: PAM */
     const char *pam_helper;     /* path of the PAM helper */
     const char *storage_dir;    /* where the local SR lives; default <state_dir>/storage */
+    const char *datapath;       /* how disks are served: "fuse", "nbd" or "none"; default: "nbd"
+                                   with Xen, "none" with the simulator */
     const char *web_root;       /* static files; NULL: none */
     bool enable_faults;         /* tests: fail or die at op_steps named in <state_dir>/faults */
     usec_t op_wait; /* how long an operation waits in line for a busy object; default 20 minutes */
     const char *config_dir;      /* /etc/xapid */
     const struct db_options *db; /* tests: another log engine; its dir is not used */
+    /* Of a pool of several hosts (xapid/main/members.h).  "HOST:PORT" where the other members reach
+       this one; NULL: this host stays alone. */
+    const char *pool_address;
+    const char *pool_trust; /* addresses or fingerprints of members, between commas; or NULL */
+    bool joining;           /* a new state directory waits to be added to a pool */
+    /* Asked while xapid_start waits for a pool: true ends it.  May be NULL. */
+    bool (*give_up)(void);
 };
 
 struct xapid {
@@ -61,17 +74,27 @@ struct xapid {
     struct sr_table *srs;
     struct consoles *consoles;
     struct vm_watch *watch;
+    struct peers *peers; /* links to the other members; NULL: this host stays alone */
+    struct members *members;
+    struct office *office;
+    struct roam *roam;
     ref_t host; /* row of the host this daemon runs on */
     ref_t pool;
-    uint64_t epoch;           /* of the coordinator */
+    uint64_t epoch;           /* of the coordinator, as applied here; xapid_epoch reads it */
     int tls_port, plain_port; /* as bound */
     usec_t started;           /* wall clock */
     struct mutex timer_lock;
     bool stopping; /* under timer_lock: no further housekeeping */
 };
 
+static inline uint64_t xapid_epoch(const struct xapid *xapid)
+{
+    return __atomic_load_n(&xapid->epoch, __ATOMIC_ACQUIRE);
+}
+
 /* Opens the database, makes what a first start needs, recovers operations, listens.  On failure
- * everything is undone. */
+ * everything is undone.  A member of a pool waits until somebody leads it (one that joins: until it
+ * was added), and serves only /internal/pool meanwhile. */
 MUST_CHECK struct error *xapid_start(struct arena *arena, const struct xapid_options *options,
                                      struct xapid **out);
 /* Answers no new calls, waits for short ones, closes.  Domains go on. */

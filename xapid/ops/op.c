@@ -122,7 +122,7 @@ static struct error *begin_txn(struct txn *txn, void *arg)
     row.kind = api_intents[spec->kind].name;
     row.task = call->task ? call->task->ref : REF_NULL;
     row.host = call->xapid->host;
-    row.epoch = (int64_t)call->xapid->epoch;
+    row.epoch = (int64_t)xapid_epoch(call->xapid);
     row.data = intent_to_text(txn_arena(txn), spec->kind, spec->intent);
     row.holds = intent_holds(txn_arena(txn), b->op->task_key, spec->n_holds, spec->holds);
     row.created = clock_wall();
@@ -179,7 +179,7 @@ struct error *op_begin(struct call *call, const struct op_spec *spec, struct op 
     struct error *e;
 
     *op = (struct op){
-        .call = call, .kind = spec->kind, .intent = ref_new(), .epoch = call->xapid->epoch};
+        .call = call, .kind = spec->kind, .intent = ref_new(), .epoch = xapid_epoch(call->xapid)};
     op->task_key = call->task ? call->task->key
                               : arena_printf(call->arena, "DummyRef:|%s|%s", uuid_new(op->id),
                                              api_intents[spec->kind].name);
@@ -278,7 +278,7 @@ void op_release(struct op *op)
 
 static void recover_one(struct call *call, const struct intent *row)
 {
-    struct op op = {.call = call, .intent = row->ref, .epoch = call->xapid->epoch};
+    struct op op = {.call = call, .intent = row->ref, .epoch = xapid_epoch(call->xapid)};
     const struct intent_desc *desc;
     const void *intent;
     struct error *e;

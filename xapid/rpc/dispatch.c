@@ -46,6 +46,8 @@ static void finish(struct rpc_call *rpc, const struct error *e)
                  rpc->message->flags & MESSAGE_SECRET ? e->code : error_line(call->arena, e));
     if (rpc->message && !(rpc->message->flags & MESSAGE_PURE))
         audit_call(call, rpc->message, rpc->args, e);
+    if (call->snap)
+        session_saw(call->session, snap_root(call->snap)->revision);
     call_release(call);
 }
 
@@ -336,6 +338,7 @@ static void start_async(void *arg)
         return;
     }
     own->answered = true;
+    session_saw(own->call.session, snap_root(own->call.snap)->revision);
     codec_of(rpc->request.protocol)->ref(&value, own->call.task->ref);
     /* The audit line is the task's matter. */
     rpc->message = NULL;
@@ -378,13 +381,77 @@ static void run(struct rpc_call *rpc)
             NULL);
 }
 
+/*** where the session is ***/
+
+static void refuse(struct rpc_call *rpc, struct error *e)
+{
+    finish(rpc, e);
+    answer_error(rpc, e);
+}
+
+static void check_and_run(struct rpc_call *rpc)
+{
+    struct error *e = check_call(rpc);
+
+    if (e)
+        refuse(rpc, e);
+    else
+        run(rpc);
+}
+
+struct bringing {
+    struct rpc_call *rpc;
+    ref_t session;
+};
+
+/* On a worker: the call goes on here, with a version of the database as new as any that the session
+ * has seen. */
+static void bring_session(void *arg)
+{
+    struct bringing *b = arg;
+    struct rpc_call *rpc = b->rpc;
+    struct error *e = session_bring(rpc->call.xapid->sessions, rpc->call.arena, b->session);
+
+    rpc->call.snap = db_snapshot(rpc->call.xapid->db);
+    if (e)
+        refuse(rpc, e);
+    else
+        check_and_run(rpc);
+}
+
+/* True where the session is in use on another member, and the call goes on once it is here. */
+static bool is_elsewhere(struct rpc_call *rpc)
+{
+    const char *name = rpc->request.method, *text;
+    const struct message_desc *m =
+        api_message_by_name(name + (strncmp(name, "Async.", 6) == 0 ? 6 : 0));
+    struct bringing *b;
+    ref_t ref;
+
+    if (!m || m->flags & MESSAGE_NO_SESSION || !rpc->request.n_params)
+        return false;
+    text = rpc->request.params[0].text;
+    if (!text || !ref_from_text(text, &ref) || ref_is_null(ref) ||
+        !session_is_elsewhere(rpc->call.xapid->sessions, ref))
+        return false;
+    call_let_go(&rpc->call);
+    rpc->on_worker = true;
+    if (m->flags & MESSAGE_CUSTOM_REPLY && m->class_id == CLASS_event)
+        events_expect(rpc);
+    b = arena_new(rpc->call.arena, struct bringing);
+    *b = (struct bringing){rpc, ref};
+    if (!workers_run(rpc->call.xapid->workers, bring_session, b))
+        refuse(rpc, error_internal(rpc->call.arena,
+                                   "xapid has too many calls waiting; try again later"));
+    return true;
+}
+
 /*** the handlers ***/
 
 static void post(struct http_request *http, struct xapid *xapid, bool json)
 {
     struct rpc_call *rpc = arena_new(http->arena, struct rpc_call);
     const char *why = "";
-    struct error *e;
     bool ok;
 
     rpc->http = http;
@@ -399,15 +466,8 @@ static void post(struct http_request *http, struct xapid *xapid, bool json)
     }
     rpc->name = rpc->request.method;
     rpc->call.snap = db_snapshot(xapid->db);
-    if (system_message(rpc))
-        return;
-    e = check_call(rpc);
-    if (e) {
-        finish(rpc, e);
-        answer_error(rpc, e);
-        return;
-    }
-    run(rpc);
+    if (!system_message(rpc) && !is_elsewhere(rpc))
+        check_and_run(rpc);
 }
 
 void rpc_post_xml(struct http_request *request, void *ctx)

@@ -19,6 +19,7 @@ struct rpc_call {
     const struct message_desc *message;
     bool async;       /* Async. was asked for */
     bool answered;    /* an async call has given its task already */
+    bool on_worker;   /* its session was brought here first: this is no loop thread any more */
     void *args;       /* as message->params lay out */
     usec_t started;   /* monotonic */
     const char *name; /* as the client spelled it */

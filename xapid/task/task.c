@@ -173,9 +173,26 @@ void task_progress(struct call *call, double done)
         db_set_lazily(call->xapid->db, FIELD_task_progress, call->task->ref, &done);
 }
 
+/* Cancel on another member only shows in the row. */
+static bool is_cancelled_elsewhere(const struct call *call)
+{
+    struct db_snap *snap;
+    const struct task *row;
+    bool cancelled;
+
+    if (ref_is_null(call->task->ref) || !db_has_others(call->xapid->db))
+        return false;
+    snap = db_snapshot(call->xapid->db);
+    row = root_get(snap_root(snap), CLASS_task, call->task->ref);
+    cancelled = row && row->status == TASK_CANCELLING;
+    db_snap_unref(snap);
+    return cancelled;
+}
+
 struct error *task_check(struct call *call)
 {
-    if (call->task && __atomic_load_n(&call->task->cancelled, __ATOMIC_RELAXED))
+    if (call->task &&
+        (__atomic_load_n(&call->task->cancelled, __ATOMIC_RELAXED) || is_cancelled_elsewhere(call)))
         return err_task_cancelled(call, call->task->key);
     return OK;
 }
@@ -244,16 +261,25 @@ struct error *task_create(struct call *call, const struct task_create_args *args
     return OK;
 }
 
-static bool cancel_running(struct tasks *tasks, ref_t ref)
+/* Whether it runs here; 'cancel': and asks it to end. */
+static bool find_running(struct tasks *tasks, ref_t ref, bool cancel)
 {
     MUTEX_GUARD(&tasks->lock);
     for (struct task_handle *t = tasks->running; t; t = t->next) {
         if (ref_equal(t->ref, ref)) {
-            __atomic_store_n(&t->cancelled, true, __ATOMIC_RELAXED);
+            if (cancel)
+                __atomic_store_n(&t->cancelled, true, __ATOMIC_RELAXED);
             return true;
         }
     }
     return false;
+}
+
+/* True of a task of another host of the pool. */
+static bool is_elsewhere(const struct call *call, const struct task *task)
+{
+    return !ref_equal(task->resident_on, call->xapid->host) &&
+           db_find(call, CLASS_host, task->resident_on);
 }
 
 static struct error *cancelling_txn(struct txn *txn, void *arg)
@@ -275,13 +301,16 @@ struct error *task_cancel(struct call *call, const struct task_cancel_args *args
 {
     const struct task *task;
     ref_t ref = args->task;
+    bool elsewhere;
 
     TRY(DB_GET(call, task, ref, &task));
     TRY(check_owner(call, task, "task.destroy/any"));
     if (task->status != TASK_PENDING && task->status != TASK_CANCELLING)
         return err_operation_not_allowed(call, "The task has ended already.");
+    elsewhere = is_elsewhere(call, task);
     TRY(db_update(call, cancelling_txn, &ref));
-    if (!cancel_running(call->xapid->tasks, ref)) {
+    /* There it is seen by the one who runs it (task_check), or by tasks_collect. */
+    if (!elsewhere && !find_running(call->xapid->tasks, ref, true)) {
         /* A client's own task: nobody else will end it. */
         struct end end = {ref, err_task_cancelled(call, call_ref(call, ref)), NULL};
 
@@ -413,6 +442,21 @@ static int oldest_first(const void *a, const void *b)
     return x->finished < y->finished ? -1 : x->finished > y->finished;
 }
 
+/* Of this host, or of one that is no more where this member is the coordinator. */
+static bool is_ours(const struct call *call, const struct task *t, bool leads)
+{
+    return ref_equal(t->resident_on, call->xapid->host) || (leads && !is_elsewhere(call, t));
+}
+
+/* A client's own task that was cancelled on another member: nobody else will end it. */
+static void end_cancelled(struct call *call, const struct task *t)
+{
+    struct end end = {t->ref, err_task_cancelled(call, call_ref(call, t->ref)), NULL};
+
+    if (!find_running(call->xapid->tasks, t->ref, false))
+        error_ignore(db_update(call, end_txn, &end)); /* tried again in half a minute */
+}
+
 struct doomed {
     size_t n;
     const struct task **v;
@@ -434,6 +478,7 @@ void tasks_collect(struct call *call)
     struct doomed doomed = {0};
     struct db_walk walk;
     const struct task *t, **completed;
+    bool leads = db_leads(call->xapid->db);
     struct db_snap *snap;
     size_t n = 0;
 
@@ -447,9 +492,16 @@ void tasks_collect(struct call *call)
     while ((t = db_walk_next(&walk))) {
         if (!is_pending(t))
             completed[n++] = t;
-        else if (t->created < now - KEEP_PENDING && !cancel_running(call->xapid->tasks, t->ref))
+        else if (!is_ours(call, t, leads))
+            continue;
+        else if (t->created < now - KEEP_PENDING && !find_running(call->xapid->tasks, t->ref, true))
             doomed.v[doomed.n++] = t;
+        else if (t->status == TASK_CANCELLING)
+            end_cancelled(call, t);
     }
+    /* One member counts for all. */
+    if (!leads)
+        n = 0;
     qsort(completed, n, sizeof *completed, oldest_first);
     for (size_t i = 0; i < n; i++)
         if (n - i > MAX_COMPLETED || completed[i]->finished < now - KEEP_COMPLETED)

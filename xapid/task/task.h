@@ -41,5 +41,6 @@ MUST_CHECK struct error *task_check(struct call *call);
 void task_waiting_for(struct call *call, const char *whom);
 /* At start: tasks of this host that never ended have failed. */
 void tasks_recover(struct call *call);
-/* Drops old ones; about every 30 s. */
+/* Drops old ones: those that ended on the coordinator only, others on their host; about every 30 s.
+ */
 void tasks_collect(struct call *call);

@@ -165,6 +165,197 @@ static void the_record_shows_the_other_config_that_was_set(void **state)
     arena_release(&arena);
 }
 
+/*** several members ***/
+
+struct told {
+    int created, ended;
+    uint64_t seen;
+    ref_t last;
+};
+
+static void on_created(void *ctx, const struct session_copy *copy)
+{
+    struct told *t = ctx;
+
+    t->created++;
+    t->last = copy->public.ref;
+}
+
+static void on_ended(void *ctx, ref_t ref)
+{
+    struct told *t = ctx;
+
+    t->ended++;
+    t->last = ref;
+}
+
+static struct error *bring_nothing(void *ctx, struct arena *arena, ref_t ref)
+{
+    (void)ctx, (void)arena, (void)ref;
+    return OK;
+}
+
+static struct told *join(struct fixture *f)
+{
+    static struct told told;
+    const struct session_remote remote = {&told, on_created, on_ended, bring_nothing};
+
+    told = (struct told){0};
+    sessions_set_remote(f->sessions, &remote);
+    return &told;
+}
+
+static struct session_copy copy_of(struct fixture *f, struct arena *arena, ref_t ref, bool take)
+{
+    struct session_copy copy;
+    bool ended;
+
+    assert_true(session_copy_out(f->sessions, arena, ref, take, &copy, &ended));
+    return copy;
+}
+
+/* As another member would tell of it. */
+static ref_t adopt(struct fixture *f, const char *user)
+{
+    struct session_copy copy = {.public = {.ref = ref_new(),
+                                           .role = ROLE_VM_ADMIN,
+                                           .user = user,
+                                           .originator = "far",
+                                           .client = "192.0.2.9"},
+                                .host = {5, 6},
+                                .seen = 40};
+
+    session_adopt(f->sessions, &copy);
+    return copy.public.ref;
+}
+
+static void only_what_was_announced_is_told_to_have_ended(void **state)
+{
+    struct fixture *f = *state;
+    ref_t quiet = add(f, "a", "x"), told = add(f, "b", "x");
+    struct told *t = join(f);
+
+    session_announce(f->sessions, told);
+    assert_int_equal(t->created, 1);
+    assert_true(ref_equal(t->last, told));
+    assert_true(session_destroy(f->sessions, quiet));
+    assert_int_equal(t->ended, 0);
+    assert_true(session_destroy(f->sessions, told));
+    assert_int_equal(t->ended, 1);
+}
+
+static void a_session_of_another_member_is_elsewhere_until_it_is_settled(void **state)
+{
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    uint64_t times;
+    ref_t ref;
+
+    join(f);
+    ref = adopt(f, "alice");
+    assert_true(session_is_elsewhere(f->sessions, ref));
+    assert_true(session_taken(f->sessions, ref, &times));
+    session_settle(f->sessions, ref, times, 55, NULL);
+    assert_false(session_is_elsewhere(f->sessions, ref));
+    assert_int_equal(copy_of(f, &arena, ref, false).seen, 55);
+    assert_int_equal(session_record(f->sessions, &arena, ref)->this_host.lo, 6);
+    arena_release(&arena);
+}
+
+/* Else two members that ask each other would both believe to have it. */
+static void one_that_was_taken_meanwhile_stays_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    uint64_t times;
+    ref_t ref;
+
+    join(f);
+    ref = adopt(f, "alice");
+    assert_true(session_taken(f->sessions, ref, &times));
+    copy_of(f, &arena, ref, true);
+    session_settle(f->sessions, ref, times, 55, NULL);
+    assert_true(session_is_elsewhere(f->sessions, ref));
+    arena_release(&arena);
+}
+
+static void what_is_taken_is_given_with_all_it_has_seen(void **state)
+{
+    struct fixture *f = *state;
+    struct strpair pair = {"mark", "1"};
+    struct strmap map = {1, &pair};
+    struct arena arena = {0};
+    const struct auth_session *s;
+    struct session_copy copy;
+    ref_t ref = add(f, "alice", "x");
+
+    join(f);
+    s = session_find(f->sessions, ref);
+    session_saw(s, 30);
+    session_saw(s, 20);
+    session_unref(s);
+    assert_true(session_set_other_config(f->sessions, ref, &map));
+    assert_false(session_is_elsewhere(f->sessions, ref));
+    copy = copy_of(f, &arena, ref, true);
+    assert_true(copy.here);
+    assert_int_equal(copy.seen, 30);
+    assert_string_equal(copy.other_config.v[0].value, "1");
+    assert_true(session_is_elsewhere(f->sessions, ref));
+    assert_false(copy_of(f, &arena, ref, true).here);
+    arena_release(&arena);
+}
+
+static void a_late_announcement_does_not_bring_back_what_has_ended(void **state)
+{
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    ref_t ref = add(f, "alice", "x");
+    struct session_copy copy, again;
+    bool ended;
+
+    join(f);
+    copy = copy_of(f, &arena, ref, false);
+    session_end_here(f->sessions, ref);
+    assert_int_equal(f->ended, 1);
+    session_adopt(f->sessions, &copy);
+    assert_false(lives(f, ref));
+    assert_false(session_is_elsewhere(f->sessions, ref));
+    assert_false(session_copy_out(f->sessions, &arena, ref, true, &again, &ended));
+    assert_true(ended);
+    arena_release(&arena);
+}
+
+static void what_nobody_knows_is_not_asked_for_again_at_once(void **state)
+{
+    struct fixture *f = *state;
+    ref_t ref = ref_new();
+
+    assert_false(session_is_elsewhere(f->sessions, ref)); /* a host that is alone asks nobody */
+    join(f);
+    assert_true(session_is_elsewhere(f->sessions, ref));
+    session_note_unknown(f->sessions, ref);
+    assert_false(session_is_elsewhere(f->sessions, ref));
+}
+
+/* A copy that must make room is still in use elsewhere. */
+static void a_copy_that_goes_ends_no_session_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    struct told *t = join(f);
+    ref_t first = adopt(f, "bob");
+    char originator[32];
+
+    for (int i = 0; i < 500; i++) {
+        snprintf(originator, sizeof originator, "o%d", i);
+        session_announce(f->sessions, add(f, "bob", originator));
+    }
+    assert_false(lives(f, first));
+    assert_int_equal(t->ended, 0);
+    assert_true(session_is_elsewhere(f->sessions, first));
+    add(f, "bob", "one more"); /* now one that is here goes */
+    assert_int_equal(t->ended, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +367,13 @@ int main(void)
         TEST(an_idle_session_is_collected_but_not_one_that_a_call_holds),
         TEST(a_session_that_ended_stays_valid_for_its_holder),
         TEST(the_record_shows_the_other_config_that_was_set),
+        TEST(only_what_was_announced_is_told_to_have_ended),
+        TEST(a_session_of_another_member_is_elsewhere_until_it_is_settled),
+        TEST(one_that_was_taken_meanwhile_stays_elsewhere),
+        TEST(what_is_taken_is_given_with_all_it_has_seen),
+        TEST(a_late_announcement_does_not_bring_back_what_has_ended),
+        TEST(what_nobody_knows_is_not_asked_for_again_at_once),
+        TEST(a_copy_that_goes_ends_no_session_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
-#include "xapid/hypervisor/sim/picture.h"
+#include "xapid/hypervisor/server/picture.h"
 
 #define FULL PICTURE_WIDTH, PICTURE_HEIGHT
 

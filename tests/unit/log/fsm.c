@@ -41,6 +41,11 @@ static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void
         result->error = error_internal(arena, "rejected %d", (int)number);
         return;
     }
+    if (fsm->once && fsm->seen[origin * FSM_NUMBERS + number]) {
+        result->outcome = LOG_APPLIED;
+        result->revision = fsm->revision;
+        return;
+    }
     fsm->seen[origin * FSM_NUMBERS + number]++;
     fsm->digest = mix(fsm->digest, data, size);
     result->outcome = LOG_APPLIED;
@@ -100,6 +105,8 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
     const uint8_t *p = data;
 
     (void)arena;
+    if (fsm->restore_takes)
+        clock_sleep(fsm->restore_takes);
     MUTEX_GUARD(&fsm->lock);
     if (size < 24) {
         *why = "it is too short";
@@ -118,6 +125,17 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
         fsm->seen[i] = p[at + 8];
     }
     return true;
+}
+
+static void fsm_leader(void *ctx, uint64_t leader, uint64_t term, bool me)
+{
+    struct fsm *fsm = ctx;
+
+    MUTEX_GUARD(&fsm->lock);
+    fsm->leader = leader;
+    fsm->term = term;
+    fsm->leads = me;
+    fsm->n_leads += me;
 }
 
 static void fsm_failed(void *ctx, const char *why)
@@ -141,6 +159,7 @@ struct fsm *fsm_new(void)
                                 .serialise = fsm_serialise,
                                 .unhold = fsm_unhold,
                                 .restore = fsm_restore,
+                                .leader = fsm_leader,
                                 .failed = fsm_failed};
     return fsm;
 }

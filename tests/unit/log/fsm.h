@@ -20,6 +20,10 @@ struct fsm {
     uint64_t revision, digest, index, published;
     uint64_t n_applies, n_restores;
     uint8_t seen[FSM_ORIGINS * FSM_NUMBERS]; /* how often */
+    bool once; /* as the database does: what was applied under an id is not applied again */
+    uint64_t leader, term, n_leads; /* as the log told; n_leads: how often it was this one */
+    bool leads;
+    usec_t restore_takes;
     char failure[512];
     struct log_fsm log;
 };

@@ -47,13 +47,13 @@ static struct error *number_of(const struct command *c, const char *key, int64_t
 
 static struct error *domain_named(const struct command *c, const char *key, struct domain **out)
 {
-    *out = domain_find(c->rq->sim, text_of(c, key));
+    *out = domain_find(sim_of(c->rq), text_of(c, key));
     return *out ? OK : error_internal(&c->rq->arena, FAILURE_NO_DOMAIN "%s", text_of(c, key));
 }
 
 static struct error *fault_named(const struct command *c, const char *key, struct call_fault **out)
 {
-    *out = call_fault_of(c->rq->sim, text_of(c, key));
+    *out = call_fault_of(c->rq->server, text_of(c, key));
     return *out ? OK
                 : error_internal(&c->rq->arena, "control: there is no call '%s'", text_of(c, key));
 }
@@ -162,7 +162,7 @@ static struct error *do_lose_answer(const struct command *c, json_t *answer)
 static struct error *do_drop(const struct command *c, json_t *answer)
 {
     (void)answer;
-    server_drop_others(c->rq->sim, c->rq->connection);
+    server_drop_others(c->rq->server, c->rq->connection);
     return OK;
 }
 
@@ -172,7 +172,7 @@ static struct error *do_boot_ms(const struct command *c, json_t *answer)
 
     (void)answer;
     TRY(number_of(c, "boot-ms", MS_MAX, &ms));
-    c->rq->sim->boot_time = ms * USEC_PER_MSEC;
+    sim_of(c->rq)->boot_time = ms * USEC_PER_MSEC;
     return OK;
 }
 
@@ -182,7 +182,7 @@ static struct error *do_end_ms(const struct command *c, json_t *answer)
 
     (void)answer;
     TRY(number_of(c, "end-ms", MS_MAX, &ms));
-    c->rq->sim->end_time = ms * USEC_PER_MSEC;
+    sim_of(c->rq)->end_time = ms * USEC_PER_MSEC;
     return OK;
 }
 
@@ -192,9 +192,9 @@ static struct error *do_advance(const struct command *c, json_t *answer)
 
     (void)answer;
     TRY(number_of(c, "advance-ms", MS_MAX, &ms));
-    loop_advance(c->rq->sim->loop, ms * USEC_PER_MSEC);
+    loop_advance(c->rq->server->loop, ms * USEC_PER_MSEC);
     /* Callers wait by their own clocks, which have not moved. */
-    for (struct request *rq = c->rq->sim->requests; rq; rq = rq->next) {
+    for (struct request *rq = c->rq->server->requests; rq; rq = rq->next) {
         rq->deadline += ms * USEC_PER_MSEC;
         if (rq->timer.loop && rq->wait != WAIT_DELAY)
             rq->timer.at += ms * USEC_PER_MSEC;
@@ -270,7 +270,7 @@ static struct error *do_pending(const struct command *c, json_t *answer)
     char count[16];
     int n = 0;
 
-    for (struct request *rq = c->rq->sim->requests; rq; rq = rq->next)
+    for (struct request *rq = c->rq->server->requests; rq; rq = rq->next)
         n += rq->wait != WAIT_NOTHING && strcmp(rq->handler->call, call) == 0;
     snprintf(count, sizeof count, "%d", n);
     json_object_set_new(answer, "data", json_text(count));

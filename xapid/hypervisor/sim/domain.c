@@ -27,9 +27,8 @@ struct error *domain_of(struct request *rq, struct domain **out)
 
     read_uuid(&rq->args, "uuid", false, uuid);
     if (rq->args.bad)
-        return error_internal(&rq->arena, "%s: the argument '%s' is missing or wrong",
-                              rq->handler->call, rq->args.bad);
-    *out = domain_find(rq->sim, uuid);
+        return request_bad(rq);
+    *out = domain_find(sim_of(rq), uuid);
     return *out ? OK : error_internal(&rq->arena, FAILURE_NO_DOMAIN "%s", uuid);
 }
 
@@ -50,7 +49,7 @@ int64_t domain_memory(const struct domain *d)
 
 struct error *memory_reserve(struct request *rq, int64_t more)
 {
-    int64_t available = rq->sim->options.memory - rq->sim->memory_used;
+    int64_t available = sim_of(rq)->options.memory - sim_of(rq)->memory_used;
 
     if (more <= available)
         return OK;
@@ -71,7 +70,7 @@ static struct error *check_config(struct request *rq, const struct hv_domain_con
     static const char *const types[] = {"hvm", "pv", "pvh", "pv_in_pvh", NULL};
     static const char *const firmwares[] = {"", "bios", "uefi", NULL};
     const char *const boot_files[] = {c->kernel, c->ramdisk};
-    const struct domain *twin = domain_find(rq->sim, c->uuid);
+    const struct domain *twin = domain_find(sim_of(rq), c->uuid);
     uint8_t bytes[16];
 
     if (!uuid_from_text(c->uuid, bytes))
@@ -79,7 +78,7 @@ static struct error *check_config(struct request *rq, const struct hv_domain_con
     if (twin)
         return error_new(&rq->arena, "DOMAIN_EXISTS", 2, c->uuid,
                          arena_printf(&rq->arena, "%d", twin->domid));
-    if (rq->sim->n_domains >= SIM_DOMAINS_MAX)
+    if (sim_of(rq)->n_domains >= SIM_DOMAINS_MAX)
         return error_internal(&rq->arena, "the host has %d domains already", SIM_DOMAINS_MAX);
     if (!one_of(c->type, types) || !one_of(c->firmware, firmwares))
         return error_internal(&rq->arena, "unknown type '%s' or firmware '%s'", c->type,
@@ -140,7 +139,7 @@ static struct error *add_devices(struct request *rq, struct domain *d,
 struct error *domain_build(struct request *rq, const struct hv_domain_config *config,
                            struct domain **out)
 {
-    struct sim *sim = rq->sim;
+    struct sim *sim = sim_of(rq);
     struct domain *d;
     struct error *e;
 
@@ -208,8 +207,8 @@ void domain_end(struct domain *d, enum hv_reason reason)
     d->asked = HV_NONE;
     domain_changed(d);
     death = json_pack("{s:s}", "reason", hv_reason_names[reason]);
-    requests_wake(d->sim, WAIT_ACK, d, OK, NULL);
-    requests_wake(d->sim, WAIT_DEATH, d, OK, death);
+    requests_wake(d->sim->server, WAIT_ACK, d, OK, NULL);
+    requests_wake(d->sim->server, WAIT_DEATH, d, OK, death);
     json_decref(death);
 }
 
@@ -225,16 +224,17 @@ void domain_destroy(struct domain *d)
     *at = d->next;
     sim->n_domains--;
     sim->memory_used -= domain_memory(d);
-    requests_wake(sim, WAIT_ACK, d, error_internal(&arena, FAILURE_NO_DOMAIN "%s", d->uuid), NULL);
-    requests_wake(sim, WAIT_DEATH, d, OK, gone);
+    requests_wake(sim->server, WAIT_ACK, d, error_internal(&arena, FAILURE_NO_DOMAIN "%s", d->uuid),
+                  NULL);
+    requests_wake(sim->server, WAIT_DEATH, d, OK, gone);
     json_decref(gone);
-    server_push(sim, d->uuid);
+    server_push(sim->server, d->uuid);
     domain_free(d);
 }
 
 void domain_changed(struct domain *d)
 {
-    server_push(d->sim, d->uuid);
+    server_push(d->sim->server, d->uuid);
     console_changed(d);
 }
 

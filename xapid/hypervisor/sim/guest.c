@@ -145,7 +145,7 @@ static void obey(struct domain *d)
     d->asked = HV_NONE;
     if (d->plan != GUEST_ENDS)
         guest_will_end(d, what);
-    requests_wake(d->sim, WAIT_ACK, d, OK, NULL);
+    requests_wake(d->sim->server, WAIT_ACK, d, OK, NULL);
 }
 
 static void plan_due(struct timer *timer)

@@ -193,7 +193,7 @@ static const char *directory_of(struct arena *arena, const char *path)
 
 struct error *image_save(struct request *rq, const struct domain *d, const char *path)
 {
-    const char *temporary = arena_printf(&rq->arena, "%s.%s.part", path, rq->sim->instance);
+    const char *temporary = arena_printf(&rq->arena, "%s.%s.part", path, rq->server->instance);
     const char *dir = directory_of(&rq->arena, path);
     AUTO(buf) image = {0};
     bool done;

@@ -7,23 +7,16 @@
  * says so, and the lock ends with the process however it dies.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libxapi/base/log.h"
+#include "xapid/hypervisor/server/process.h"
 #include "xapid/hypervisor/sim/sim.h"
 
-#define EXIT_RUNS_ALREADY 3 /* as hv_start.c */
-#define LOCK_HELD (-2)
-#define DIR_MAX 88 /* bytes: room for the names of console sockets in a socket address */
+#define NAME "xapid-sim"
 
 static const char usage[] = "usage: xapid-sim --socket PATH --dir DIR [--memory BYTES] [--cpus N] "
                             "[--boot-ms N] [--daemonize]\n"
@@ -53,7 +46,7 @@ static bool take_option(struct arguments *a, int option, const char *value)
         return true;
     case 'd':
         a->sim.dir = value;
-        return *value && strlen(value) <= DIR_MAX;
+        return *value && strlen(value) <= PROCESS_DIR_MAX;
     case 'm':
         return parse_number(value, 1 << 20, (int64_t)1 << 50, &a->sim.memory);
     case 'c':
@@ -119,120 +112,20 @@ static int control(const char *socket_path, int n, char **pairs)
     return e ? 1 : 0;
 }
 
-/* Starts clean whoever started it: signals as they come with a new process, descriptors for
- * thousands of domains. */
-static void shed_heritage(void)
-{
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    struct rlimit files;
-    sigset_t ends;
-
-    sigaction(SIGPIPE, &ignore, NULL);
-    sigaction(SIGHUP, &ignore, NULL);
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    sigprocmask(SIG_SETMASK, &ends, NULL); /* sim.c reads them from a descriptor */
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-}
-
-/* The lock's descriptor, held to the end of the process; -1, or LOCK_HELD, with a line in the log.
- */
-static int take_lock(const char *dir)
-{
-    char path[DIR_MAX + 32];
-    char pid[32];
-    int fd;
-    int n;
-
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        log_error("%s: %s", dir, strerrordesc_np(errno));
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/xapid-sim.pid", dir);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        bool held = errno == EWOULDBLOCK;
-
-        log_error("%s: %s", path, held ? "a simulator runs already" : strerrordesc_np(errno));
-        if (fd >= 0)
-            close(fd);
-        return held ? LOCK_HELD : -1;
-    }
-    n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0 || write(fd, pid, (size_t)n) != n)
-        log_warning("%s: %s", path, strerrordesc_np(errno));
-    return fd;
-}
-
-/* In the child: a session of its own.  The parent waits for "ready" on the pipe; its exit code says
- * whether it came. */
-static bool leave_parent(int *ready_fd)
-{
-    char byte = 0;
-    int ends[2];
-    pid_t pid;
-
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return false;
-    pid = fork();
-    if (pid < 0)
-        return false;
-    if (pid > 0) {
-        close(ends[1]);
-        _exit(read(ends[0], &byte, 1) == 1 ? byte : EXIT_FAILURE);
-    }
-    close(ends[0]);
-    setsid();
-    *ready_fd = ends[1];
-    return true;
-}
-
-/* Standard descriptors no longer lead to whoever started it. */
-static void redirect_output(const char *dir)
-{
-    char path[DIR_MAX + 32];
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int log;
-
-    snprintf(path, sizeof path, "%s/xapid-sim.log", dir);
-    log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (null >= 0) {
-        dup2(null, STDIN_FILENO);
-        dup2(null, STDOUT_FILENO);
-        dup2(log >= 0 ? log : null, STDERR_FILENO);
-        close(null);
-    }
-    if (log >= 0)
-        close(log);
-}
-
-static void tell_parent(int ready_fd, int code)
-{
-    char byte = (char)code;
-
-    if (write(ready_fd, &byte, 1) < 0)
-        log_warning("whoever started the simulator is gone");
-    close(ready_fd);
-}
-
 static int serve(const struct arguments *a, int ready_fd)
 {
     struct sim *sim;
-    int lock = take_lock(a->sim.dir);
+    int lock = process_lock(a->sim.dir, NAME);
 
     if (lock < 0)
-        return lock == LOCK_HELD ? EXIT_RUNS_ALREADY : EXIT_FAILURE;
-    shed_heritage();
+        return lock == PROCESS_LOCK_HELD ? PROCESS_RUNS_ALREADY : EXIT_FAILURE;
+    process_shed_heritage();
     sim = sim_new(&a->sim);
     if (!sim)
         return EXIT_FAILURE;
     if (ready_fd >= 0) {
-        redirect_output(a->sim.dir);
-        tell_parent(ready_fd, EXIT_SUCCESS);
+        process_redirect_output(a->sim.dir, NAME);
+        process_tell_parent(ready_fd, EXIT_SUCCESS);
     }
     log_info("simulator of %lld bytes and %d CPUs at %s", (long long)a->sim.memory, a->sim.cpus,
              a->sim.socket_path);
@@ -260,12 +153,12 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    if (a.daemonize && !leave_parent(&ready_fd)) {
+    if (a.daemonize && !process_leave_parent(&ready_fd)) {
         log_error("fork: %s", strerrordesc_np(errno));
         return 1;
     }
     code = serve(&a, ready_fd);
     if (ready_fd >= 0 && code)
-        tell_parent(ready_fd, code);
+        process_tell_parent(ready_fd, code);
     return code;
 }

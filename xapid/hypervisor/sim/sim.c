@@ -2,66 +2,32 @@
 /* sim.c -- the simulator's beginning and end. */
 #include "xapid/hypervisor/sim/sim.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
-#include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
-#include "xapid/hypervisor/sim/picture.h"
 
 #define END_TIME (100 * USEC_PER_MSEC) /* from a guest's acknowledgement to its end */
 
-static void signal_arrived(struct source *source, uint32_t events)
-{
-    (void)events;
-    loop_stop(source->loop);
-}
-
-static bool watch_signals(struct sim *sim)
-{
-    sigset_t ends;
-    int fd;
-
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd >= 0 && source_add(sim->loop, &sim->signals, fd, EPOLLIN, signal_arrived))
-        return true;
-    log_error("signals: %s", strerrordesc_np(errno));
-    if (fd >= 0)
-        close(fd);
-    return false;
-}
-
-static void forget_signals(struct sim *sim)
-{
-    int fd = sim->signals.fd;
-
-    source_remove(&sim->signals);
-    if (fd >= 0)
-        close(fd);
-}
-
 struct sim *sim_new(const struct sim_options *options)
 {
+    static const struct program program = {
+        .hypervisor = "simulator",
+        .handlers = sim_handlers,
+        .n_handlers = SIM_N_HANDLERS,
+    };
     struct sim *sim = xcalloc(1, sizeof *sim);
 
     sim->options = *options;
     sim->boot_time = options->boot_time;
     sim->end_time = END_TIME;
     sim->start_wall = clock_wall();
-    uuid_new(sim->instance);
-    sim->loop = loop_new();
-    sim->listener.fd = sim->signals.fd = -1;
-    sim->picture = xcalloc(PICTURE_PIXELS, sizeof *sim->picture);
-    requests_start(sim);
-    if (watch_signals(sim) && server_start(sim))
+    sim->server = server_new(
+        &program, &(struct server_options){.socket_path = options->socket_path, .ctx = sim});
+    sim->loop = sim->server ? sim->server->loop : NULL;
+    if (sim->server)
+        screens_init(&sim->screens, sim->loop);
+    if (sim->server && server_listen(sim->server))
         return sim;
     sim_free(sim);
     return NULL;
@@ -71,12 +37,11 @@ void sim_free(struct sim *sim)
 {
     if (!sim)
         return;
-    server_stop(sim);
+    if (sim->server)
+        server_close(sim->server);
     while (sim->domains)
         domain_destroy(sim->domains);
-    requests_stop(sim);
-    forget_signals(sim);
-    loop_free(sim->loop);
-    free(sim->picture);
+    server_free(sim->server);
+    screens_release(&sim->screens);
     free(sim);
 }

@@ -2,9 +2,9 @@
 /*
  * sim.h -- the simulated hypervisor: one process, one thread, all state in memory.
  *
- * Its files: loop (descriptors, timers), server (connections), requests (ids, outcomes, dispatch),
- * domain (what a hypervisor does), guest (what runs inside), devices (disks and NICs), image
- * (suspend images), console, rfb and picture (screens), control (tests). Private to this folder.
+ * Its files: calls (the handlers), domain (what a hypervisor does), guest (what runs inside),
+ * devices (disks and NICs), image (suspend images), console (what its screens show), control
+ * (tests).  The server beneath it is that of ../server.  Private to this folder.
  */
 #pragma once
 
@@ -13,14 +13,12 @@
 #include "libxapi/base/arena.h"
 #include "libxapi/base/buf.h"
 #include "xapid/hypervisor/protocol.h"
-#include "xapid/hypervisor/sim/loop.h"
+#include "xapid/hypervisor/server/screen.h"
+#include "xapid/hypervisor/server/server.h"
 
 #define SIM_DOMAINS_MAX PROTOCOL_DOMAINS_MAX
 #define SIM_VCPUS_MAX 128
 #define SIM_GUEST_KEYS_MAX 512
-#define SIM_REQUESTS_MAX 8192
-#define SIM_CONNECTIONS_MAX 256
-#define SIM_CONSOLE_CLIENTS_MAX 64
 #define SIM_ACK_SHARE(timeout)                                                                     \
     ((timeout) / 4 * 3) /* of a request's timeout: how long a guest has to answer */
 
@@ -81,113 +79,37 @@ struct domain {
     struct console *console;
 };
 
-struct connection;
-struct outcome;
-struct request;
-struct call_fault;
-
 struct sim {
     struct sim_options options;
-    struct loop *loop;
-    char instance[UUID_TEXT_SIZE];
+    struct server *server;
+    struct loop *loop; /* the server's */
     usec_t start_wall;
-    uint64_t epoch;           /* the highest seen */
-    uint64_t last_connection; /* connections are named by rising numbers, so that a request never
-                                 holds a stale pointer */
     int last_domid;
     size_t n_domains;
     struct domain *domains;
     int64_t memory_used;
     usec_t boot_time, end_time; /* how long guests take; tests change them */
 
-    struct source signals; /* a signalfd */
-    struct source listener;
-    struct connection *connections;
-    size_t n_connections;
-
-    struct request *requests;
-    size_t n_requests;
-    struct outcomes *outcomes;
-    struct call_fault *faults; /* by call */
-
-    size_t n_console_clients;
-    uint32_t *picture; /* one screen, drawn anew for each use */
+    struct screens screens;
 };
 
 /*
  * sim.c
  */
-/* NULL with a line in the log if the socket cannot be made.  SIGTERM and SIGINT, which the caller
- * has blocked, end its loop. */
+/* NULL with a line in the log if the socket cannot be made. */
 struct sim *sim_new(const struct sim_options *options);
 void sim_free(struct sim *sim);
 
-/*
- * server.c
- */
-/* False, with a line in the log, if the socket cannot be made. */
-bool server_start(struct sim *sim);
-void server_stop(struct sim *sim);
-/* Sends an answer to a connection, or drops it when the connection is gone.  'error' as write_error
-   makes it, or NULL; a NULL result is {}.  Takes neither reference. */
-void server_answer(struct sim *sim, uint64_t connection, uint64_t serial, json_t *error,
-                   json_t *result);
-/* Tells every watching connection. */
-void server_push(struct sim *sim, const char *uuid);
-void server_watch(struct sim *sim, uint64_t connection);
-/* Closes one connection, or all but one, as a broken network would. */
-void server_drop(struct sim *sim, uint64_t connection);
-void server_drop_others(struct sim *sim, uint64_t connection);
+static inline struct sim *sim_of(const struct request *rq)
+{
+    return rq->server->ctx;
+}
 
 /*
- * requests.c
+ * calls.c
  */
-enum wait_kind { WAIT_NOTHING, WAIT_DELAY, WAIT_ACK, WAIT_DEATH, WAIT_OUTCOME };
-
-struct handler {
-    const char *call;
-    bool changes; /* refused with a stale epoch */
-    /* Either fills *result (may stay NULL: {}) or sets rq->wait, and is finished later by
-     * request_finish. */
-    struct error *(*run)(struct request *rq, json_t **result);
-};
-
-struct request {
-    struct request *prev, *next;
-    struct sim *sim;
-    const struct handler *handler;
-    struct arena arena;
-    uint64_t connection, serial; /* to whom the answer goes; 0: to nobody any more */
-    usec_t deadline;
-    struct reader args;
-    json_t *args_json;
-    struct outcome *outcome; /* NULL without an id */
-    enum wait_kind wait;
-    struct domain *domain;  /* of WAIT_ACK and WAIT_DEATH */
-    struct outcome *waited; /* of WAIT_OUTCOME */
-    struct timer timer;
-};
-
-void requests_start(struct sim *sim);
-void requests_stop(struct sim *sim);
-/* A message arrived; false if the connection must end. */
-bool request_arrived(struct sim *sim, uint64_t connection, const json_t *message);
-/* The connection is gone: reads are dropped, what has an id goes on. */
-void requests_orphan(struct sim *sim, uint64_t connection);
-/* Ends a request: remembers the outcome, answers, frees.  'result' is taken. */
-void request_finish(struct request *rq, struct error *e, json_t *result);
-/* Ends all that wait so for the domain.  Each gets an error (copied) or a result (a reference of
- * its own); both may be NULL. */
-void requests_wake(struct sim *sim, enum wait_kind wait, const struct domain *d,
-                   const struct error *e, json_t *result);
-/* What tests want to go wrong with a call. */
-struct call_fault {
-    char *fail_code, *fail_text; /* the next one fails */
-    usec_t delay;
-    bool lose_request, lose_answer; /* the next one */
-};
-/* NULL if there is no such call. */
-struct call_fault *call_fault_of(struct sim *sim, const char *call);
+#define SIM_N_HANDLERS 19
+extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
  * domain.c

@@ -5,11 +5,14 @@
 #include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
 
+/* The memory is that of this host's daemon. */
 static struct error *check_host(struct call *call, ref_t ref)
 {
     const struct host *host;
 
-    return DB_GET(call, host, ref, &host);
+    TRY(DB_GET(call, host, ref, &host));
+    return ref_equal(ref, call->xapid->host) ? OK
+                                             : err_cannot_contact_host(call, call_ref(call, ref));
 }
 
 /* Gives memory that is not in use back to the system. */

@@ -19,12 +19,20 @@
 #define HOST_NAME_LIMIT 253
 #define LABEL_LIMIT 63
 
-/* That the host exists: a message about another one is passed on before it gets here. */
+/* That the host exists. */
 static struct error *check_host(struct call *call, ref_t ref)
 {
     const struct host *host;
 
     return DB_GET(call, host, ref, &host);
+}
+
+/* That it is this one: for what only its own daemon can do or know. */
+static struct error *check_here(struct call *call, ref_t ref)
+{
+    TRY(check_host(call, ref));
+    return ref_equal(ref, call->xapid->host) ? OK
+                                             : err_cannot_contact_host(call, call_ref(call, ref));
 }
 
 /*** enabled or not ***/
@@ -77,7 +85,7 @@ struct error *host_list_methods(struct call *call, struct strings *result)
 struct error *host_get_servertime(struct call *call, const struct host_get_servertime_args *args,
                                   usec_t *result)
 {
-    TRY(check_host(call, args->host));
+    TRY(check_here(call, args->host));
     *result = clock_wall();
     return OK;
 }
@@ -90,7 +98,7 @@ struct error *host_get_server_localtime(struct call *call,
     time_t seconds = (time_t)(now / USEC_PER_SEC);
     struct tm local;
 
-    TRY(check_host(call, args->host));
+    TRY(check_here(call, args->host));
     *result = now + (localtime_r(&seconds, &local) ? local.tm_gmtoff * USEC_PER_SEC : 0);
     return OK;
 }
@@ -102,7 +110,7 @@ struct error *host_compute_free_memory(struct call *call,
     struct hv_request rq = {.arena = call->arena};
     struct hv_host_info info;
 
-    TRY(check_host(call, args->host));
+    TRY(check_here(call, args->host));
     TRY(hv_host(call->xapid->hv, &rq, &info));
     *result = info.memory_free;
     return OK;
@@ -120,6 +128,7 @@ struct error *host_compute_memory_overhead(struct call *call,
     const struct vm *control;
     size_t n;
 
+    TRY(check_here(call, args->host));
     TRY(DB_GET(call, host, args->host, &host));
     TRY(hv_host(call->xapid->hv, &rq, &info));
     TRY(hv_list(call->xapid->hv, &rq, &n, &domains));
@@ -158,7 +167,7 @@ struct error *host_get_server_certificate(struct call *call,
 {
     struct certificate_info info;
 
-    TRY(check_host(call, args->host));
+    TRY(check_here(call, args->host));
     TRY(certificate_read(
         call->arena, arena_printf(call->arena, "%s/xapid-tls.pem", call->xapid->options.state_dir),
         &info));
@@ -189,14 +198,14 @@ struct error *host_local_assert_healthy(struct call *call)
 /* Blobs, messages and the like are in the database, which needs no such help. */
 struct error *host_sync_data(struct call *call, const struct host_sync_data_args *args)
 {
-    return check_host(call, args->host);
+    return check_here(call, args->host);
 }
 
 /* There are no packs: what is installed is the system's matter. */
 struct error *host_refresh_pack_info(struct call *call,
                                      const struct host_refresh_pack_info_args *args)
 {
-    return check_host(call, args->host);
+    return check_here(call, args->host);
 }
 
 struct error *host_retrieve_wlb_evacuate_recommendations(
@@ -211,7 +220,7 @@ struct error *host_retrieve_wlb_evacuate_recommendations(
 struct error *host_has_extension(struct call *call, const struct host_has_extension_args *args,
                                  bool *result)
 {
-    TRY(check_host(call, args->host));
+    TRY(check_here(call, args->host));
     *result = extension_exists(call, args->name);
     return OK;
 }
@@ -292,7 +301,7 @@ struct error *host_set_hostname_live(struct call *call,
 {
     const char *bad = bad_host_name(args->hostname);
 
-    TRY(check_host(call, args->host));
+    TRY(check_here(call, args->host));
     if (bad)
         return err_host_name_invalid(call, bad);
     TRY(set_system_name(call, args->hostname));

@@ -142,6 +142,8 @@ struct error *host_call_plugin(struct call *call, const struct host_call_plugin_
     const struct host *host;
 
     TRY(DB_GET(call, host, args->host, &host));
+    if (!ref_equal(host->ref, call->xapid->host))
+        return err_cannot_contact_host(call, call_ref(call, host->ref));
     argv[0] = find_program(call, "plugins", args->plugin);
     if (!argv[0])
         return err_xenapi_missing_plugin(call, args->plugin);

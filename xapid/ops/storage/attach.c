@@ -7,6 +7,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/value/value.h"
+#include "storage-repos/datapath/datapath.h"
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 
@@ -15,7 +16,10 @@ struct disk {
     struct disk *next;
     ref_t vdi;
     char *location, *path, *format;
-    bool writable, busy; /* busy: the driver is being asked */
+    char uuid[UUID_TEXT_SIZE]; /* its name in the data path */
+    bool served;               /* by the data path */
+    bool reported;             /* that its server has died */
+    bool writable, busy;       /* busy: the driver is being asked */
     int count;
 };
 
@@ -33,6 +37,7 @@ struct sr_table {
     struct mutex lock;
     struct cond changed; /* some 'busy' ended */
     struct sr_entry *entries;
+    struct datapath *datapath; /* NULL: the hypervisor gets images as they are */
 };
 
 /*** the table ***/
@@ -66,6 +71,12 @@ struct sr_table *sr_table_new(void)
     return t;
 }
 
+void sr_table_serve(struct sr_table *t, const char *dir, enum datapath_kind kind)
+{
+    if (kind != DATAPATH_NONE)
+        t->datapath = datapath_new(dir, kind);
+}
+
 void sr_table_free(struct sr_table *t)
 {
     struct arena arena = {0};
@@ -77,11 +88,12 @@ void sr_table_free(struct sr_table *t)
         struct sr_entry *e = t->entries;
 
         t->entries = e->next;
-        /* Disks of running domains stay as they are; the next daemon attaches them again. */
+        /* Disks of running domains stay as they are, servers too; the next daemon finds them. */
         e->handle.driver->detach(&call, &e->handle);
         entry_free(e);
     }
     arena_release(&arena);
+    datapath_free(t->datapath);
     cond_release(&t->changed);
     mutex_release(&t->lock);
     free(t);
@@ -195,6 +207,7 @@ struct error *sr_attach_as(struct call *call, ref_t ref, const char *type, const
     entry->sr = ref;
     entry->busy = true;
     handle_init(&entry->arena, driver, uuid, &config, &entry->handle);
+    entry->handle.datapath = t->datapath;
     entry->next = t->entries;
     t->entries = entry;
     mutex_unlock(&t->lock);
@@ -375,24 +388,31 @@ static void disk_remove(struct sr_entry *entry, struct disk *gone)
     entry->uses--;
 }
 
-/* A disk that this caller must ask the driver about (*ask), or one that is ready and counted. */
-static struct disk *disk_claim(struct sr_use *use, ref_t vdi, const char *location, bool writable,
-                               bool *ask)
+enum claim { READY, ASK, REFUSED };
+
+/* A disk that is ready and counted, or one that this caller must ask the driver about.  What users
+ * of a served disk hold cannot become writable under them: REFUSED. */
+static struct disk *disk_claim(struct sr_use *use, const struct vdi *vdi, bool writable,
+                               enum claim *out)
 {
     struct sr_table *t = use->table;
     struct disk *d;
 
     MUTEX_GUARD(&t->lock);
-    d = disk_settled(t, use->entry, vdi);
-    *ask = !d || (writable && !d->writable);
-    if (!*ask) {
+    d = disk_settled(t, use->entry, vdi->ref);
+    if (d && (!writable || d->writable)) {
+        *out = READY;
         d->count++;
         return d;
     }
+    *out = d && d->served ? REFUSED : ASK;
+    if (*out == REFUSED)
+        return d;
     if (!d) {
         d = xcalloc(1, sizeof *d);
-        d->vdi = vdi;
-        d->location = xstrdup(location);
+        d->vdi = vdi->ref;
+        d->location = xstrdup(vdi->location);
+        memcpy(d->uuid, vdi->uuid, MIN(strlen(vdi->uuid), sizeof d->uuid - 1));
         d->next = use->entry->disks;
         use->entry->disks = d;
         use->entry->uses++;
@@ -402,7 +422,7 @@ static struct disk *disk_claim(struct sr_use *use, ref_t vdi, const char *locati
 }
 
 static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_path *path,
-                          bool writable)
+                          bool writable, bool served)
 {
     MUTEX_GUARD(&use->table->lock);
     d->busy = false;
@@ -412,6 +432,7 @@ static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_p
         d->path = xstrdup(path->path);
         d->format = xstrdup(path->format);
         d->writable |= writable;
+        d->served = served;
         d->count++;
     } else if (!d->count) {
         disk_remove(use->entry, d);
@@ -419,28 +440,105 @@ static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_p
     cond_broadcast(&use->table->changed);
 }
 
-struct error *vdi_path_attach(struct call *call, ref_t ref, bool writable, struct vdi_path *out)
+/* A raw image that is only read is one already. */
+static bool needs_server(const struct sr_table *t, const struct vdi_path *image, bool writable)
+{
+    return t->datapath && (writable || strcmp(image->format, "raw") != 0);
+}
+
+/* Whoever waits for the server shall not wait for ever. */
+static void report_death(struct call *call, struct sr_table *t, const char *uuid)
+{
+    struct error *e = datapath_give_up(call, t->datapath, uuid);
+
+    log_error("the process that serves disk %s has died: a domain that has the disk gets errors "
+              "until it is started again",
+              uuid);
+    if (e)
+        log_error("disk %s: %s", uuid, error_line(call->arena, e));
+}
+
+static struct error *serve(struct call *call, struct sr_table *t, const struct disk *d,
+                           bool writable, bool adopt, struct vdi_path *path)
+{
+    struct datapath_disk disk = {
+        .name = d->uuid, .image = path->path, .format = path->format, .writable = writable};
+    bool alive = true;
+
+    if (!adopt)
+        return datapath_attach(call, t->datapath, &disk, path);
+    TRY(datapath_adopt(call, t->datapath, &disk, &alive, path));
+    if (!alive)
+        report_death(call, t, d->uuid);
+    return OK;
+}
+
+/* The disk is busy: no one else asks about it. */
+static struct error *ask_driver(struct call *call, struct sr_use *use, struct disk *d,
+                                bool writable, bool adopt, struct vdi_path *out)
+{
+    const struct sr_driver *driver = use->handle->driver;
+    struct error *e;
+    bool served;
+
+    TRY(driver->vdi_attach(call, use->handle, d->location, writable, out));
+    served = needs_server(use->table, out, writable);
+    e = served ? serve(call, use->table, d, writable, adopt, out) : OK;
+    if (e)
+        driver->vdi_detach(call, use->handle, d->location);
+    else
+        disk_answered(use, d, out, writable, served);
+    return e;
+}
+
+static struct error *path_attach(struct call *call, ref_t ref, bool writable, bool adopt,
+                                 struct vdi_path *out)
 {
     AUTO(sr_use) use = {0};
     const struct vdi *vdi;
+    enum claim claim;
     struct error *e;
     struct disk *d;
-    bool ask;
     ref_t sr;
 
     TRY(DB_GET(call, vdi, ref, &vdi));
     sr = vdi->sr;
     TRY(sr_use(call, sr, &use));
-    d = disk_claim(&use, ref, vdi->location, writable, &ask);
-    if (!ask) {
+    d = disk_claim(&use, vdi, writable, &claim);
+    if (claim == REFUSED)
+        return err_vdi_in_use(call, call_ref(call, ref), "attach");
+    if (claim == READY) {
         MUTEX_GUARD(&use.table->lock);
         *out = (struct vdi_path){arena_strdup(call->arena, d->path),
                                  arena_strdup(call->arena, d->format)};
         return OK;
     }
-    e = use.handle->driver->vdi_attach(call, use.handle, d->location, writable, out);
-    disk_answered(&use, d, e ? NULL : out, writable);
+    e = ask_driver(call, &use, d, writable, adopt, out);
+    if (e)
+        disk_answered(&use, d, NULL, writable, false);
     return vdi_error(call, e, sr, ref);
+}
+
+struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writable, struct vdi_path *out)
+{
+    return path_attach(call, vdi, writable, false, out);
+}
+
+struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writable)
+{
+    struct vdi_path path;
+
+    return path_attach(call, vdi, writable, true, &path);
+}
+
+static void driver_detach(struct call *call, struct sr_table *t, struct sr_entry *entry,
+                          const struct disk *d)
+{
+    struct error *e = d->served ? datapath_detach(call, t->datapath, d->uuid) : OK;
+
+    if (e)
+        log_error("disk %s is not let go of: %s", d->uuid, error_line(call->arena, e));
+    entry->handle.driver->vdi_detach(call, &entry->handle, d->location);
 }
 
 void vdi_path_detach(struct call *call, ref_t ref)
@@ -465,11 +563,88 @@ void vdi_path_detach(struct call *call, ref_t ref)
     }
     d->busy = true;
     mutex_unlock(&t->lock);
-    entry->handle.driver->vdi_detach(call, &entry->handle, d->location);
+    driver_detach(call, t, entry, d);
     mutex_lock(&t->lock);
     disk_remove(entry, d);
     cond_broadcast(&t->changed);
     mutex_unlock(&t->lock);
+}
+
+bool vdi_is_served(struct call *call, ref_t vdi)
+{
+    struct sr_table *t = call->xapid->srs;
+    bool served = false;
+
+    MUTEX_GUARD(&t->lock);
+    for (struct sr_entry *entry = t->entries; entry; entry = entry->next)
+        for (struct disk *d = entry->disks; d; d = d->next)
+            served |= d->served && !d->busy && ref_equal(d->vdi, vdi);
+    return served;
+}
+
+/*** servers ***/
+
+/* The disk a server belongs to, or NULL.  The lock is held. */
+static struct disk *disk_by_uuid(struct sr_table *t, const char *uuid)
+{
+    for (struct sr_entry *entry = t->entries; entry; entry = entry->next)
+        for (struct disk *d = entry->disks; d; d = d->next)
+            if (strcmp(d->uuid, uuid) == 0)
+                return d;
+    return NULL;
+}
+
+void srs_end_servers(struct call *call)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct datapath_state *v;
+    struct error *e;
+    size_t n = 0;
+
+    if (!t->datapath)
+        return;
+    e = datapath_list(call, t->datapath, &n, &v);
+    for (size_t i = 0; i < n && !e; i++) {
+        bool used;
+
+        mutex_lock(&t->lock);
+        used = disk_by_uuid(t, v[i].name) != NULL;
+        mutex_unlock(&t->lock);
+        if (!used)
+            e = datapath_detach(call, t->datapath, v[i].name);
+    }
+    if (e)
+        log_error("disks that nobody uses are still served: %s", error_line(call->arena, e));
+}
+
+/* Once for each that has died under its users. */
+static bool is_news(struct sr_table *t, const struct datapath_state *s)
+{
+    struct disk *d;
+
+    MUTEX_GUARD(&t->lock);
+    d = disk_by_uuid(t, s->name);
+    if (s->alive || !d || d->busy || !d->served || d->reported)
+        return false;
+    d->reported = true;
+    return true;
+}
+
+void srs_check_servers(struct call *call)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct datapath_state *v;
+    struct error *e;
+    size_t n = 0;
+
+    if (!t->datapath)
+        return;
+    e = datapath_list(call, t->datapath, &n, &v);
+    if (e)
+        log_warning("the servers of disks cannot be looked at: %s", error_line(call->arena, e));
+    for (size_t i = 0; i < n && !e; i++)
+        if (is_news(t, &v[i]))
+            report_death(call, t, v[i].name);
 }
 
 /*** errors ***/

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "storage-repos/datapath/datapath.h"
 #include "storage-repos/sr.h"
 #include "xapid/db/db.h"
 
@@ -16,6 +17,9 @@ struct sr_table;
 struct sr_entry;
 
 struct sr_table *sr_table_new(void);
+/* From now on disks are given to the hypervisor through the data path, whose folder 'dir' is.
+ * Before anything is attached. */
+void sr_table_serve(struct sr_table *table, const char *dir, enum datapath_kind kind);
 /* Detaches everything from the daemon, not from domains; nobody may use it any more. */
 void sr_table_free(struct sr_table *table);
 
@@ -63,6 +67,17 @@ MUST_CHECK struct error *sr_refresh_sizes(struct call *call, ref_t sr);
  */
 MUST_CHECK struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writable,
                                          struct vdi_path *out);
+/* The same at start of the daemon, for a disk that a domain has: it is found as it is, and logged
+ * where it no longer works. */
+MUST_CHECK struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writable);
+/* Whether the disk is attached here through the data path: then it can be forked while a guest
+ * writes to it. */
+bool vdi_is_served(struct call *call, ref_t vdi);
+/* At start of the daemon, once everything that is in use is attached again: ends the servers of
+ * disks that nobody uses. */
+void srs_end_servers(struct call *call);
+/* Logs the servers that have died since this was asked last; every now and then. */
+void srs_check_servers(struct call *call);
 /* A disk that is not attached is no error. */
 void vdi_path_detach(struct call *call, ref_t vdi);
 

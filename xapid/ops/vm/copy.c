@@ -4,14 +4,16 @@
  * records disks and VM.  Until then nothing can be seen of them, and after a crash the disks are
  * removed.
  *
- * The disks of a running guest cannot be frozen under its writes: it is set aside while they are
- * snapshotted (aside.h), and a checkpoint keeps the image of its memory that this makes.
+ * A disk that a running guest writes to is snapshotted under its writes where the data path serves
+ * it.  Without that, and for several disks, which have to be of one moment, the guest is set aside
+ * meanwhile (aside.h); a checkpoint keeps the image of its memory that this makes.
  */
 #include <string.h>
 
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/aside.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/twin.h"
@@ -63,10 +65,12 @@ static void plan_disks(struct call *call, struct copying *c, const struct vm *vm
 
 /*** doing it ***/
 
-/* Whether somebody writes to a disk that is to be snapshotted: then the guest has to let go of it.
- */
-static bool is_written(const struct db_snap *snap, const struct copying *c, const struct vm *vm)
+/* Whether somebody writes to disks that are to be snapshotted, in a way that the guest has to let
+ * go of them. */
+static bool is_written(struct call *call, const struct db_snap *snap, const struct copying *c,
+                       const struct vm *vm)
 {
+    size_t served = 0, written = 0;
     struct index_walk walk;
     ref_t ref;
 
@@ -76,16 +80,19 @@ static bool is_written(const struct db_snap *snap, const struct copying *c, cons
     while (index_next(&walk, &ref)) {
         const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
 
-        if (vbd->currently_attached && vbd->mode == VBD_RW &&
-            !ref_is_null(disk_plans_of(&c->plans, vbd->vdi)))
-            return true;
+        if (!vbd->currently_attached || vbd->mode != VBD_RW ||
+            ref_is_null(disk_plans_of(&c->plans, vbd->vdi)))
+            continue;
+        written++;
+        served += vdi_is_served(call, vbd->vdi);
     }
-    return false;
+    return written > 1 || served < written;
 }
 
-static bool is_live(const struct db_snap *snap, const struct copying *c, const struct vm *vm)
+static bool is_live(struct call *call, const struct db_snap *snap, const struct copying *c,
+                    const struct vm *vm)
 {
-    return is_written(snap, c, vm) ||
+    return is_written(call, snap, c, vm) ||
            (c->how == TWIN_CHECKPOINT && vm->power_state != VM_SUSPENDED);
 }
 
@@ -96,7 +103,8 @@ static struct error *check_copy(struct txn *txn, void *arg)
 
     TRY(txn_vm_check(txn, c->intent.vm, c->operation, &vm));
     txn_referrers(txn, FIELD_vbd_vm, vm->ref);
-    c->stale = vm->power_state != c->power_state || is_live(txn_snap(txn), c, vm) != c->intent.live;
+    c->stale = vm->power_state != c->power_state ||
+               is_live(txn_call(txn), txn_snap(txn), c, vm) != c->intent.live;
     if (c->stale)
         return error_internal(txn_call(txn)->arena, "the VM's power state changes too often");
     return txn_disk_plans_check(txn, &c->plans);
@@ -208,7 +216,7 @@ static struct error *plan_live(struct call *call, struct copying *c, const struc
     struct vdi_plan plan;
 
     c->power_state = vm->power_state;
-    c->intent.live = is_live(call->snap, c, vm);
+    c->intent.live = is_live(call, call->snap, c, vm);
     if (!c->intent.live)
         return OK;
     TRY(vm_host_is_here(call, vm->resident_on));

@@ -119,12 +119,11 @@ void vm_disks_adopt(struct call *call, const struct vm *vm)
 
     for (size_t i = 0; i < vbds.n; i++) {
         const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
-        struct vdi_path path;
         struct error *e;
 
         if (!vbd->currently_attached || ref_is_null(vbd->vdi))
             continue;
-        e = vdi_path_attach(call, vbd->vdi, is_writable(vbd), &path);
+        e = vdi_path_adopt(call, vbd->vdi, is_writable(vbd));
         if (e)
             log_warning("disk %s of the running VM %s cannot be counted as attached: %s",
                         vbd->userdevice, vm->uuid, error_line(call->arena, e));

@@ -154,7 +154,7 @@ struct error *domain_outcome(struct op *op, const char *what, bool *done)
 
     /* An operation of an earlier life is finished or undone in the name of the present coordinator.
      */
-    op->epoch = MAX(op->epoch, op->call->xapid->epoch);
+    op->epoch = MAX(op->epoch, xapid_epoch(op->call->xapid));
     rq = op_hv_request(op, what);
     rq.timeout = BUILD_TIMEOUT;
     TRY(hv_outcome(op->call->xapid->hv, &rq, &known, &outcome));

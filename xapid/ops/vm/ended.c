@@ -61,7 +61,7 @@ static struct error *begin(struct call *call, ref_t vm, enum intent_kind kind, c
 static struct error *look(struct call *call, ref_t ref, const struct vm **vm,
                           const struct hv_domain **domain)
 {
-    struct hv_request rq = {.arena = call->arena, .epoch = call->xapid->epoch};
+    struct hv_request rq = {.arena = call->arena, .epoch = xapid_epoch(call->xapid)};
 
     call_refresh(call);
     TRY(DB_GET(call, vm, ref, vm));

@@ -247,7 +247,7 @@ struct error *vm_memory_recover(struct call *call, struct op *op,
 {
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
 
-    op->epoch = MAX(op->epoch, call->xapid->epoch);
+    op->epoch = MAX(op->epoch, xapid_epoch(call->xapid));
     /* A VM that ended meanwhile, or a host that has become too full: nothing depends on it. */
     if (vm && vm->power_state == VM_RUNNING)
         error_ignore(tell(op, vm, intent->target));
@@ -303,7 +303,7 @@ struct error *vm_wait_memory_target_live(struct call *call,
     const struct vm *vm;
 
     for (;;) {
-        struct hv_request rq = {.arena = call->arena, .epoch = call->xapid->epoch};
+        struct hv_request rq = {.arena = call->arena, .epoch = xapid_epoch(call->xapid)};
         const struct hv_domain *d;
 
         call_refresh(call);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
 #include "xapid/ops/vm/checks.h"
 
 /*** memory ***/
@@ -219,17 +220,22 @@ struct error *host_can_run(struct call *call, const struct db_snap *snap, const 
     return rules.memory ? check_memory(call, snap, host, vm) : OK;
 }
 
-/* Better first: the preferred host, then the one with more room. */
+/* Better first: this host, which can do it without another's help, then the VM's preferred host,
+ * then the one with more room. */
 struct candidate {
     ref_t host;
-    bool preferred;
+    bool here, preferred;
     int64_t free;
 };
 
 static bool is_better(const struct candidate *a, const struct candidate *b)
 {
-    if (ref_is_null(b->host) || a->preferred != b->preferred)
-        return ref_is_null(b->host) || a->preferred;
+    if (ref_is_null(b->host))
+        return true;
+    if (a->here != b->here)
+        return a->here;
+    if (a->preferred != b->preferred)
+        return a->preferred;
     return a->free > b->free;
 }
 
@@ -245,7 +251,8 @@ struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host)
     db_walk(call->snap, CLASS_host, &walk);
     while ((h = db_walk_next(&walk))) {
         struct error *e = host_can_run(call, call->snap, h, vm, rules);
-        struct candidate c = {h->ref, ref_equal(h->ref, vm->affinity), 0};
+        struct candidate c = {h->ref, ref_equal(h->ref, call->xapid->host),
+                              ref_equal(h->ref, vm->affinity), 0};
 
         if (e) {
             differ |= obstacle && !error_is(e, obstacle->code);

@@ -70,8 +70,11 @@ static struct error *check_shutdown(struct txn *txn, void *arg)
     const struct vm_shutdown_intent *intent = arg;
     const struct vm *vm;
 
-    return txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN,
-                        &vm);
+    TRY(txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN,
+                     &vm));
+    return vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED
+               ? vm_host_is_here(txn_call(txn), vm->resident_on)
+               : OK;
 }
 
 static struct error *begin(struct call *call, const struct vm_shutdown_intent *intent,

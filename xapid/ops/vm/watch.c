@@ -105,7 +105,7 @@ static const struct vm *find_vm(struct call *call, const char *uuid)
 /* The record is read before the domain: what changed in between shows in its version. */
 static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
 {
-    struct hv_request rq = {.arena = call->arena, .epoch = call->xapid->epoch};
+    struct hv_request rq = {.arena = call->arena, .epoch = xapid_epoch(call->xapid)};
     const struct vm *vm = find_vm(call, uuid);
     struct seen s = {0};
     bool here, has_domain;
@@ -195,7 +195,7 @@ static void report_stranger(struct call *call, const char *uuid)
 
 struct error *vms_reconcile(struct call *call)
 {
-    struct hv_request rq = {.arena = call->arena, .epoch = call->xapid->epoch};
+    struct hv_request rq = {.arena = call->arena, .epoch = xapid_epoch(call->xapid)};
     const struct hv_domain *domains;
     const struct vm **vms, *vm;
     struct db_snap *snap;
@@ -347,7 +347,7 @@ static void list_all(struct vm_watch *w)
     struct error *e;
 
     call_init_internal(&call, w->xapid, &arena);
-    rq = (struct hv_request){.arena = &arena, .epoch = w->xapid->epoch};
+    rq = (struct hv_request){.arena = &arena, .epoch = xapid_epoch(w->xapid)};
     e = hv_list(w->xapid->hv, &rq, &n_domains, &domains);
     if (e)
         log_warning("list of domains: %s", error_line(&arena, e));

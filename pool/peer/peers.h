@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * peers.h -- the parts of the links among themselves: peers.c is the thread and what comes to it
+ * from others, link.c one connection with its TLS, request.c requests and answers, transport.c the
+ * log's streams.
+ *
+ * Everything belongs to the peers' thread but what is marked as shared; other threads put their
+ * wishes into lists under the lock and wake it.
+ */
+#pragma once
+
+#include "libxapi/base/buf.h" /* before libuv: its headers define MIN and MAX too */
+
+#include <openssl/ssl.h>
+#include <uv.h>
+
+#include "libxapi/base/seam.h"
+#include "pool/peer/address.h"
+#include "pool/peer/frame.h"
+#include "pool/peer/peer.h"
+
+#define PEERS_MAX_MEMBERS 128
+#define PEERS_MAX_STRANGERS 64             /* connections that have not shown who they are */
+#define PEERS_ASK_LIMIT ((size_t)32 << 20) /* bytes of requests that wait, to one member */
+#define PEERS_ASK_COUNT 4096
+#define PEERS_SERVE_LIMIT ((size_t)16 << 20) /* bytes of requests being served, of one link */
+#define PEERS_SERVE_COUNT 256
+#define PEERS_STREAM_HIGH ((size_t)1 << 20) /* of a log's stream, until its source has to wait */
+
+/* A request of ours. */
+struct ask {
+    struct ask *next;
+    uint64_t id, number;
+    enum peer_kind kind;
+    usec_t deadline;
+    void (*done)(void *ctx, enum peer_outcome outcome, const void *data, size_t size);
+    void *ctx;
+    size_t size;
+    uint8_t data[];
+};
+
+struct ask_list {
+    struct ask *first, **last;
+    size_t count, bytes;
+};
+
+/* A request of another member. */
+struct incoming {
+    struct peer_request request;
+    struct peers *peers;
+    struct link *link; /* NULL once it is lost */
+    struct incoming *next, **prev;
+    uint64_t number;
+    uint8_t data[];
+};
+
+/* An answer on its way to the peers' thread. */
+struct reply {
+    struct reply *next;
+    struct incoming *incoming;
+    size_t size;
+    uint8_t data[];
+};
+
+/* A stream that the log wants to a member. */
+struct dial {
+    struct dial *next;
+    uint64_t number; /* the transport's */
+    uint64_t id;
+    char address[PEER_ADDRESS_MAX];
+};
+
+struct member {
+    uint64_t id; /* 0: whatever the other side claims */
+    struct address place;
+    char address[PEER_ADDRESS_MAX];
+};
+
+/* What is known of a raft id while this runs; kept when the members change. */
+struct known {
+    uint64_t id;
+    usec_t heard;         /* shared */
+    bool refused;         /* shared */
+    struct link *link;    /* to send our requests on, NULL: none */
+    struct ask_list asks; /* wait until that link is up */
+    char trouble[160];    /* what was last logged */
+};
+
+enum link_state { LINK_CONNECTING, LINK_TLS, LINK_HELLO, LINK_UP, LINK_CLOSED };
+
+struct link {
+    struct peers *peers;
+    struct link *next, **prev;
+    enum link_kind kind;
+    enum link_state state;
+    bool outgoing;
+    uint64_t id; /* of the other side, 0: not known yet */
+    char fingerprint[PEER_FINGERPRINT_SIZE];
+    char address[PEER_ADDRESS_MAX];
+    usec_t begun, heard, sent;
+    unsigned refs; /* one for each handle and for a name being looked up */
+
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    uv_getaddrinfo_t resolve;
+    bool resolving, reading;
+    SSL *ssl;
+    BIO *in, *out;
+    struct buf rx;
+    size_t tx_queued; /* bytes that TCP has not taken */
+
+    /* Requests. */
+    struct ask_list asked; /* sent, without an answer */
+    struct incoming *incoming;
+    size_t n_incoming, incoming_bytes;
+
+    /* The log's stream. */
+    struct dial *dial; /* who wants it, until it is up */
+    uv_pipe_t local;
+    bool has_local, local_reading;
+    size_t local_queued; /* bytes that the log has not taken */
+};
+
+struct transport;
+
+struct peers {
+    /* Set once. */
+    usec_t silence;
+    int port;
+    char fingerprint[PEER_FINGERPRINT_SIZE];
+    SSL_CTX *ctx;
+    struct thread thread;
+
+    /* Shared, under the lock. */
+    struct mutex lock;
+    unsigned refs; /* one of the owner, one for each request being served */
+    bool closing;  /* the thread is to end: it is woken no more */
+    bool ended;    /* it takes nothing more */
+    bool members_changed;
+    uint64_t id, next_dial;
+    char own_address[PEER_ADDRESS_MAX];
+    struct member *new_members;
+    size_t n_new_members;
+    struct ask *asks, **last_ask;
+    struct reply *replies;
+    struct dial *dials;
+    struct transport *transport;
+    struct known *known; /* grown by the peers' thread */
+    size_t n_known;
+
+    /* Held while a handler runs. */
+    struct mutex serving;
+    struct {
+        void (*serve)(void *ctx, struct peer_request *request);
+        void *ctx;
+    } handlers[PEER_KINDS];
+
+    /* Of the thread. */
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t timer;
+    uv_prepare_t flush;
+    uv_tcp_t listener;
+    bool ending;
+    struct member *members;
+    size_t n_members;
+    struct link *links;
+    uint64_t next_number;
+    char buffer[1 << 16]; /* what was just read; used up before the next read */
+};
+
+/* peers.c */
+
+/* The member with this fingerprint, NULL: nobody who may be talked to. */
+const struct member *peers_member_by_fingerprint(const struct peers *peers,
+                                                 const char *fingerprint);
+/* Made if new; NULL if there are too many. */
+struct known *peers_known(struct peers *peers, uint64_t id);
+void peers_note_heard(struct peers *peers, uint64_t id);
+void peers_note_refused(struct peers *peers, uint64_t id, bool refused);
+/* Logs what is wrong with the links to a member, once until it is something else; NULL: nothing. */
+void peers_note_trouble(struct peers *peers, uint64_t id, const char *what);
+/* Makes the thread look at what is wanted; under the lock. */
+void peers_wake(struct peers *peers);
+/* Adds and takes away one of the references that keep 'peers' allocated.  From any thread. */
+void peers_ref(struct peers *peers);
+void peers_unref(struct peers *peers);
+/* Starts the clock's timer if it does not run. */
+void peers_start_clock(struct peers *peers);
+
+/* link.c */
+
+/* Once. */
+void link_set_up(SSL_CTX *ctx);
+/* To a member; what becomes of it the others are told by request_link_up and so on.  NULL if it is
+ * nobody who may be talked to. */
+struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t id, const char *address,
+                       struct dial *dial);
+void link_accept(struct peers *peers);
+/* Nothing is sent any more; it is freed later. */
+void peer_link_close(struct link *link, const char *why);
+void link_send(struct link *link, enum frame_type type, unsigned kind, uint64_t number,
+               const void *data, size_t size);
+/* Gives TCP what was sent since the last time. */
+void link_flush(struct link *link);
+/* Closes it if the other side was silent for too long, pings if we were. */
+void link_check(struct link *link, usec_t now);
+/* Closes it if it leads to nobody who may be talked to. */
+void link_check_allowed(struct link *link);
+/* Reads on, or does not, as the queues behind it allow. */
+void link_pace(struct link *link);
+
+/* request.c */
+
+void ask_list_init(struct ask_list *list);
+void ask_list_add(struct ask_list *list, struct ask *ask);
+/* Takes over a request. */
+void request_start(struct peers *peers, struct ask *ask);
+void request_link_up(struct link *link);
+void request_link_closed(struct link *link);
+/* False if the frame has no place on this link. */
+bool request_frame(struct link *link, const struct frame *frame);
+void request_reply(struct reply *reply);
+/* Ends those whose time is over; true if others wait. */
+bool request_expire(struct peers *peers, usec_t now);
+/* Ends those to members that may not be talked to any more. */
+void request_drop(struct peers *peers);
+/* Ends all. */
+void request_end(struct peers *peers);
+
+/* transport.c */
+
+void transport_dial(struct peers *peers, struct dial *dial);
+/* False if nobody wants it. */
+bool transport_link_up(struct link *link);
+void transport_link_closed(struct link *link);
+void transport_data(struct link *link, const uint8_t *data, size_t size);
+/* Reads from the log, or does not, as what TCP has not taken allows. */
+void transport_pace(struct link *link);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * datapath.h -- how this host serves the disks that are attached on it.
+ *
+ * Each disk is served by a qemu-storage-daemon of its own, which opens the image, its parents with
+ * it, and shows the content as a raw file (FUSE) or as a block device (the kernel's NBD client).
+ * That is what the hypervisor gets, so that what lies below can change while a guest runs: a
+ * snapshot is a command to the server, and the guest notices nothing.
+ *
+ * A server belongs to nobody: it lives on when the daemon ends, however that ends.  All that is
+ * known of it is in <dir>/<name>/, so that nothing has to be remembered:
+ *   lock   held (by fcntl) by the server itself from before its first line to its death
+ *   disk   the raw file (FUSE)             pid    its process, written once it serves
+ *   qmp    its control socket              nbd    its NBD socket
+ *   serves JSON: which image, how, and the block device
+ * Every function can be repeated after a crash at any line.  Different disks may be asked for at
+ * once by different threads, one disk only by one (but datapath_follow may run beside
+ * datapath_detach).
+ *
+ * A server that was killed takes with it what its guest wrote since its last flush, and the guest
+ * may not go on without that: so nothing is ever put in the place of a dead server while somebody
+ * uses the disk.  The guest sees I/O errors until it is started again.
+ */
+#pragma once
+
+#include "storage-repos/sr.h"
+
+enum datapath_kind {
+    DATAPATH_NONE, /* images are given to the hypervisor as they are */
+    DATAPATH_FUSE,
+    DATAPATH_NBD,
+};
+
+struct datapath;
+
+/* 'dir' is made when the first disk is attached; copied.  Starts and opens nothing. */
+struct datapath *datapath_new(const char *dir, enum datapath_kind kind);
+/* Servers go on.  NULL is fine. */
+void datapath_free(struct datapath *dp);
+/* "none", "fuse", "nbd"; false for anything else. */
+bool datapath_kind_from_text(const char *text, enum datapath_kind *out);
+
+struct datapath_disk {
+    const char *name;           /* of its folder: the disk's uuid */
+    const char *image, *format; /* absolute; "qcow2", "raw", "vhd" */
+    bool writable;
+};
+
+/*
+ * Serves a disk and says where.  One that is served already, by this image and at least so
+ * writable, stays as it is; nobody may use it if it has to be started again for more.  'out' is in
+ * the call's arena.
+ */
+MUST_CHECK struct error *datapath_attach(struct call *call, struct datapath *dp,
+                                         const struct datapath_disk *disk, struct vdi_path *out);
+/*
+ * The same for a disk that a domain already has: it is found, never started.  *alive is false where
+ * its server has died: the path is one that gives errors.
+ */
+MUST_CHECK struct error *datapath_adopt(struct call *call, struct datapath *dp,
+                                        const struct datapath_disk *disk, bool *alive,
+                                        struct vdi_path *out);
+/* The users of a disk whose server has died get errors, where they would wait for it for ever (the
+ * kernel's NBD client does).  Nothing where it lives. */
+MUST_CHECK struct error *datapath_give_up(struct call *call, struct datapath *dp, const char *name);
+/* Flushes, ends the server and removes its folder.  Not an error where there is none. */
+MUST_CHECK struct error *datapath_detach(struct call *call, struct datapath *dp, const char *name);
+
+/* What there is of one disk. */
+struct datapath_state {
+    const char *name, *image;
+    bool alive; /* its server */
+    bool writable;
+    pid_t pid; /* 0 where it is not known */
+};
+/* All disks that have a folder, in no order. */
+MUST_CHECK struct error *datapath_list(struct call *call, struct datapath *dp, size_t *n,
+                                       struct datapath_state **out);
+
+/* Whether an image (by path) is open for writing by a server of ours that lives. */
+bool datapath_writes(struct call *call, struct datapath *dp, const char *image);
+/*
+ * The image's name has been given to another file, an empty image whose parent is the file that had
+ * the name before: from the moment this does, writes go to the new file, and all that was
+ * acknowledged before it is in the old one, durably.  Nothing where that was done already, or where
+ * no server has the image.  On failure the server goes on with the old file, which is right as long
+ * as nothing else is put upon that; it may also have been done.
+ */
+MUST_CHECK struct error *datapath_follow(struct call *call, struct datapath *dp, const char *image);
+/* Grows a disk that is served, and what users see of it. */
+MUST_CHECK struct error *datapath_resize(struct call *call, struct datapath *dp, const char *image,
+                                         int64_t size);

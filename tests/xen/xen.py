@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xen.py [--host NAME] [--keep] [PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
+
+Parts: pv, pvh, kills, reboot; all of them in this order without any.  --host takes a host of the lab that runs, with xapid
+installed (tests/xen/install NAME); --keep leaves the host running.  XAPID_LAB: the lab's work directory.
+"""
+
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from host import Host, Lost, XapiError, XeFailed, lab  # noqa: E402
+from kills import dom0_reboots, kills  # noqa: E402
+from life import life  # noqa: E402
+from report import Report  # noqa: E402
+
+PARTS = {
+    "pv": lambda host, report: life(host, report, "pv"),
+    "pvh": lambda host, report: life(host, report, "pvh"),
+    "kills": kills,
+    "reboot": dom0_reboots,
+}
+BUILD_LIMIT = 900
+
+
+class Clock:
+    """Says what each thing took."""
+
+    def __init__(self, report):
+        self.report, self.since = report, time.monotonic()
+
+    def lap(self, text):
+        now = time.monotonic()
+        self.report.note(f"{text}: {now - self.since:.0f} s")
+        self.since = now
+
+
+def prepare(name, report, clock):
+    """A host that runs xapid."""
+    if name:
+        host = Host(name, 0)
+        host.use()
+        return host
+    lab("build-image", timeout=BUILD_LIMIT)
+    clock.lap("the image is built")
+    host = Host("suite", 200)
+    host.boot()
+    clock.lap("the host has booted")
+    host.install()
+    clock.lap("xapid is installed and answers")
+    return host
+
+
+def main():
+    words = sys.argv[1:]
+    name = words.pop(words.index("--host") + 1) if "--host" in words else ""
+    parts = [w for w in words if not w.startswith("--")] or list(PARTS)
+    if any(p not in PARTS for p in parts):
+        sys.exit(__doc__)
+    report = Report()
+    clock = Clock(report)
+    host = None
+    try:
+        host = prepare(name, report, clock)
+        for part in parts:
+            try:
+                PARTS[part](host, report)
+            except (RuntimeError, XeFailed, XapiError, Lost, OSError) as e:
+                report.fail(f"{part} runs to its end", f"{type(e).__name__}: {e}", host.log()[-4000:])
+                if not name:
+                    host.boot()
+                    host.install()
+            clock.lap(part)
+    except RuntimeError as e:
+        report.fail("the lab works", e)
+    finally:
+        if host and not name and "--keep" not in words:
+            host.end()
+    sys.exit(report.done())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* config.c -- from our configuration to libxl's.  Needs no Xen, so that it can be tested anywhere.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libxapi/base/memory.h"
+#include "xapid/hypervisor/executor/executor.h"
+
+#define MEMORY_MIN ((int64_t)4 << 20)
+#define VCPUS_MAX 512
+#define DEVICE_NAME_MAX 15
+#define EMULATED_DISKS 4 /* what the emulated controller holds */
+
+/*** devices ***/
+
+static bool device_name_is_good(const char *s)
+{
+    return strncmp(s, "xvd", 3) == 0 && s[3] && strlen(s) <= DEVICE_NAME_MAX &&
+           !s[3 + strspn(s + 3, "abcdefghijklmnopqrstuvwxyz")];
+}
+
+/* An HVM guest boots from the emulated twins of its first disks. */
+static char *device_name(const char *device, libxl_domain_type type)
+{
+    if (type == LIBXL_DOMAIN_TYPE_HVM && !device[4] && device[3] < 'a' + EMULATED_DISKS)
+        return xasprintf("hd%c", device[3]);
+    return xstrdup(device);
+}
+
+static bool format_of(const char *name, libxl_disk_format *out)
+{
+    if (strcmp(name, "raw") == 0)
+        *out = LIBXL_DISK_FORMAT_RAW;
+    else if (strcmp(name, "qcow2") == 0)
+        *out = LIBXL_DISK_FORMAT_QCOW2;
+    else if (strcmp(name, "vhd") == 0)
+        *out = LIBXL_DISK_FORMAT_VHD;
+    else
+        return false;
+    return true;
+}
+
+bool config_has_disk(const struct hv_disk *disk, libxl_domain_type type)
+{
+    return *disk->path || (disk->cdrom && type == LIBXL_DOMAIN_TYPE_HVM);
+}
+
+struct error *config_disk(struct arena *arena, const struct hv_disk *disk, libxl_domain_type type,
+                          libxl_device_disk *out)
+{
+    struct stat st;
+    bool empty = !*disk->path;
+
+    libxl_device_disk_init(out);
+    if (!device_name_is_good(disk->device))
+        return error_internal(arena, "'%s' is no name for a disk", disk->device);
+    if (!format_of(disk->format, &out->format))
+        return error_internal(arena, "disk %s: unknown format '%s'", disk->device, disk->format);
+    if (disk->cdrom && disk->mode == HV_DISK_RW)
+        return error_internal(arena, "disk %s: a CD cannot be written", disk->device);
+    if (!empty && stat(disk->path, &st) < 0)
+        return error_internal(arena, "disk %s: %s: %s", disk->device, disk->path,
+                              strerrordesc_np(errno));
+    out->vdev = device_name(disk->device, type);
+    out->readwrite = disk->mode == HV_DISK_RW;
+    out->is_cdrom = disk->cdrom && type == LIBXL_DOMAIN_TYPE_HVM;
+    out->removable = 1;
+    out->pdev_path = empty ? NULL : xstrdup(disk->path);
+    if (empty)
+        out->format = LIBXL_DISK_FORMAT_EMPTY;
+    else if (S_ISBLK(st.st_mode) && out->format == LIBXL_DISK_FORMAT_RAW)
+        out->backend = LIBXL_DISK_BACKEND_PHY;
+    else
+        out->backend = LIBXL_DISK_BACKEND_QDISK;
+    return OK;
+}
+
+struct error *config_nic(struct arena *arena, const struct hv_nic *nic, libxl_device_nic *out)
+{
+    unsigned m[6];
+    char rest;
+
+    libxl_device_nic_init(out);
+    if (sscanf(nic->mac, "%2x:%2x:%2x:%2x:%2x:%2x%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
+               &rest) != 6)
+        return error_internal(arena, "NIC %d: '%s' is no MAC address", nic->device, nic->mac);
+    if (nic->mtu < 0 || nic->mtu > 65535)
+        return error_internal(arena, "NIC %d: an MTU of %lld", nic->device, (long long)nic->mtu);
+    for (int i = 0; i < 6; i++)
+        out->mac[i] = (uint8_t)m[i];
+    out->devid = nic->device;
+    out->mtu = nic->mtu ? (int)nic->mtu : 1500;
+    out->bridge = *nic->bridge ? xstrdup(nic->bridge) : NULL;
+    return OK;
+}
+
+static struct error *translate_devices(struct arena *arena, const struct hv_domain_config *c,
+                                       libxl_domain_config *out)
+{
+    out->disks = xcalloc(c->n_disks + 1, sizeof *out->disks);
+    for (size_t i = 0; i < c->n_disks; i++) {
+        if (!config_has_disk(&c->disks[i], out->c_info.type))
+            continue;
+        out->num_disks++;
+        TRY(config_disk(arena, &c->disks[i], out->c_info.type, &out->disks[out->num_disks - 1]));
+    }
+    out->nics = xcalloc(c->n_nics + 1, sizeof *out->nics);
+    for (size_t i = 0; i < c->n_nics; i++) {
+        out->num_nics++;
+        TRY(config_nic(arena, &c->nics[i], &out->nics[i]));
+    }
+    return OK;
+}
+
+/*** the machine ***/
+
+static const char *platform(const struct hv_domain_config *c, const char *key)
+{
+    for (size_t i = 0; i < c->platform.n; i++)
+        if (strcmp(c->platform.v[i].key, key) == 0)
+            return c->platform.v[i].value;
+    return NULL;
+}
+
+/* A yes or no of the platform map; what is not said is left to libxl. */
+static void platform_bool(const struct hv_domain_config *c, const char *key, libxl_defbool *out)
+{
+    const char *v = platform(c, key);
+
+    if (v)
+        libxl_defbool_set(out, strcmp(v, "true") == 0 || strcmp(v, "1") == 0);
+}
+
+static bool type_of(const char *name, libxl_domain_type *out)
+{
+    if (strcmp(name, "pv") == 0)
+        *out = LIBXL_DOMAIN_TYPE_PV;
+    else if (strcmp(name, "pvh") == 0 || strcmp(name, "pv_in_pvh") == 0)
+        *out = LIBXL_DOMAIN_TYPE_PVH;
+    else if (strcmp(name, "hvm") == 0)
+        *out = LIBXL_DOMAIN_TYPE_HVM;
+    else
+        return false;
+    return true;
+}
+
+static struct error *check(struct arena *arena, const struct hv_domain_config *c,
+                           const struct config_options *o, libxl_domain_type type)
+{
+    const char *const files[] = {c->kernel, c->ramdisk};
+
+    if (c->memory_target < MEMORY_MIN || c->memory_target > c->memory_static_max)
+        return error_internal(arena, "memory: target %lld, static-max %lld",
+                              (long long)c->memory_target, (long long)c->memory_static_max);
+    if (c->vcpus < 1 || c->vcpus > c->vcpus_max || c->vcpus_max > VCPUS_MAX)
+        return error_internal(arena, "vCPUs: %d of at most %d", c->vcpus, c->vcpus_max);
+    if (*c->firmware && strcmp(c->firmware, "bios") != 0 && strcmp(c->firmware, "uefi") != 0)
+        return error_internal(arena, "unknown firmware '%s'", c->firmware);
+    if (o->restoring)
+        return OK;
+    if (type != LIBXL_DOMAIN_TYPE_HVM && !*c->kernel)
+        return error_internal(arena,
+                              "a guest of type %s needs a kernel: boot loaders that look "
+                              "into its disk are not run",
+                              c->type);
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+        if (*files[i] && access(files[i], R_OK) < 0)
+            return error_internal(arena, "%s: %s", files[i], strerrordesc_np(errno));
+    return OK;
+}
+
+static void set_vcpus(libxl_bitmap *map, int max, int online)
+{
+    map->size = ((uint32_t)max + 7) / 8;
+    map->map = xcalloc(map->size, 1);
+    for (int i = 0; i < online; i++)
+        libxl_bitmap_set(map, i);
+}
+
+/* Guests' vm-data: libxl writes it with the domain. */
+static void set_xenstore_data(const struct hv_domain_config *c, libxl_domain_create_info *info)
+{
+    size_t n = 0;
+
+    info->xsdata = xcalloc(2 * c->xenstore_data.n + 1, sizeof *info->xsdata);
+    for (size_t i = 0; i < c->xenstore_data.n; i++) {
+        const char *key = c->xenstore_data.v[i].key;
+
+        if (strncmp(key, "vm-data", 7) != 0 || (key[7] && key[7] != '/') || strstr(key, "//"))
+            continue;
+        info->xsdata[n++] = xstrdup(key);
+        info->xsdata[n++] = xstrdup(c->xenstore_data.v[i].value);
+    }
+}
+
+static struct error *set_tsc(struct arena *arena, const struct hv_domain_config *c,
+                             libxl_domain_build_info *b)
+{
+    const char *mode = platform(c, "tsc_mode");
+
+    if (!mode || !*mode)
+        return OK;
+    if (mode[0] >= '0' && mode[0] <= '3' && !mode[1])
+        b->tsc_mode = (libxl_tsc_mode)(mode[0] - '0');
+    else if (libxl_tsc_mode_from_string(mode, &b->tsc_mode))
+        return error_internal(arena, "platform: tsc_mode '%s'", mode);
+    return OK;
+}
+
+const char *config_vnc_path(struct arena *arena, const char *dir, const char *uuid)
+{
+    return arena_printf(arena, "%s/%s.vnc", dir, uuid);
+}
+
+static void set_hvm(struct arena *arena, const struct hv_domain_config *c,
+                    const struct config_options *o, libxl_domain_build_info *b)
+{
+    const char *vga = platform(c, "vga"), *ram = platform(c, "videoram");
+    const char *offset = platform(c, "timeoffset");
+    long video = ram ? strtol(ram, NULL, 10) : 0;
+
+    b->device_model_version = LIBXL_DEVICE_MODEL_VERSION_QEMU_XEN;
+    b->u.hvm.bios =
+        strcmp(c->firmware, "uefi") == 0 ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
+    b->u.hvm.boot = xstrdup(*c->boot_order ? c->boot_order : "cd");
+    b->u.hvm.serial = xstrdup("pty");
+    b->u.hvm.vga.kind = vga && strcmp(vga, "cirrus") == 0 ? LIBXL_VGA_INTERFACE_TYPE_CIRRUS
+                                                          : LIBXL_VGA_INTERFACE_TYPE_STD;
+    if (video > 0 && video <= 256)
+        b->video_memkb = (uint64_t)MAX(video, 16) * 1024;
+    b->u.hvm.timeoffset = offset ? xstrdup(offset) : NULL;
+    libxl_defbool_set(&b->u.hvm.vnc.enable, true);
+    libxl_defbool_set(&b->u.hvm.vnc.findunused, false);
+    b->u.hvm.vnc.listen = xasprintf("unix:%s", config_vnc_path(arena, o->dir, c->uuid));
+    libxl_defbool_set(&b->u.hvm.usb, true);
+    b->u.hvm.usbdevice = xstrdup("tablet"); /* a pointer that is where the viewer's is */
+    platform_bool(c, "acpi", &b->acpi);
+    platform_bool(c, "apic", &b->apic);
+    platform_bool(c, "pae", &b->u.hvm.pae);
+    platform_bool(c, "nx", &b->u.hvm.nx);
+    platform_bool(c, "hpet", &b->u.hvm.hpet);
+    platform_bool(c, "viridian", &b->u.hvm.viridian);
+    platform_bool(c, "nested-virt", &b->nested_hvm);
+}
+
+static void set_build(const struct hv_domain_config *c, libxl_domain_build_info *b)
+{
+    b->max_vcpus = c->vcpus_max;
+    set_vcpus(&b->avail_vcpus, c->vcpus_max, c->vcpus);
+    b->max_memkb = (uint64_t)c->memory_static_max / 1024;
+    b->target_memkb = (uint64_t)c->memory_target / 1024;
+    b->kernel = *c->kernel ? xstrdup(c->kernel) : NULL;
+    b->ramdisk = *c->ramdisk ? xstrdup(c->ramdisk) : NULL;
+    b->cmdline = *c->cmdline ? xstrdup(c->cmdline) : NULL;
+}
+
+struct error *config_translate(struct arena *arena, const struct hv_domain_config *c,
+                               const struct config_options *o, libxl_domain_config *out)
+{
+    libxl_domain_type type;
+
+    libxl_domain_config_init(out);
+    if (!uuid_from_text(c->uuid, libxl_uuid_bytearray(&out->c_info.uuid)))
+        return error_internal(arena, "'%s' is no uuid", c->uuid);
+    if (!type_of(c->type, &type))
+        return error_internal(arena, "unknown type '%s'", c->type);
+    TRY(check(arena, c, o, type));
+    out->c_info.type = type;
+    /* libxl wants names to be unique, the XenAPI does not; it gets its name afterwards. */
+    out->c_info.name = xstrdup(c->uuid);
+    set_xenstore_data(c, &out->c_info);
+    libxl_domain_build_info_init_type(&out->b_info, type);
+    set_build(c, &out->b_info);
+    TRY(set_tsc(arena, c, &out->b_info));
+    if (type == LIBXL_DOMAIN_TYPE_HVM)
+        set_hvm(arena, c, o, &out->b_info);
+    if (strcmp(c->type, "pv_in_pvh") == 0)
+        libxl_defbool_set(&out->b_info.u.pvh.pvshim, true);
+    /* What ends waits for whoever asked for it. */
+    out->on_poweroff = out->on_reboot = out->on_crash = out->on_watchdog =
+        LIBXL_ACTION_ON_SHUTDOWN_PRESERVE;
+    return translate_devices(arena, c, out);
+}

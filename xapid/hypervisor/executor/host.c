@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* host.c -- facts about the host, from Xen and from dom0's /proc. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xenctrl.h>
+#include <xenguest.h>
+
+#include "libxapi/base/seam.h"
+#include "xapid/hypervisor/executor/executor.h"
+
+#define LINE_SIZE 8192
+#define WORDS_MAX 64
+
+struct cpu {
+    const char *vendor, *model, *flags;
+};
+
+/* The first processor's. */
+static void read_cpu(struct arena *arena, struct cpu *out)
+{
+    const struct {
+        const char *name;
+        const char **to;
+    } wanted[] = {{"vendor_id", &out->vendor}, {"model name", &out->model}, {"flags", &out->flags}};
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    char line[LINE_SIZE];
+
+    *out = (struct cpu){"", "", ""};
+    while (f && fgets(line, sizeof line, f) && *line != '\n') {
+        char *colon = strchr(line, ':');
+
+        line[strcspn(line, "\n")] = '\0';
+        for (size_t i = 0; colon && i < ARRAY_SIZE(wanted); i++)
+            if (strncmp(line, wanted[i].name, strlen(wanted[i].name)) == 0)
+                *wanted[i].to = arena_strdup(arena, colon + 1 + strspn(colon + 1, " "));
+    }
+    if (f)
+        fclose(f);
+}
+
+static usec_t boot_time(void)
+{
+    FILE *f = fopen("/proc/uptime", "re");
+    double up = 0;
+    bool got = f && fscanf(f, "%lf", &up) == 1;
+
+    if (f)
+        fclose(f);
+    return got ? clock_wall() - (usec_t)(up * 1e6) : 0;
+}
+
+/* What guests of a kind may use: words of eight digits joined by '-'. */
+static const char *features(struct arena *arena, xc_interface *xc, uint32_t which)
+{
+    uint32_t words[WORDS_MAX], n = WORDS_MAX;
+    char *text = arena_strdup(arena, "");
+
+    if (!xc || xc_get_cpu_featureset(xc, which, &n, words) != 0)
+        return text;
+    for (uint32_t i = 0; i < MIN(n, WORDS_MAX); i++)
+        text = arena_printf(arena, "%s%s%08x", text, i ? "-" : "", words[i]);
+    return text;
+}
+
+static struct error *read_version(struct arena *arena, struct xen *xen, struct hv_host_info *out)
+{
+    const libxl_version_info *v = libxl_get_version_info(xen->ctx);
+
+    if (!v)
+        return xen_failed(arena, xen, "asking Xen for its version", 0);
+    out->version = arena_printf(arena, "%d.%d%s", v->xen_version_major, v->xen_version_minor,
+                                v->xen_version_extra ? v->xen_version_extra : "");
+    out->capabilities = arena_strdup(arena, v->capabilities ? v->capabilities : "");
+    return OK;
+}
+
+static struct error *read_machine(struct arena *arena, struct xen *xen, struct hv_host_info *out)
+{
+    libxl_physinfo info;
+    int per_socket;
+
+    libxl_physinfo_init(&info);
+    if (libxl_get_physinfo(xen->ctx, &info) != 0)
+        return xen_failed(arena, xen, "asking Xen for the machine", 0);
+    out->memory_total = (int64_t)info.total_pages * 4096;
+    out->cpu_count = (int)MAX(info.nr_cpus, 1u);
+    out->threads_per_core = (int)MAX(info.threads_per_core, 1u);
+    per_socket = (int)MAX(info.cores_per_socket * info.threads_per_core, 1u);
+    out->socket_count = MAX(out->cpu_count / per_socket, 1);
+    out->nr_nodes = (int)MAX(info.nr_nodes, 1u);
+    out->cpu_mhz = info.cpu_khz / 1000.0;
+    libxl_physinfo_dispose(&info);
+    return memory_free(arena, xen, &out->memory_free);
+}
+
+struct error *run_host(struct request *rq, json_t **result)
+{
+    struct hv_host_info out = {.hypervisor = "xen"};
+    AUTO(xen) xen = {0};
+    xc_interface *xc;
+    struct cpu cpu;
+
+    TRY(xen_open(&rq->arena, &xen));
+    TRY(read_version(&rq->arena, &xen, &out));
+    TRY(read_machine(&rq->arena, &xen, &out));
+    read_cpu(&rq->arena, &cpu);
+    out.cpu_vendor = cpu.vendor;
+    out.cpu_model = cpu.model;
+    out.cpu_flags = cpu.flags;
+    out.boot_time = boot_time();
+    xc = xc_interface_open(NULL, NULL, 0);
+    out.features_pv = features(&rq->arena, xc, XEN_SYSCTL_cpu_featureset_pv);
+    out.features_hvm = features(&rq->arena, xc, XEN_SYSCTL_cpu_featureset_hvm);
+    if (xc)
+        xc_interface_close(xc);
+    *result = write_host(&out);
+    return OK;
+}

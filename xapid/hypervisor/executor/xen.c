@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xen.c -- a libxl context for one call, with a logger that keeps what libxl says of failures: that
+ * text is the only explanation there is, a return code says next to nothing.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
+#include "xapid/hypervisor/executor/executor.h"
+
+#define LINES_MAX 12
+#define LINE_MAX_BYTES 400
+
+struct xen_log {
+    xentoollog_logger vtable; /* first: libxl knows no more of it */
+    int n;
+    char lines[LINES_MAX][LINE_MAX_BYTES];
+};
+
+const char *xen_words(const char *message)
+{
+    const char *colon = strstr(message, ".c:");
+    const char *after;
+
+    if (!colon || strchr(message, ' ') < colon)
+        return message;
+    after = strstr(colon, ": "); /* after line and function */
+    return after ? after + 2 : message;
+}
+
+static void log_vmessage(xentoollog_logger *logger, xentoollog_level level, int errnoval,
+                         const char *context, const char *format, va_list ap)
+{
+    struct xen_log *log = (struct xen_log *)logger;
+    char line[LINE_MAX_BYTES];
+    int n;
+
+    (void)context;
+    if (level < XTL_WARN)
+        return;
+    n = vsnprintf(line, sizeof line, format, ap);
+    if (n < 0)
+        return;
+    if (errnoval > 0 && n < (int)sizeof line - 3)
+        snprintf(line + n, sizeof line - (size_t)n, ": %s", strerrordesc_np(errnoval));
+    line[strcspn(line, "\n")] = '\0';
+    if (level == XTL_WARN) {
+        log_warning("libxl: %s", line);
+        return;
+    }
+    /* The first lines say what happened, the last what it led to. */
+    if (log->n == LINES_MAX) {
+        memmove(log->lines[LINES_MAX / 2], log->lines[LINES_MAX / 2 + 1],
+                sizeof log->lines[0] * (LINES_MAX / 2 - 1));
+        log->n--;
+    }
+    snprintf(log->lines[log->n++], LINE_MAX_BYTES, "%s", xen_words(line));
+}
+
+static void log_progress(xentoollog_logger *logger, const char *context, const char *doing_what,
+                         int percent, unsigned long done, unsigned long total)
+{
+    (void)logger;
+    (void)context;
+    (void)doing_what;
+    (void)percent;
+    (void)done;
+    (void)total;
+}
+
+static void log_destroy(xentoollog_logger *logger)
+{
+    free(logger);
+}
+
+/*
+ * libxl's children get signals as a new process has them, whatever this thread blocks and the
+ * process ignores.  They end with this thread, which waits for all of them: libxl forks some that
+ * never exec, and after a kill -9 they would stand there for good, with our lock in their hands.
+ * A device model is a child's child, forked by the same hook, and stays.  'user' is this process.
+ */
+static pid_t fork_clean(void *user)
+{
+    pid_t parent = getpid(), pid = fork();
+    bool is_ours = parent == (pid_t)(intptr_t)user;
+    sigset_t none;
+
+    if (pid == 0) {
+        if (is_ours && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+            _exit(127);
+        signal(SIGHUP, SIG_DFL);
+        signal(SIGPIPE, SIG_DFL);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+    }
+    return pid;
+}
+
+struct error *xen_open(struct arena *arena, struct xen *out)
+{
+    /* Many contexts, each reaping its own children and nothing else; the process has none itself.
+     */
+    static const libxl_childproc_hooks hooks = {
+        .chldowner = libxl_sigchld_owner_libxl_always_selective_reap,
+        .fork_replacement = fork_clean,
+    };
+    struct error *e;
+
+    out->log = xcalloc(1, sizeof *out->log);
+    out->log->vtable = (xentoollog_logger){log_vmessage, log_progress, log_destroy};
+    if (libxl_ctx_alloc(&out->ctx, LIBXL_VERSION, 0, &out->log->vtable) != 0) {
+        out->ctx = NULL;
+        e = xen_failed(arena, out, "this host has no Xen that can be driven", 0);
+        xen_release(out);
+        return e;
+    }
+    libxl_childproc_setmode(out->ctx, &hooks, (void *)(intptr_t)getpid());
+    out->xs = xs_open(0);
+    if (out->xs)
+        return OK;
+    xen_release(out);
+    return error_internal(arena, "xenstore does not answer");
+}
+
+void xen_release(struct xen *xen)
+{
+    if (xen->xs)
+        xs_close(xen->xs);
+    if (xen->ctx)
+        libxl_ctx_free(xen->ctx);
+    if (xen->log) {
+        for (int i = 0; i < xen->log->n; i++)
+            log_info("libxl: %s", xen->log->lines[i]);
+        xtl_logger_destroy(&xen->log->vtable);
+    }
+    *xen = (struct xen){0};
+}
+
+struct error *xen_failed(struct arena *arena, struct xen *xen, const char *what, int rc)
+{
+    struct xen_log *log = xen->log;
+    char *text = arena_strdup(arena, what);
+
+    for (int i = 0; i < log->n; i++)
+        text = arena_printf(arena, "%s%s%s", text, i ? "; " : ": ", log->lines[i]);
+    if (!log->n && rc)
+        text = arena_printf(arena, "%s: %s", text, libxl_error_to_string(rc));
+    log->n = 0;
+    return error_internal(arena, "%s", text);
+}
+
+bool xen_said(const struct xen *xen, const char *words)
+{
+    for (int i = 0; i < xen->log->n; i++)
+        if (strstr(xen->log->lines[i], words))
+            return true;
+    return false;
+}
+
+const char *xs_text(struct arena *arena, struct xen *xen, const char *path)
+{
+    unsigned n = 0;
+    char *value = xs_read(xen->xs, XBT_NULL, path, &n);
+    const char *copy = value ? arena_strndup(arena, value, n) : NULL;
+
+    free(value);
+    return copy;
+}
+
+char **xs_list(struct xen *xen, const char *path, unsigned *n)
+{
+    char **names;
+
+    *n = 0;
+    names = xs_directory(xen->xs, XBT_NULL, path, n);
+    return names;
+}
+
+struct error *xs_put(struct arena *arena, struct xen *xen, const char *path, const char *value)
+{
+    if (xs_write(xen->xs, XBT_NULL, path, value, (unsigned)strlen(value)))
+        return OK;
+    return error_internal(arena, "xenstore: %s: %m", path);
+}
+
+void xs_drop(struct xen *xen, const char *path)
+{
+    xs_rm(xen->xs, XBT_NULL, path);
+}

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/main/members.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
+#include "libxapi/value/value.h"
+#include "pool/peer/peer.h"
+#include "xapid/db/db.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/message.h"
+#include "xapid/worker/workers.h"
+
+#define TICK USEC_PER_SEC
+#define DIGEST_WITHIN (5 * USEC_PER_SEC)
+#define MAX_TRUSTED 64
+#define MAX_ID 16
+
+/* A member's answer to a digest. */
+enum verdict {
+    VERDICT_EQUAL, /* or never to be compared: another schema */
+    VERDICT_DIFFERS,
+    VERDICT_LATER, /* not known here yet, or no more: with another revision */
+};
+
+struct members {
+    struct xapid *xapid;
+    char *address; /* of this member, with its fingerprint; "" without links */
+    struct log_raft_options options;
+    struct mutex lock;
+    struct cond changed;
+    struct thread thread;
+    bool stopping, new_members;
+    size_t n_trusted; /* those that may be talked to before the log says who is a member */
+    char *trusted[MAX_TRUSTED];
+    bool asked;    /* a digest was sent and not answered yet */
+    uint64_t told; /* the revision of the digest that 'told_to' found equal */
+    uint64_t told_to;
+    bool differs; /* one did not find it so */
+};
+
+/*** ids and addresses ***/
+
+static const char *id_text(struct arena *arena, uint64_t id)
+{
+    return arena_printf(arena, "%016" PRIx64, id);
+}
+
+static bool id_of(const char *text, uint64_t *id)
+{
+    if (!text || strlen(text) != MAX_ID || strspn(text, "0123456789abcdef") != MAX_ID)
+        return false;
+    *id = strtoull(text, NULL, 16);
+    return *id != 0;
+}
+
+/* "HOST:PORT" with the port that was bound. */
+static struct error *split_address(struct arena *arena, const char *text, const char **host,
+                                   int *port)
+{
+    const char *colon = strrchr(text, ':');
+    char *end;
+    long n;
+
+    if (!colon || colon == text || !colon[1])
+        return error_new(arena, "INVALID_VALUE", 2, "pool-address", text);
+    n = strtol(colon + 1, &end, 10);
+    if (*end || n < 0 || n > 65535)
+        return error_new(arena, "INVALID_VALUE", 2, "pool-address", text);
+    *host = arena_strndup(arena, text, (size_t)(colon - text));
+    *port = (int)n;
+    return OK;
+}
+
+/*** whom this member talks to ***/
+
+void members_others(struct members *m, struct arena *arena, size_t *n, uint64_t **ids)
+{
+    struct log_status status;
+    struct log_member *all;
+    size_t n_all;
+
+    db_members(m->xapid->db, arena, &n_all, &all);
+    db_status(m->xapid->db, &status);
+    *ids = arena_array(arena, uint64_t, n_all + 1);
+    *n = 0;
+    for (size_t i = 0; i < n_all; i++)
+        if (all[i].id != status.id)
+            (*ids)[(*n)++] = all[i].id;
+}
+
+/* The members of the log, and those this one was told to trust until it is a member itself. */
+static void allow(struct members *m)
+{
+    AUTO(arena) arena = {0};
+    struct log_member *all;
+    struct log_status status;
+    struct peer *peers;
+    size_t n_all, n = 0;
+    bool member = false;
+
+    db_members(m->xapid->db, &arena, &n_all, &all);
+    db_status(m->xapid->db, &status);
+    peers = arena_array(&arena, struct peer, n_all + MAX_TRUSTED);
+    for (size_t i = 0; i < n_all; i++) {
+        member |= all[i].id == status.id;
+        if (*all[i].address)
+            peers[n++] = (struct peer){all[i].id, all[i].address};
+    }
+    mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n_trusted && !member; i++)
+        peers[n++] = (struct peer){0, arena_strdup(&arena, m->trusted[i])};
+    mutex_unlock(&m->lock);
+    peers_allow(m->xapid->peers, n, peers);
+}
+
+static bool is_fingerprint(const char *text)
+{
+    return strlen(text) == PEER_FINGERPRINT_SIZE - 1 &&
+           strspn(text, "0123456789abcdefABCDEF") == PEER_FINGERPRINT_SIZE - 1;
+}
+
+static struct error *trust(struct members *m, struct arena *arena, const char *address)
+{
+    if (!peer_address_ok(address) && !is_fingerprint(address))
+        return error_new(arena, "INVALID_VALUE", 2, "address", address);
+    MUTEX_GUARD(&m->lock);
+    if (m->n_trusted == MAX_TRUSTED)
+        return error_internal(arena, "more members than that cannot be trusted in advance");
+    m->trusted[m->n_trusted++] = xstrdup(address);
+    m->new_members = true;
+    cond_signal(&m->changed);
+    return OK;
+}
+
+void members_changed(void *ctx)
+{
+    struct members *m = ctx;
+
+    MUTEX_GUARD(&m->lock);
+    m->new_members = true;
+    cond_signal(&m->changed);
+}
+
+/*** digests ***/
+
+struct report {
+    uint64_t revision, digest[2], schema;
+};
+
+static void digest_answered(void *ctx, enum peer_outcome outcome, const void *data, size_t size)
+{
+    struct members *m = ctx;
+    char verdict = VERDICT_LATER;
+
+    MUTEX_GUARD(&m->lock);
+    m->asked = false;
+    if (outcome == PEER_ANSWERED && size == 1)
+        memcpy(&verdict, data, 1);
+    if (verdict == VERDICT_LATER)
+        m->told = 0;
+    if (verdict != VERDICT_DIFFERS)
+        return;
+    m->differs = true;
+    cond_signal(&m->changed);
+}
+
+static void tell_digest(struct members *m)
+{
+    struct log_status status;
+    struct db_snap *snap;
+    struct report r;
+    bool needed;
+
+    db_status(m->xapid->db, &status);
+    if (!status.leader || status.leader == status.id)
+        return;
+    snap = db_snapshot(m->xapid->db);
+    r = (struct report){htole64(snap_root(snap)->revision),
+                        {htole64(snap_root(snap)->digest[0]), htole64(snap_root(snap)->digest[1])},
+                        htole64(api_schema_hash)};
+    mutex_lock(&m->lock);
+    needed = !m->asked && !m->differs && snap_root(snap)->revision &&
+             (m->told != snap_root(snap)->revision || m->told_to != status.leader);
+    if (needed) {
+        m->asked = true;
+        m->told = snap_root(snap)->revision;
+        m->told_to = status.leader;
+    }
+    mutex_unlock(&m->lock);
+    db_snap_unref(snap);
+    if (needed)
+        peer_ask(m->xapid->peers, status.leader, PEER_DIGEST, &r, sizeof r, DIGEST_WITHIN,
+                 digest_answered, m);
+}
+
+struct difference {
+    struct xapid *xapid;
+    uint64_t member, revision;
+};
+
+/* On a worker of the leader. */
+static void report_difference(void *arg)
+{
+    struct difference *d = arg;
+    AUTO(arena) arena = {0};
+    const char *member = id_text(&arena, d->member);
+    const struct host_state *state;
+    const struct host *host = NULL;
+    struct db_walk walk;
+    struct call call;
+
+    call_init_internal(&call, d->xapid, &arena);
+    db_walk(call.snap, CLASS_host_state, &walk);
+    while ((state = db_walk_next(&walk)))
+        if (strcmp(state->member, member) == 0)
+            host = db_find(&call, CLASS_host, state->host);
+    log_error("the database of member %s (%s) differs at revision %" PRIu64
+              ": it was told to stop using it",
+              member, host ? host->name_label : "a host without a record", d->revision);
+    if (host)
+        alert_create(&call, "HOST_SYNC_DATA_FAILED", CLS_HOST, host->uuid,
+                     arena_printf(&arena,
+                                  "The database of this host differs from the coordinator's at "
+                                  "revision %" PRIu64 ". The host has stopped using it.",
+                                  d->revision));
+    call_release(&call);
+    free(d);
+}
+
+static enum verdict judge(struct members *m, const struct peer_request *request)
+{
+    struct difference *d;
+    struct report r;
+    uint64_t mine[2];
+
+    if (request->size != sizeof r)
+        return VERDICT_EQUAL; /* of a version that says it otherwise */
+    memcpy(&r, request->data, sizeof r);
+    if (le64toh(r.schema) != api_schema_hash)
+        return VERDICT_EQUAL;
+    if (!db_leads(m->xapid->db) || !db_digest_at(m->xapid->db, le64toh(r.revision), mine))
+        return VERDICT_LATER;
+    if (le64toh(r.digest[0]) == mine[0] && le64toh(r.digest[1]) == mine[1])
+        return VERDICT_EQUAL;
+    d = xcalloc(1, sizeof *d);
+    *d = (struct difference){m->xapid, request->from, le64toh(r.revision)};
+    if (!workers_run(m->xapid->workers, report_difference, d)) {
+        log_error("the database of a member differs");
+        free(d);
+    }
+    return VERDICT_DIFFERS;
+}
+
+static void serve_digest(void *ctx, struct peer_request *request)
+{
+    char verdict = (char)judge(ctx, request);
+
+    peer_answer(request, &verdict, 1);
+}
+
+/*** the thread ***/
+
+static void stop_database(struct members *m)
+{
+    db_fail(m->xapid->db,
+            "its content differs from that of the pool's coordinator.  Keep a copy of the state "
+            "directory, remove this member from the pool, and let it join again with an empty one");
+}
+
+/* Keeps the links alive, so that it is known who can be reached. */
+static void ping_others(struct members *m)
+{
+    AUTO(arena) arena = {0};
+    uint64_t *ids;
+    size_t n;
+
+    members_others(m, &arena, &n, &ids);
+    for (size_t i = 0; i < n; i++)
+        peer_ask(m->xapid->peers, ids[i], PEER_PING, NULL, 0, TICK, NULL, NULL);
+}
+
+static void *members_run(void *arg)
+{
+    struct members *m = arg;
+    usec_t tick = 0;
+    bool stopped = false;
+
+    mutex_lock(&m->lock);
+    while (!m->stopping) {
+        bool new_members = m->new_members, differs = m->differs && !stopped;
+        usec_t now = clock_mono();
+
+        m->new_members = false;
+        if (!new_members && !differs && now < tick) {
+            cond_wait_until(&m->changed, &m->lock, tick);
+            continue;
+        }
+        mutex_unlock(&m->lock);
+        if (new_members)
+            allow(m);
+        if (differs)
+            stop_database(m);
+        stopped |= differs;
+        if (now >= tick) {
+            ping_others(m);
+            tell_digest(m);
+            tick = now + TICK;
+        }
+        mutex_lock(&m->lock);
+    }
+    mutex_unlock(&m->lock);
+    return NULL;
+}
+
+/*** /internal/pool ***/
+
+static void reply_json(struct http_request *request, json_t *json)
+{
+    char *text = json_dumps(json, JSON_COMPACT);
+    struct http_response response = {
+        .status = 200, .content_type = "application/json", .data = text, .size = strlen(text)};
+
+    json_decref(json);
+    http_reply(request, &response);
+    free(text);
+}
+
+static void reply_outcome(struct http_request *request, const struct error *e)
+{
+    reply_json(request,
+               e ? json_pack("{s:s}", "error", error_line(request->arena, e)) : json_object());
+}
+
+/* It is no business of the network. */
+static bool is_local(struct http_request *request)
+{
+    if (request->via == VIA_UNIX)
+        return true;
+    http_error(request, 404, NULL);
+    return false;
+}
+
+static const char *const role_names[] = {
+    [LOG_STANDBY] = "standby", [LOG_VOTER] = "voter", [LOG_SPARE] = "spare"};
+
+static json_t *members_json(struct members *m, struct arena *arena)
+{
+    json_t *list = json_array();
+    struct log_member *all;
+    size_t n;
+
+    db_members(m->xapid->db, arena, &n, &all);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s}", "id", id_text(arena, all[i].id), "role",
+                                        role_names[all[i].role], "address", all[i].address));
+    return list;
+}
+
+void members_get(struct http_request *request, void *ctx)
+{
+    struct xapid *x = ctx;
+    struct members *m = x->members;
+    struct log_status status;
+    struct db_snap *snap;
+    const struct db_root *root;
+    json_t *json;
+
+    if (!is_local(request))
+        return;
+    db_status(x->db, &status);
+    snap = db_snapshot(x->db);
+    root = snap_root(snap);
+    json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:o}", "id",
+        id_text(request->arena, status.id), "address", m->address, "fingerprint",
+        x->peers ? peers_fingerprint(x->peers) : "", "leader",
+        id_text(request->arena, status.leader), "leads", db_leads(x->db), "term",
+        (json_int_t)status.term, "revision", (json_int_t)root->revision, "digest",
+        arena_printf(request->arena, "%016" PRIx64 "%016" PRIx64, root->digest[1], root->digest[0]),
+        "applied_index", (json_int_t)root->log_index, "members", members_json(m, request->arena));
+    db_snap_unref(snap);
+    reply_json(request, json);
+}
+
+struct changing {
+    struct log_change change;
+    struct http_request *request;
+};
+
+static void change_done(struct log_change *change, const struct error *e)
+{
+    reply_outcome(((struct changing *)change)->request, e);
+}
+
+static bool role_of(const char *name, enum log_role *role)
+{
+    for (size_t i = 0; name && i < ARRAY_SIZE(role_names); i++) {
+        if (strcmp(name, role_names[i]) == 0) {
+            *role = (enum log_role)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is asked for, from the one member of the object. */
+static bool read_change(struct arena *arena, const char *what, const json_t *args,
+                        struct log_change *out)
+{
+    const char *address = json_string_value(json_object_get(args, "address"));
+
+    if (!id_of(json_string_value(json_object_get(args, "id")), &out->id) &&
+        strcmp(what, "transfer") != 0)
+        return false;
+    if (strcmp(what, "add") == 0) {
+        out->what = LOG_ADD;
+        out->address = address ? arena_strdup(arena, address) : "";
+        return peer_address_ok(out->address);
+    }
+    if (strcmp(what, "assign") == 0) {
+        out->what = LOG_ASSIGN;
+        return role_of(json_string_value(json_object_get(args, "role")), &out->role);
+    }
+    out->what = strcmp(what, "remove") == 0 ? LOG_REMOVE : LOG_TRANSFER;
+    return strcmp(what, "remove") == 0 || strcmp(what, "transfer") == 0;
+}
+
+/* OK where 'done' will answer. */
+static struct error *post(struct members *m, struct http_request *request, json_t *json,
+                          bool *answered)
+{
+    struct changing *c = arena_new(request->arena, struct changing);
+    void *first = json_object_iter(json);
+    const char *what = first ? json_object_iter_key(first) : "";
+    json_t *args = first ? json_object_iter_value(first) : NULL;
+
+    *answered = false;
+    if (!m->xapid->peers)
+        return error_internal(request->arena,
+                              "this host is alone: xapid was started without --pool-address");
+    if (json_object_size(json) != 1)
+        return error_internal(request->arena, "an object with one member is expected");
+    if (strcmp(what, "trust") == 0)
+        return trust(m, request->arena, json_is_string(args) ? json_string_value(args) : "");
+    c->change.done = change_done;
+    c->request = request;
+    if (!read_change(request->arena, what, args, &c->change))
+        return error_internal(request->arena, "this cannot be read: '%s'", what);
+    TRY(db_change_members(m->xapid->db, request->arena, &c->change));
+    *answered = true;
+    return OK;
+}
+
+void members_post(struct http_request *request, void *ctx)
+{
+    struct xapid *x = ctx;
+    struct error *e;
+    bool answered;
+    json_t *json;
+
+    if (!is_local(request))
+        return;
+    json = json_loadb(request->body, request->body_size, 0, NULL);
+    e = post(x->members, request, json, &answered);
+    json_decref(json);
+    if (!answered)
+        reply_outcome(request, e);
+}
+
+/*** life ***/
+
+/* Words between commas: addresses, or fingerprints alone. */
+static struct error *read_trust(struct members *m, struct arena *arena, const char *text)
+{
+    while (*(text += strspn(text, ", "))) {
+        size_t n = strcspn(text, ", ");
+
+        TRY(trust(m, arena, arena_strndup(arena, text, n)));
+        text += n;
+    }
+    return OK;
+}
+
+static struct error *open_links(struct arena *arena, struct members *m)
+{
+    struct xapid_options *o = &m->xapid->options;
+    struct peers_options options = {.dir = o->state_dir, .listen_address = o->listen_address};
+    const char *host = "";
+
+    TRY(split_address(arena, o->pool_address, &host, &options.port));
+    TRY(peers_open(arena, &options, &m->xapid->peers));
+    free(m->address);
+    m->address = xasprintf("%s:%d/%s", host, peers_port(m->xapid->peers),
+                           peers_fingerprint(m->xapid->peers));
+    if (!peer_address_ok(m->address))
+        return error_new(arena, "INVALID_VALUE", 2, "pool-address", o->pool_address);
+    return o->pool_trust ? read_trust(m, arena, o->pool_trust) : OK;
+}
+
+struct error *members_new(struct arena *arena, struct xapid *xapid, struct members **out)
+{
+    struct members *m = xcalloc(1, sizeof *m);
+
+    m->xapid = xapid;
+    m->address = xstrdup("");
+    mutex_init(&m->lock);
+    cond_init(&m->changed);
+    *out = m;
+    if (xapid->options.pool_address)
+        TRY(open_links(arena, m));
+    m->options = (struct log_raft_options){
+        .peers = xapid->peers, .address = m->address, .joining = xapid->options.joining};
+    return OK;
+}
+
+const struct log_raft_options *members_log_options(struct members *m)
+{
+    return &m->options;
+}
+
+void members_start(struct members *m)
+{
+    if (!m->xapid->peers)
+        return;
+    peers_serve(m->xapid->peers, PEER_DIGEST, serve_digest, m);
+    m->new_members = true;
+    thread_start(&m->thread, "members", members_run, m);
+}
+
+void members_stop(struct members *m)
+{
+    if (!m || !m->thread.running)
+        return;
+    peers_serve(m->xapid->peers, PEER_DIGEST, NULL, NULL);
+    mutex_lock(&m->lock);
+    m->stopping = true;
+    cond_signal(&m->changed);
+    mutex_unlock(&m->lock);
+    thread_join(&m->thread);
+}
+
+void members_free(struct members *m)
+{
+    if (!m)
+        return;
+    peers_close(m->xapid->peers);
+    m->xapid->peers = NULL;
+    for (size_t i = 0; i < m->n_trusted; i++)
+        free(m->trusted[i]);
+    free(m->address);
+    cond_release(&m->changed);
+    mutex_release(&m->lock);
+    free(m);
+}

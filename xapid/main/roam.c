@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/main/roam.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
+#include "libxapi/value/value.h"
+#include "pool/peer/peer.h"
+#include "xapid/auth/session.h"
+#include "xapid/db/db.h"
+#include "xapid/main/members.h"
+#include "xapid/main/xapid.h"
+#include "xapid/worker/workers.h"
+
+#define ANSWER_KNOWN (150 * USEC_PER_MSEC)
+#define ANSWER_UNKNOWN (300 * USEC_PER_MSEC)
+#define TELL_WITHIN (5 * USEC_PER_SEC)
+/* A member of which nothing was heard for longer is not asked. */
+#define SILENT (3 * USEC_PER_SEC)
+#define CATCH_UP (5 * USEC_PER_SEC)
+#define LEADER_WITHIN (2 * USEC_PER_SEC)
+/* Unknown sessions that are asked for at the same time. */
+#define MAX_UNKNOWN 16
+#define MAX_CONFIG 1000
+
+struct roam {
+    struct xapid *xapid;
+    struct mutex lock;
+    int unknown; /* being asked for */
+};
+
+/*** sessions as JSON ***/
+
+static json_t *config_json(const struct strmap *map)
+{
+    json_t *json = json_object();
+
+    for (size_t i = 0; i < map->n; i++)
+        json_object_set_new(json, map->v[i].key, json_string(map->v[i].value));
+    return json;
+}
+
+static json_t *copy_json(struct arena *arena, const struct session_copy *c)
+{
+    const struct auth_session *p = &c->public;
+
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:o}",
+                     "ref", ref_text(arena, p->ref), "uuid", p->uuid, "role",
+                     api_role_names[p->role], "root", p->is_local_superuser, "pool", p->pool,
+                     "user", p->user, "originator", p->originator, "client", p->client, "subject",
+                     ref_text(arena, p->subject), "host", ref_text(arena, c->host), "created",
+                     (json_int_t)c->created, "seen", (json_int_t)c->seen, "here", c->here,
+                     "other_config", config_json(&c->other_config));
+}
+
+static const char *text_of(const json_t *json, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+
+    return text ? text : "";
+}
+
+static bool ref_of(const json_t *json, const char *key, ref_t *out)
+{
+    return ref_from_text(text_of(json, key), out);
+}
+
+static struct strmap config_of(struct arena *arena, json_t *json)
+{
+    struct strpair *v;
+    struct strmap map = {0};
+    const char *key;
+    json_t *value;
+
+    if (json_object_size(json) > MAX_CONFIG)
+        return map;
+    v = arena_array(arena, struct strpair, json_object_size(json) + 1);
+    json_object_foreach(json, key, value) if (json_is_string(value)) v[map.n++] =
+        (struct strpair){arena_strdup(arena, key), arena_strdup(arena, json_string_value(value))};
+    map.v = v;
+    return map;
+}
+
+/* The strings are the arena's. */
+static bool copy_of(struct arena *arena, json_t *json, struct session_copy *out)
+{
+    struct auth_session *p = &out->public;
+    uint8_t bytes[16];
+    int role = 0;
+
+    *out = (struct session_copy){0};
+    while (role < ROLE_COUNT && strcmp(api_role_names[role], text_of(json, "role")) != 0)
+        role++;
+    if (role == ROLE_COUNT || !ref_of(json, "ref", &p->ref) || ref_is_null(p->ref) ||
+        !ref_of(json, "subject", &p->subject) || !ref_of(json, "host", &out->host) ||
+        !uuid_from_text(text_of(json, "uuid"), bytes))
+        return false;
+    uuid_to_text(bytes, p->uuid);
+    p->role = (enum role_id)role;
+    p->is_local_superuser = json_is_true(json_object_get(json, "root"));
+    p->pool = json_is_true(json_object_get(json, "pool"));
+    p->user = arena_strdup(arena, text_of(json, "user"));
+    p->originator = arena_strdup(arena, text_of(json, "originator"));
+    p->client = arena_strdup(arena, text_of(json, "client"));
+    out->created = (usec_t)json_integer_value(json_object_get(json, "created"));
+    out->seen = (uint64_t)json_integer_value(json_object_get(json, "seen"));
+    out->here = json_is_true(json_object_get(json, "here"));
+    out->other_config = config_of(arena, json_object_get(json, "other_config"));
+    return true;
+}
+
+/*** telling the others ***/
+
+static void tell_all(struct roam *r, enum peer_kind kind, json_t *json)
+{
+    AUTO(arena) arena = {0};
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    uint64_t *ids;
+    size_t n;
+
+    json_decref(json);
+    if (!text)
+        return; /* what is no UTF-8 is not announced: it will be asked for */
+    members_others(r->xapid->members, &arena, &n, &ids);
+    for (size_t i = 0; i < n; i++)
+        peer_ask(r->xapid->peers, ids[i], kind, text, strlen(text), TELL_WITHIN, NULL, NULL);
+    free(text);
+}
+
+static void on_created(void *ctx, const struct session_copy *copy)
+{
+    AUTO(arena) arena = {0};
+
+    tell_all(ctx, PEER_SESSION_NEW, copy_json(&arena, copy));
+}
+
+static void on_ended(void *ctx, ref_t ref)
+{
+    char text[REF_TEXT_SIZE];
+
+    tell_all(ctx, PEER_SESSION_END, json_pack("{s:s}", "ref", ref_to_text(ref, text)));
+}
+
+/*** what the others tell, on the links' thread ***/
+
+static void serve_new(void *ctx, struct peer_request *request)
+{
+    struct roam *r = ctx;
+    AUTO(arena) arena = {0};
+    json_t *json = json_loadb(request->data, request->size, 0, NULL);
+    struct session_copy copy;
+
+    if (copy_of(&arena, json, &copy))
+        session_adopt(r->xapid->sessions, &copy);
+    json_decref(json);
+    peer_answer(request, NULL, 0);
+}
+
+struct ending {
+    struct roam *roam;
+    ref_t ref;
+};
+
+/* Answers long polls: a worker's matter. */
+static void end_session(void *arg)
+{
+    struct ending *e = arg;
+
+    session_end_here(e->roam->xapid->sessions, e->ref);
+    free(e);
+}
+
+static void serve_end(void *ctx, struct peer_request *request)
+{
+    json_t *json = json_loadb(request->data, request->size, 0, NULL);
+    struct ending *e = xcalloc(1, sizeof *e);
+
+    e->roam = ctx;
+    if (!ref_of(json, "ref", &e->ref) || ref_is_null(e->ref))
+        free(e);
+    else if (!workers_run(e->roam->xapid->workers, end_session, e))
+        end_session(e);
+    json_decref(json);
+    peer_answer(request, NULL, 0);
+}
+
+static void serve_take(void *ctx, struct peer_request *request)
+{
+    struct roam *r = ctx;
+    AUTO(arena) arena = {0};
+    json_t *json = json_loadb(request->data, request->size, 0, NULL), *answer = NULL;
+    struct session_copy copy;
+    bool ended = false;
+    char *text = NULL;
+    ref_t ref;
+
+    if (ref_of(json, "ref", &ref) &&
+        session_copy_out(r->xapid->sessions, &arena, ref, true, &copy, &ended))
+        answer = copy_json(&arena, &copy);
+    if (!answer)
+        answer = json_pack("{s:b}", "ended", ended);
+    text = json_dumps(answer, JSON_COMPACT);
+    json_decref(answer);
+    json_decref(json);
+    peer_answer(request, text, text ? strlen(text) : 0);
+    free(text);
+}
+
+/*** asking ***/
+
+/* Lives until the last answer, which may come after nobody waits any more. */
+struct question {
+    uint32_t count; /* holders; atomic */
+    struct mutex lock;
+    struct cond changed;
+    size_t n_asked, n_over, n_answered;
+    bool found, ended, configured;
+    uint64_t seen;
+    struct arena arena; /* of 'copy' */
+    struct session_copy copy;
+};
+
+static void question_unref(struct question *q)
+{
+    if (__atomic_sub_fetch(&q->count, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    arena_release(&q->arena);
+    cond_release(&q->changed);
+    mutex_release(&q->lock);
+    free(q);
+}
+
+static void take_answer(struct question *q, const void *data, size_t size)
+{
+    json_t *json = json_loadb(data, size, 0, NULL);
+    struct session_copy copy;
+
+    q->n_answered += json != NULL;
+    q->ended |= json_is_true(json_object_get(json, "ended"));
+    if (copy_of(&q->arena, json, &copy)) {
+        q->seen = MAX(q->seen, copy.seen);
+        /* What the one says where it was in use is newest. */
+        if (!q->found || copy.here)
+            q->copy = copy;
+        q->configured |= copy.here;
+        q->found = true;
+    }
+    json_decref(json);
+}
+
+static void on_answer(void *ctx, enum peer_outcome outcome, const void *data, size_t size)
+{
+    struct question *q = ctx;
+
+    mutex_lock(&q->lock);
+    if (outcome == PEER_ANSWERED)
+        take_answer(q, data, size);
+    q->n_over++;
+    cond_signal(&q->changed);
+    mutex_unlock(&q->lock);
+    question_unref(q);
+}
+
+static struct question *ask_all(struct roam *r, ref_t ref, usec_t within)
+{
+    struct question *q = xcalloc(1, sizeof *q);
+    usec_t deadline = clock_mono() + within;
+    AUTO(arena) arena = {0};
+    const char *text = arena_printf(&arena, "{\"ref\":\"%s\"}", ref_text(&arena, ref));
+    uint64_t *ids;
+    size_t n;
+
+    mutex_init(&q->lock);
+    cond_init(&q->changed);
+    members_others(r->xapid->members, &arena, &n, &ids);
+    q->count = (uint32_t)n + 1;
+    q->n_asked = n;
+    for (size_t i = 0; i < n; i++) {
+        usec_t heard = peer_heard(r->xapid->peers, ids[i]);
+
+        if (heard && heard > clock_mono() - SILENT)
+            peer_ask(r->xapid->peers, ids[i], PEER_SESSION_TAKE, text, strlen(text), within,
+                     on_answer, q);
+        else
+            on_answer(q, PEER_UNSENT, NULL, 0);
+    }
+    mutex_lock(&q->lock);
+    while (q->n_over < q->n_asked && cond_wait_until(&q->changed, &q->lock, deadline))
+        ;
+    mutex_unlock(&q->lock);
+    return q;
+}
+
+/*** bringing a session here ***/
+
+static struct error *catch_up(struct roam *r, struct arena *arena, uint64_t seen, bool all)
+{
+    struct db *db = r->xapid->db;
+    usec_t now = clock_mono();
+
+    if (seen && !db_wait(db, seen - 1, now + CATCH_UP))
+        return error_internal(arena,
+                              "this member of the pool has not yet applied what the session has "
+                              "seen on another one; try again, or there");
+    /* Somebody is missing who may have shown more. */
+    if (!all && db_wait_leader(db, now + LEADER_WITHIN))
+        (void)db_barrier(db, now + CATCH_UP);
+    return OK;
+}
+
+static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint64_t times,
+                            struct question *q)
+{
+    struct sessions *sessions = r->xapid->sessions;
+    struct strmap config = {0};
+    bool found, ended, all, configured;
+    struct session_copy copy;
+    uint64_t seen;
+
+    mutex_lock(&q->lock);
+    found = q->found;
+    ended = q->ended;
+    all = q->n_answered == q->n_asked;
+    seen = q->seen;
+    configured = q->configured;
+    copy = q->copy;
+    mutex_unlock(&q->lock);
+    if (ended) {
+        session_end_here(sessions, ref);
+        return OK;
+    }
+    if (found)
+        session_adopt(sessions, &copy);
+    else if (!session_taken(sessions, ref, &(uint64_t){0}))
+        session_note_unknown(sessions, ref);
+    if (!session_taken(sessions, ref, &(uint64_t){0}))
+        return OK;
+    config = copy.other_config;
+    TRY(catch_up(r, arena, seen, all));
+    session_settle(sessions, ref, times, seen, configured ? &config : NULL);
+    return OK;
+}
+
+static bool begin_unknown(struct roam *r)
+{
+    MUTEX_GUARD(&r->lock);
+    if (r->unknown >= MAX_UNKNOWN)
+        return false;
+    r->unknown++;
+    return true;
+}
+
+static void end_unknown(struct roam *r)
+{
+    MUTEX_GUARD(&r->lock);
+    r->unknown--;
+}
+
+static struct error *bring(void *ctx, struct arena *arena, ref_t ref)
+{
+    struct roam *r = ctx;
+    struct question *q;
+    struct error *e;
+    uint64_t times;
+    bool known = session_taken(r->xapid->sessions, ref, &times);
+
+    if (!known && !begin_unknown(r))
+        return OK; /* SESSION_INVALID */
+    q = ask_all(r, ref, known ? ANSWER_KNOWN : ANSWER_UNKNOWN);
+    if (!known)
+        end_unknown(r);
+    e = settle(r, arena, ref, times, q);
+    question_unref(q);
+    return e;
+}
+
+/*** life ***/
+
+struct roam *roam_new(struct xapid *xapid)
+{
+    struct roam *r = xcalloc(1, sizeof *r);
+    const struct session_remote remote = {
+        .ctx = r, .created = on_created, .ended = on_ended, .bring = bring};
+
+    r->xapid = xapid;
+    mutex_init(&r->lock);
+    sessions_set_remote(xapid->sessions, &remote);
+    peers_serve(xapid->peers, PEER_SESSION_NEW, serve_new, r);
+    peers_serve(xapid->peers, PEER_SESSION_END, serve_end, r);
+    peers_serve(xapid->peers, PEER_SESSION_TAKE, serve_take, r);
+    return r;
+}
+
+void roam_stop(struct roam *r)
+{
+    if (!r)
+        return;
+    peers_serve(r->xapid->peers, PEER_SESSION_NEW, NULL, NULL);
+    peers_serve(r->xapid->peers, PEER_SESSION_END, NULL, NULL);
+    peers_serve(r->xapid->peers, PEER_SESSION_TAKE, NULL, NULL);
+}
+
+void roam_free(struct roam *r)
+{
+    if (!r)
+        return;
+    sessions_set_remote(r->xapid->sessions, NULL);
+    mutex_release(&r->lock);
+    free(r);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * roam.h -- sessions on several members: announced, ended, and brought to the member where they are
+ * used.
+ *
+ * A client may talk to any member, and reads on each what it has written on another.  A session
+ * that comes to this member is asked for at all others that can be reached: they say what they know
+ * of it and the newest revision they have shown it, and give it away.  Then this member waits until
+ * it has applied that revision.  If somebody could not be asked, everything that was acknowledged
+ * before is waited for instead (db_barrier); where nobody leads, reads go on with what is here,
+ * because no one can say more.
+ *
+ * Limits: an answer is waited for 150 ms, 300 ms for a session unknown here; a few of the latter at
+ * a time, and what nobody knows is not asked for again for a second.
+ */
+#pragma once
+
+struct roam;
+struct xapid;
+
+/* With sessions, members and database; before calls come in. */
+struct roam *roam_new(struct xapid *xapid);
+/* What the others tell is refused from now on. */
+void roam_stop(struct roam *roam);
+/* No calls are under way any more; before the links are closed. */
+void roam_free(struct roam *roam);
