@@ -13,13 +13,14 @@
 
 #define TRAILING_BYTES ((uint64_t)16 << 20)
 
-/* Ours come back in order, so it is the next one or none. */
+/* Ours come back in order, so it is the next one or none; but for one that an earlier leader took and
+   a later one carries out after others. */
 struct item *apply_find_own(struct raft_log *log, const void *id)
 {
     for (struct flight *f = log->first; f; f = f->next)
         for (size_t i = f->n_applied; i < f->n; i++)
-            if (memcmp(f->items[i].id, id, LOG_ID_SIZE) == 0) {
-                f->n_applied = i + 1;
+            if (!f->items[i].applied && memcmp(f->items[i].id, id, LOG_ID_SIZE) == 0) {
+                f->n_applied += i == f->n_applied;
                 return &f->items[i];
             }
     return NULL;

@@ -129,7 +129,7 @@ struct raft_log {
     struct arena restore_arena;
     uint64_t restore_index;
     uv_work_t restore_work;
-    bool failed, raft_closing;
+    bool failed, raft_closing, loop_closed;
     bool late; /* entries have been under way for too long */
     bool full;
     usec_t closing_since, full_since; /* 0: not */

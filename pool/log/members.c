@@ -235,12 +235,13 @@ static void on_changed(struct raft_change *req, int status)
         change_end(log, status ? raft_strerror(status) : NULL);
 }
 
+/* True once it has ended the change. */
 static bool is_transfer_over(struct raft_log *log)
 {
     const char *address;
     raft_id leader;
 
-    if (log->transferring)
+    if (log->transferring && clock_mono() - log->change_since < log->opt.answer_within)
         return false;
     raft_leader(&log->raft, &leader, &address);
     if (log->change->id ? leader == log->change->id : leader && leader != log->raft.id)

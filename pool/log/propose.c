@@ -205,8 +205,10 @@ static void on_entry(struct raft_apply *req, int status, void *result)
 
     (void)result;
     f->over = true;
-    if (status)
-        propose_give_up(f);
+    if (status == 0)
+        return;
+    engine_update_status(req->data);
+    propose_give_up(f);
 }
 
 /* Submitting. */
@@ -329,6 +331,7 @@ static bool submit(struct raft_log *log, struct flight *f, size_t size)
     int rc;
 
     f->since = clock_mono();
+    f->req.data = log;
     propose_link(log, f);
     /* One who was not there for a moment is tried with every entry, not only at the next beat. */
     if (!log->alone)

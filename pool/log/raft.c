@@ -42,7 +42,8 @@ void engine_fail(void *raft_log, const char *fmt, ...)
     mutex_lock(&log->lock);
     log->failure = buf_steal(&text);
     mutex_unlock(&log->lock);
-    uv_stop(&log->loop);
+    if (!log->loop_closed)
+        uv_stop(&log->loop);
 }
 
 /* The end of a turn of the loop. */
@@ -149,11 +150,13 @@ static void on_raft_closed(struct raft *raft)
 /* A leader that goes leaves its place to another first, so that nobody has to wait for it. */
 static bool hands_over(struct raft_log *log)
 {
+    /* Where too few others are left the library waits for a new leader, perhaps for ever. */
     if (log->transferring)
-        return true;
+        return clock_mono() - log->transfer_at < 2 * (usec_t)log->timing.election * USEC_PER_MSEC;
     if (log->transfer_tried)
         return false;
     log->transfer_tried = true;
+    log->transfer_at = clock_mono();
     return members_hand_over(log);
 }
 
@@ -268,20 +271,18 @@ static bool is_member(const struct raft_log *log)
     return false;
 }
 
-/* Who else there is decides whether this can begin at all. */
-static void check_members(struct raft_log *log)
+/* Who else there is decides whether this can begin at all: what speaks against it, or NULL. */
+static const char *members_fault(struct raft_log *log)
 {
     bool alone = log->raft.configuration.n == 1 && is_member(log);
 
     log->alone = alone;
     log->self_elected = raft_role(&log->raft) == RAFT_VOTER && members_other_voters(log) == 0;
     if (alone || log->opt.peers)
-        return;
+        return NULL;
     if (log->raft.configuration.n > 1 || log->mark.joined)
-        engine_fail(log, "it has other members, but this host was given no pool address to talk "
-                         "with them");
-    else
-        engine_fail(log, "this host is not a member of it");
+        return "it has other members, but this host was given no pool address to talk with them";
+    return "this host is not a member of it";
 }
 
 static int start_raft(struct raft_log *log)
@@ -311,8 +312,27 @@ static int start_raft(struct raft_log *log)
     return rc ? rc : raft_start(&log->raft);
 }
 
+static void close_loop(struct raft_log *log)
+{
+    raft_uv_close(&log->disk.io);
+    if (uv_loop_close(&log->loop) != 0)
+        log_error("the loop of the write log in %s was left with handles", log->dir_name);
+    log->loop_closed = true;
+}
+
+/* Where nothing was asked of the disk yet. */
+static void close_at_once(struct raft_log *log)
+{
+    log->raft_closing = true;
+    raft_close(&log->raft, on_raft_closed);
+    disk_cancel(&log->disk);
+    uv_run(&log->loop, UV_RUN_DEFAULT);
+    close_loop(log);
+}
+
 static void start(struct raft_log *log)
 {
+    const char *fault;
     int rc;
 
     uv_loop_init(&log->loop);
@@ -338,10 +358,14 @@ static void start(struct raft_log *log)
     rc = start_raft(log);
     if (rc)
         engine_fail(log, "it could not be started: %s", raft_errmsg(&log->raft));
-    else
-        check_members(log);
     if (log->failed)
         return;
+    fault = members_fault(log);
+    if (fault) {
+        close_at_once(log);
+        engine_fail(log, "%s", fault);
+        return;
+    }
     log->running = true;
     log->replay_to = raft_last_index(&log->raft);
     timing_start(log);
@@ -376,13 +400,6 @@ static void after_failure(struct raft_log *log)
         closing = log->closing && !log->queue.head && !log->changes;
         mutex_unlock(&log->lock);
     }
-}
-
-static void close_loop(struct raft_log *log)
-{
-    raft_uv_close(&log->disk.io);
-    if (uv_loop_close(&log->loop) != 0)
-        log_error("the loop of the write log in %s was left with handles", log->dir_name);
 }
 
 static void *run(void *arg)
@@ -479,7 +496,7 @@ static void release(struct raft_log *log)
     mutex_release(&log->lock);
     free(log->dir_name);
     free((char *)log->opt.address);
-    if (log->failed)
+    if (log->failed && !log->loop_closed)
         return; /* the library's loop and requests point into it */
     free(log->failure);
     free(log);

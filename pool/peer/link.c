@@ -521,8 +521,8 @@ static void look_up(struct link *link, const struct address *place)
     link->refs++;
 }
 
-struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t id, const char *address,
-                       struct dial *dial)
+struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t id,
+                            const char *address, struct dial *dial)
 {
     const struct member *member;
     struct sockaddr_storage ss;

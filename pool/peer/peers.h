@@ -194,8 +194,8 @@ void peers_start_clock(struct peers *peers);
 void link_set_up(SSL_CTX *ctx);
 /* To a member; what becomes of it the others are told by request_link_up and so on.  NULL if it is
  * nobody who may be talked to. */
-struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t id, const char *address,
-                       struct dial *dial);
+struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t id,
+                            const char *address, struct dial *dial);
 void link_accept(struct peers *peers);
 /* Nothing is sent any more; it is freed later. */
 void peer_link_close(struct link *link, const char *why);

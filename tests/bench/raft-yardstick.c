@@ -3,17 +3,20 @@
  * raft-yardstick.c -- what the disk and the bare library can do, against which the log engine is
  * measured.
  *
- *     raft-yardstick DIR [SECONDS]
+ *     raft-yardstick DIR [SECONDS [VOTERS]]
  *
  * In a directory of its own under DIR: pwrite and fdatasync of 4 kB one after the other, and a lone
- * voter of libraft with nothing around it that commits 1 and 64 entries of 1 kB at a time.  Prints
- * "key value" lines; latencies in microseconds.
+ * voter of libraft with nothing around it that commits 1 and 64 entries of 1 kB at a time; the same
+ * again with several voters, each in a thread of its own, over the library's plain TCP on the
+ * loopback.  Prints "key value" lines; latencies in microseconds.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <raft.h>
 #include <raft/uv.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,6 +25,8 @@
 #define ENTRY_SIZE 1024
 #define MAX_DEPTH 64
 #define MAX_SAMPLES 4000000
+#define MAX_VOTERS 9
+#define FIRST_PORT 19170
 
 struct samples {
     float *usec;
@@ -48,6 +53,9 @@ struct yardstick {
     unsigned depth, n_idle, n_busy;
     double begin, end;
     struct samples samples;
+    int *over; /* with others: set by the leader when it has measured */
+    uv_timer_t timer;
+    pthread_t thread;
 };
 
 static double now(void)
@@ -194,9 +202,15 @@ static void on_check(uv_check_t *check)
     struct yardstick *y = check->data;
     unsigned n = y->n_idle;
 
+    if (y->over && __atomic_load_n(y->over, __ATOMIC_ACQUIRE) && y->n_busy == 0) {
+        uv_stop(&y->loop);
+        return;
+    }
     if (y->depth == 0 || raft_state(&y->raft) != RAFT_LEADER || raft_last_applied(&y->raft) == 0)
         return;
     if (y->begin > 0 && now() >= y->end) {
+        if (y->n_busy == 0 && y->over)
+            __atomic_store_n(y->over, 1, __ATOMIC_RELEASE);
         if (y->n_busy == 0)
             uv_stop(&y->loop);
         return;
@@ -210,7 +224,7 @@ static void on_check(uv_check_t *check)
         submit(y, y->idle[i]);
 }
 
-static void measure_raft(struct yardstick *y, const char *name, unsigned depth, double seconds)
+static void set_depth(struct yardstick *y, unsigned depth, double seconds)
 {
     y->depth = depth;
     y->begin = 0;
@@ -219,13 +233,34 @@ static void measure_raft(struct yardstick *y, const char *name, unsigned depth, 
         y->clients[y->n_idle].y = y;
         y->idle[y->n_idle] = &y->clients[y->n_idle];
     }
+}
+
+static void measure_raft(struct yardstick *y, const char *name, unsigned depth, double seconds)
+{
+    set_depth(y, depth, seconds);
     uv_run(&y->loop, UV_RUN_DEFAULT);
     report(name, &y->samples, now() - y->begin);
 }
 
-static void start_raft(struct yardstick *y, const char *dir)
+static void init_transport(struct yardstick *y, unsigned voters)
+{
+    y->transport.version = 1;
+    if (voters > 1) {
+        if (raft_uv_tcp_init(&y->transport, &y->loop) != 0)
+            die(y->transport.errmsg);
+        return;
+    }
+    y->transport.init = no_init;
+    y->transport.listen = no_listen;
+    y->transport.connect = no_connect;
+    y->transport.close = no_close;
+}
+
+/* Voter 'id' of so many. */
+static void start_raft(struct yardstick *y, const char *dir, unsigned id, unsigned voters)
 {
     struct raft_configuration conf;
+    char address[64];
 
     uv_loop_init(&y->loop);
     /* Before the library's own, since the one started last runs first: a commit is followed in the
@@ -233,19 +268,19 @@ static void start_raft(struct yardstick *y, const char *dir)
     uv_check_init(&y->loop, &y->check);
     y->check.data = y;
     uv_check_start(&y->check, on_check);
-    y->transport = (struct raft_uv_transport){.version = 1,
-                                              .init = no_init,
-                                              .listen = no_listen,
-                                              .connect = no_connect,
-                                              .close = no_close};
+    init_transport(y, voters);
     y->fsm = (struct raft_fsm){
         .version = 1, .apply = fsm_apply, .snapshot = fsm_snapshot, .restore = fsm_restore};
     if (raft_uv_init(&y->io, &y->loop, dir, &y->transport) != 0)
         die(y->io.errmsg);
-    if (raft_init(&y->raft, &y->io, &y->fsm, 1, "1") != 0)
+    snprintf(address, sizeof address, "127.0.0.1:%u", FIRST_PORT + id);
+    if (raft_init(&y->raft, &y->io, &y->fsm, id, address) != 0)
         die(raft_errmsg(&y->raft));
     raft_configuration_init(&conf);
-    raft_configuration_add(&conf, 1, "1", RAFT_VOTER);
+    for (unsigned i = 1; i <= voters; i++) {
+        snprintf(address, sizeof address, "127.0.0.1:%u", FIRST_PORT + i);
+        raft_configuration_add(&conf, i, address, RAFT_VOTER);
+    }
     raft_set_snapshot_threshold(&y->raft, 8192);
     raft_set_snapshot_trailing(&y->raft, 1024);
     if (raft_bootstrap(&y->raft, &conf) != 0 || raft_start(&y->raft) != 0)
@@ -253,14 +288,63 @@ static void start_raft(struct yardstick *y, const char *dir)
     raft_configuration_close(&conf);
 }
 
+/* Several voters. */
+
+static void on_timer(uv_timer_t *timer)
+{
+    (void)timer; /* the check follows */
+}
+
+static void *run_voter(void *arg)
+{
+    struct yardstick *y = arg;
+
+    uv_run(&y->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void measure_voters(const char *dir, const char *name, unsigned voters, unsigned depth,
+                           double seconds, struct samples *samples)
+{
+    struct yardstick *all = calloc(voters, sizeof *all);
+    int over = 0;
+
+    for (unsigned i = 0; i < voters; i++) {
+        char own[3100];
+
+        snprintf(own, sizeof own, "%s/voter-%u", dir, i + 1);
+        mkdir(own, 0700);
+        all[i].samples.usec = malloc(MAX_SAMPLES * sizeof(float));
+        all[i].over = &over;
+        start_raft(&all[i], own, i + 1, voters);
+        set_depth(&all[i], depth, seconds);
+        uv_timer_init(&all[i].loop, &all[i].timer);
+        uv_timer_start(&all[i].timer, on_timer, 50, 50);
+    }
+    for (unsigned i = 0; i < voters; i++)
+        pthread_create(&all[i].thread, NULL, run_voter, &all[i]);
+    for (unsigned i = 0; i < voters; i++)
+        pthread_join(all[i].thread, NULL);
+    for (unsigned i = 0; i < voters; i++)
+        if (all[i].samples.n) {
+            memcpy(samples->usec, all[i].samples.usec, all[i].samples.n * sizeof(float));
+            samples->n = all[i].samples.n;
+        }
+    report(name, samples, seconds * 1e6);
+    /* Their sockets stay until the end of the program. */
+    for (unsigned i = 0; i < voters; i++)
+        free(all[i].samples.usec);
+}
+
 int main(int argc, char **argv)
 {
+    unsigned voters = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
     double seconds = argc > 2 ? atof(argv[2]) : 5;
     struct yardstick *y = calloc(1, sizeof *y);
-    char dir[3000], command[3100];
+    char dir[3000], command[3100], name[64];
 
-    if (argc < 2 || strlen(argv[1]) > 2000 || seconds <= 0) {
-        fprintf(stderr, "usage: raft-yardstick DIR [SECONDS]\n");
+    if (argc < 2 || strlen(argv[1]) > 2000 || seconds <= 0 || voters == 0 || voters > MAX_VOTERS) {
+        fprintf(stderr, "usage: raft-yardstick DIR [SECONDS [VOTERS]]\n");
         return 2;
     }
     snprintf(dir, sizeof dir, "%s/yardstick-XXXXXX", argv[1]);
@@ -268,9 +352,14 @@ int main(int argc, char **argv)
     if (!mkdtemp(dir))
         die("the directory could not be made");
     measure_fdatasync(dir, seconds, &y->samples);
-    start_raft(y, dir);
+    signal(SIGPIPE, SIG_IGN);
+    start_raft(y, dir, 1, 1);
     measure_raft(y, "raft_1", 1, seconds);
     measure_raft(y, "raft_64", 64, seconds);
+    if (voters > 1) {
+        snprintf(name, sizeof name, "raft_%u_voters_64", voters);
+        measure_voters(dir, name, voters, 64, seconds, &y->samples);
+    }
     snprintf(command, sizeof command, "rm -rf '%s'", dir);
     return system(command) == 0 ? 0 : 1;
 }

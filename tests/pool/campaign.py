@@ -10,6 +10,7 @@ session saw the past again, event streams have neither gap nor repeat across fai
 """
 
 import argparse
+import json
 import os
 import pickle
 import random
@@ -23,7 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import history  # noqa: E402
 from daemon import Lost, XapiError, until  # noqa: E402
 from faults import Faults, schedule  # noqa: E402
-from members import Pool, Session  # noqa: E402
+from members import Pool, Session, stacks  # noqa: E402
 from report import Report  # noqa: E402
 
 WRITERS = 16
@@ -90,7 +91,7 @@ class Campaign:
     def afterwards(self):
         before, begin = self.acknowledged(), time.monotonic()
         go_on = until(lambda: self.acknowledged() > before + 50, GO_ON)
-        self.report.check(go_on, f"writes go on once all is healed ({time.monotonic() - begin:.1f} s)")
+        self.report.check(go_on, f"writes go on once all is healed ({time.monotonic() - begin:.1f} s)", *([] if go_on else self.states()))
         until(lambda: self.acknowledged() > before + 300, 5)
         self.world.stop.set()
         for c in self.clients:
@@ -195,6 +196,14 @@ class Campaign:
                 faults.append(f"member {m.number}: {e}")
         faults += [f"the table of VMs is another on member {i} than on 0" for i, t in enumerate(tables) if t != tables[0]]
         self.report.check_none(faults, "every member's checkpoint loads, and has the same VMs")
+
+    def states(self):
+        """What each member says of itself, and where its threads stand."""
+        out = []
+        for m in self.pool:
+            status = m.status(2)
+            out.append(f"member {m.number}: " + (json.dumps({k: status[k] for k in status if k != "members"}) if status else "no answer"))
+        return out + [f"member {m.number}\n{stacks(m.pid)}" for m in self.pool.running()]
 
     def show_logs(self):
         for m in self.pool:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* guest.c -- asking a guest to end: the executor's side of control/shutdown, on a xenstore of one
- * node and a libxl that only writes there. */
+ * node. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xenctrl.h>
+#include <xen/hvm/params.h>
 
 #include "libxapi/base/memory.h"
 #include "xapid/hypervisor/executor/executor.h"
@@ -23,7 +25,7 @@ static struct {
     int answers_late; /* ... in the middle of so many transactions */
     int transactions;
     bool dies, gone; /* at that look, instead */
-    bool no_drivers;
+    bool hvm, no_drivers;
     bool button_pressed;
 } world;
 
@@ -95,22 +97,28 @@ bool xs_transaction_end(struct xs_handle *h, xs_transaction_t tr, bool abort)
     return true;
 }
 
-int libxl_domain_shutdown(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how)
+xc_interface *xc_interface_open(xentoollog_logger *logger, xentoollog_logger *dombuild_logger,
+                                unsigned open_flags)
 {
-    (void)ctx;
-    (void)how;
-    assert_int_equal(domid, 7);
-    strcpy(world.node, "poweroff");
-    return world.no_drivers ? ERROR_NOPARAVIRT : 0;
+    (void)logger;
+    (void)dombuild_logger;
+    (void)open_flags;
+    return (xc_interface *)&world;
 }
 
-int libxl_domain_reboot(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how)
+int xc_interface_close(xc_interface *xch)
 {
-    (void)ctx;
-    (void)domid;
-    (void)how;
-    strcpy(world.node, "reboot");
-    return world.no_drivers ? ERROR_NOPARAVIRT : 0;
+    assert_ptr_equal(xch, &world);
+    return 0;
+}
+
+int xc_hvm_param_get(xc_interface *handle, uint32_t dom, uint32_t param, uint64_t *value)
+{
+    (void)handle;
+    assert_int_equal(dom, 7);
+    assert_int_equal(param, HVM_PARAM_CALLBACK_IRQ);
+    *value = !world.no_drivers;
+    return 0;
 }
 
 int libxl_send_trigger(libxl_ctx *ctx, uint32_t domid, libxl_trigger trigger, uint32_t vcpuid,
@@ -150,6 +158,7 @@ struct error *domain_find(struct request *rq, struct xen *xen, const char *uuid,
     *out = (struct found){.exists = !world.gone, .domid = 7};
     strcpy(out->uuid, uuid);
     out->info.shutdown = world.dies;
+    out->type = world.hvm ? LIBXL_DOMAIN_TYPE_HVM : LIBXL_DOMAIN_TYPE_PV;
     return OK;
 }
 
@@ -261,10 +270,19 @@ static void a_suspend_has_its_own_error(void **state)
     assert_string_equal(ask("suspend"), "VM_FAILED_SUSPEND_ACKNOWLEDGMENT(" VM ")");
 }
 
+static void an_hvm_guest_with_drivers_is_asked_as_others(void **state)
+{
+    (void)state;
+    world.hvm = true;
+    world.answers_at = 2;
+    assert_string_equal(ask("reboot"), "done");
+    assert_false(world.button_pressed);
+}
+
 static void without_drivers_there_is_the_power_button_and_no_reboot(void **state)
 {
     (void)state;
-    world.no_drivers = true;
+    world.hvm = world.no_drivers = true;
     assert_string_equal(ask("poweroff"), "done");
     assert_true(world.button_pressed);
     json_decref(rq.args_json);
@@ -281,6 +299,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_guest_that_ends_has_heard, setup, teardown),
         cmocka_unit_test_setup_teardown(a_guest_that_is_gone_is_told_as_such, setup, teardown),
         cmocka_unit_test_setup_teardown(a_suspend_has_its_own_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_hvm_guest_with_drivers_is_asked_as_others, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(without_drivers_there_is_the_power_button_and_no_reboot,
                                         setup, teardown),
     };

@@ -150,6 +150,9 @@ struct error *run_destroy(struct request *rq, json_t **result)
     if (!d.exists)
         return OK;
     TRY(domain_of(rq, &xen, &d));
+    /* A save that waits for the guest takes this for an answer, and then sees it gone: at once, not
+     * after the minute that libxl would give it. */
+    ask_withdraw(&rq->arena, &xen, d.domid);
     rc = libxl_domain_destroy(xen.ctx, d.domid, NULL);
     if (rc)
         return xen_failed(&rq->arena, &xen, "destroying the domain", rc);

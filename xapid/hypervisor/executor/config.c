@@ -136,7 +136,7 @@ static void platform_bool(const struct hv_domain_config *c, const char *key, lib
         libxl_defbool_set(out, strcmp(v, "true") == 0 || strcmp(v, "1") == 0);
 }
 
-static bool type_of(const char *name, libxl_domain_type *out)
+bool config_type(const char *name, libxl_domain_type *out)
 {
     if (strcmp(name, "pv") == 0)
         *out = LIBXL_DOMAIN_TYPE_PV;
@@ -267,7 +267,7 @@ struct error *config_translate(struct arena *arena, const struct hv_domain_confi
     libxl_domain_config_init(out);
     if (!uuid_from_text(c->uuid, libxl_uuid_bytearray(&out->c_info.uuid)))
         return error_internal(arena, "'%s' is no uuid", c->uuid);
-    if (!type_of(c->type, &type))
+    if (!config_type(c->type, &type))
         return error_internal(arena, "unknown type '%s'", c->type);
     TRY(check(arena, c, o, type));
     out->c_info.type = type;

@@ -71,7 +71,7 @@ static bool disk_of(struct xen *xen, const struct found *d, const char *device,
     libxl_device_disk_init(out);
     if (libxl_vdev_to_device_disk(xen->ctx, d->domid, device, out) == 0)
         return true;
-    return d->info.domain_type == LIBXL_DOMAIN_TYPE_HVM && device[3] && !device[4] &&
+    return d->type == LIBXL_DOMAIN_TYPE_HVM && device[3] && !device[4] &&
            libxl_vdev_to_device_disk(xen->ctx, d->domid, emulated, out) == 0;
 }
 
@@ -91,7 +91,7 @@ static struct error *disk_insert(struct request *rq, struct xen *xen, const stru
                                  const struct hv_disk *disk)
 {
     libxl_device_disk xl;
-    struct error *e = config_disk(&rq->arena, disk, d->info.domain_type, &xl);
+    struct error *e = config_disk(&rq->arena, disk, d->type, &xl);
     int rc = e ? 0 : libxl_device_disk_add(xen->ctx, d->domid, &xl, NULL);
 
     libxl_device_disk_dispose(&xl);
@@ -114,7 +114,7 @@ struct error *run_disk_plug(struct request *rq, json_t **result)
     if (xs_text(&rq->arena, &xen, disk_mark(rq, &d, disk.device)))
         return rq->again ? OK : error_new(&rq->arena, "DEVICE_ALREADY_EXISTS", 1, disk.device);
     disk_take_away(&xen, &d, disk.device, true);
-    e = config_has_disk(&disk, d.info.domain_type) ? disk_insert(rq, &xen, &d, &disk) : OK;
+    e = config_has_disk(&disk, d.type) ? disk_insert(rq, &xen, &d, &disk) : OK;
     if (!e)
         e = mark_disk(&rq->arena, &xen, d.domid, &disk);
     if (e)
@@ -157,13 +157,13 @@ static struct error *change_medium(struct request *rq, struct xen *xen, const st
     struct error *e;
     int rc;
 
-    if (d->info.domain_type != LIBXL_DOMAIN_TYPE_HVM) {
+    if (d->type != LIBXL_DOMAIN_TYPE_HVM) {
         rc = disk_take_away(xen, d, disk->device, true);
         if (rc)
             return xen_failed(&rq->arena, xen, "taking the medium out", rc);
         return *disk->path ? disk_insert(rq, xen, d, disk) : OK;
     }
-    e = config_disk(&rq->arena, disk, d->info.domain_type, &xl);
+    e = config_disk(&rq->arena, disk, d->type, &xl);
     rc = e ? 0 : libxl_cdrom_insert(xen->ctx, d->domid, &xl, NULL);
     libxl_device_disk_dispose(&xl);
     return rc ? xen_failed(&rq->arena, xen, "changing the medium", rc) : e;

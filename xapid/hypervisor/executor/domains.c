@@ -26,10 +26,16 @@ const char *mark_path(struct arena *arena, uint32_t domid, const char *key)
 static void describe(struct request *rq, struct xen *xen, const libxl_dominfo *info,
                      struct found *out)
 {
+    const char *type;
+
     *out = (struct found){.exists = true, .domid = info->domid, .info = *info};
     out->info.ssid_label = NULL;
     uuid_to_text(libxl_uuid_bytearray_const(&info->uuid), out->uuid);
     out->ours = xs_text(&rq->arena, xen, mark_path(&rq->arena, info->domid, "complete")) != NULL;
+    type = out->ours ? xs_text(&rq->arena, xen, mark_path(&rq->arena, info->domid, "type")) : NULL;
+    out->type_name = type ? type : "";
+    if (!config_type(out->type_name, &out->type))
+        out->type = info->domain_type;
 }
 
 struct error *domain_find(struct request *rq, struct xen *xen, const char *uuid, struct found *out)
@@ -298,9 +304,8 @@ static json_t *domain_json(struct request *rq, struct xen *xen, const struct fou
     out.guest = read_guest(a, xen, d->domid);
     if (d->ours) {
         out.start_time = read_number(a, xen, mark_path(a, d->domid, "start"), 0);
-        out.console_rfb = d->info.domain_type == LIBXL_DOMAIN_TYPE_HVM
-                              ? config_vnc_path(a, x->dir, d->uuid)
-                              : console_rfb_path(a, x, d->domid);
+        out.console_rfb = d->type == LIBXL_DOMAIN_TYPE_HVM ? config_vnc_path(a, x->dir, d->uuid)
+                                                           : console_rfb_path(a, x, d->domid);
         out.console_text = console_text_path(a, x, d->domid);
         read_devices(a, xen, &out);
     }

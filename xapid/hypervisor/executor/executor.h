@@ -142,7 +142,9 @@ MUST_CHECK struct error *config_disk(struct arena *arena, const struct hv_disk *
                                      libxl_domain_type type, libxl_device_disk *out);
 MUST_CHECK struct error *config_nic(struct arena *arena, const struct hv_nic *nic,
                                     libxl_device_nic *out);
-/* "vnc" socket of an HVM guest. */
+/* From "pv", "pvh", "pv_in_pvh", "hvm"; false if it is none of them. */
+bool config_type(const char *name, libxl_domain_type *out);
+/* The VNC socket of an HVM guest. */
 const char *config_vnc_path(struct arena *arena, const char *dir, const char *uuid);
 
 /*
@@ -152,7 +154,9 @@ const char *config_vnc_path(struct arena *arena, const char *dir, const char *uu
 struct found {
     bool exists, ours;
     uint32_t domid;
-    libxl_dominfo info; /* holds no memory of its own */
+    libxl_dominfo info;     /* holds no memory of its own; its type does not tell PVH from HVM */
+    const char *type_name;  /* as it was built: "pvh"; "" if it is not ours */
+    libxl_domain_type type; /* the same */
     char uuid[UUID_TEXT_SIZE];
 };
 MUST_CHECK struct error *domain_find(struct request *rq, struct xen *xen, const char *uuid,

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xenctrl.h>
+#include <xen/hvm/params.h>
 
 #include "xapid/hypervisor/executor/executor.h"
 
@@ -58,20 +60,29 @@ static struct error *press_button(struct request *rq, struct xen *xen, uint32_t 
     return rc ? xen_failed(&rq->arena, xen, "pressing the guest's power button", rc) : OK;
 }
 
+/* Whether an HVM guest has drivers that look into xenstore. */
+static bool has_drivers(uint32_t domid)
+{
+    xc_interface *xc = xc_interface_open(NULL, NULL, 0);
+    uint64_t irq = 0;
+    bool has = xc && xc_hvm_param_get(xc, domid, HVM_PARAM_CALLBACK_IRQ, &irq) == 0 && irq;
+
+    if (xc)
+        xc_interface_close(xc);
+    return has;
+}
+
+/* libxl's own call would wait for the guest, for as long as libxl likes. */
 static struct error *ask(struct request *rq, struct xen *xen, const struct found *d,
                          enum hv_reason what, bool *acked)
 {
-    int rc;
+    const char *path = ask_path(&rq->arena, d->domid);
 
-    if (what == HV_SUSPEND)
-        return xs_put(&rq->arena, xen, ask_path(&rq->arena, d->domid), "suspend");
-    rc = what == HV_REBOOT ? libxl_domain_reboot(xen->ctx, d->domid, NULL)
-                           : libxl_domain_shutdown(xen->ctx, d->domid, NULL);
-    if (rc == ERROR_NOPARAVIRT && what == HV_POWEROFF)
+    if (d->type != LIBXL_DOMAIN_TYPE_HVM || has_drivers(d->domid))
+        return xs_put(&rq->arena, xen, path, hv_reason_names[what]);
+    if (what == HV_POWEROFF)
         return press_button(rq, xen, d->domid, acked);
-    if (rc == ERROR_NOPARAVIRT)
-        return ack_failed(&rq->arena, what, d->uuid);
-    return rc ? xen_failed(&rq->arena, xen, "asking the guest", rc) : OK;
+    return ack_failed(&rq->arena, what, d->uuid);
 }
 
 /* Whether the guest has emptied what it was asked, or has ended. */

@@ -207,7 +207,7 @@ static struct error *save(struct request *rq, struct xen *xen, const struct foun
                           const struct target *t)
 {
     struct description desc = {
-        .type = libxl_domain_type_to_string(d->info.domain_type),
+        .type = d->type_name,
         .memory = (int64_t)(d->info.current_memkb + d->info.outstanding_memkb) * 1024,
     };
     AUTO(file) f = {0};
@@ -273,13 +273,14 @@ struct error *settle_save(struct request *rq)
     AUTO(xen) xen = {0};
     struct found d;
 
+    /* Never the image itself: that has its name only once it is whole. */
+    if (!t.in_place)
+        unlink(t.temporary);
     TRY(xen_open(&rq->arena, &xen));
     TRY(domain_of(rq, &xen, &d));
     TRY(hold_take(rq, d.uuid, HOLD_WORK, &hold));
     if (domain_state(&d.info, &reason) == HV_SHUTDOWN && image_is_whole(rq, path))
         return OK;
-    if (!t.in_place)
-        unlink(t.temporary);
     /* It may have heard that it shall suspend, and do so any moment. */
     ask_withdraw(&rq->arena, &xen, d.domid);
     while (d.exists && domain_state(&d.info, &reason) != HV_SHUTDOWN && clock_mono() < until) {
@@ -304,7 +305,7 @@ struct error *run_restore(struct request *rq, json_t **result)
 
     TRY(config_of(rq, &config));
     why = f.fd ? read_header(rq, f.fd - 1, &image) : strerrordesc_np(errno);
-    if (!why && strcmp(image.type, strcmp(config.type, "pv_in_pvh") == 0 ? "pvh" : config.type))
+    if (!why && strcmp(image.type, config.type) != 0)
         why = "it is of a guest of another type";
     if (!why && lseek(f.fd - 1, BLOCK, SEEK_SET) < 0)
         why = strerrordesc_np(errno);

@@ -120,17 +120,17 @@ static void open_consoles(struct executor *x, struct arena *arena, struct xen *x
 
     for (int i = 0; all && i < n; i++) {
         uint32_t domid = all[i].domid;
-        const char *name;
+        const char *name, *type;
         json_t *domain;
 
         if (!xs_text(arena, xen, mark_path(arena, domid, "complete")))
             continue;
         name = xs_text(arena, xen, arena_printf(arena, "/local/domain/%u/name", domid));
+        type = xs_text(arena, xen, mark_path(arena, domid, "type"));
         domain = json_object();
         json_object_set_new(domain, "domid", json_integer(domid));
         json_object_set_new(domain, "name", json_text(name ? name : ""));
-        json_object_set_new(domain, "hvm",
-                            json_boolean(all[i].domain_type == LIBXL_DOMAIN_TYPE_HVM));
+        json_object_set_new(domain, "hvm", json_boolean(type && strcmp(type, "hvm") == 0));
         console_ensure(x, domain);
         json_decref(domain);
     }
