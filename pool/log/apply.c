@@ -13,8 +13,8 @@
 
 #define TRAILING_BYTES ((uint64_t)16 << 20)
 
-/* Ours come back in order, so it is the next one or none; but for one that an earlier leader took and
-   a later one carries out after others. */
+/* Ours come back in order, so it is the next one or none; but for one that an earlier leader took
+   and a later one carries out after others. */
 struct item *apply_find_own(struct raft_log *log, const void *id)
 {
     for (struct flight *f = log->first; f; f = f->next)

@@ -122,7 +122,9 @@ struct raft_log {
     bool self_elected; /* at start: this host is the only voter */
     bool running;      /* the library has started */
     bool removed;
-    bool dirty; /* applied, not published */
+    bool current;          /* as log_status says */
+    uint64_t current_from; /* it will be once this entry is applied; 0: not known yet */
+    bool dirty;            /* applied, not published */
     struct deferred *deferred, **last_deferred;
     struct raft_buffer restoring; /* a snapshot from the leader, being restored; base NULL: none */
     const char *restore_fault;
@@ -149,6 +151,7 @@ struct raft_log {
     unsigned short change_capacity; /* the library's threshold, off meanwhile */
     struct raft_change change_req;
     struct raft_transfer transfer_req;
+    struct raft_barrier barrier_req;
     bool transferring, transfer_tried;
     usec_t transfer_at; /* the last one of our own accord */
 };
@@ -217,6 +220,9 @@ void apply_ask_for_snapshot(struct raft_log *log);
 void forward_init(struct raft_log *log);
 /* Sends what waits to the leader. */
 void forward_pump(struct raft_log *log);
+/* Who leads has changed: nobody can say what becomes of what is on its way to the one before, and
+   its proposers ask again under the same ids. */
+void forward_leader_changed(struct raft_log *log);
 /* Acts on what the leader has answered. */
 void forward_collect(struct raft_log *log);
 /* Answers that come from now on go to nobody; those who wait for them get LOG_UNKNOWN. */

@@ -148,8 +148,15 @@ static size_t n_forwarded(const struct raft_log *log)
     size_t n = 0;
 
     for (const struct flight *f = log->first; f; f = f->next)
-        n += f->forwarded && !f->over;
+        n += f->forwarded && !f->over && f->n_answered < f->n;
     return n;
+}
+
+void forward_leader_changed(struct raft_log *log)
+{
+    for (struct flight *f = log->first; f; f = f->next)
+        if (f->forwarded && !f->over && f->n_answered < f->n)
+            propose_give_up(f);
 }
 
 void forward_pump(struct raft_log *log)

@@ -122,15 +122,30 @@ void members_list(struct log *base, struct arena *arena, size_t *n, struct log_m
 
 /* The leader. */
 
+static void on_barrier(struct raft_barrier *req, int status)
+{
+    (void)req, (void)status;
+}
+
+/* The library begins a term with an entry of its own only where it has to; the others want one
+ * always, to know that they are current. */
+static void begin_term(struct raft_log *log)
+{
+    log->lead_term = raft_current_term(&log->raft);
+    if (!log->alone && disk_term_of(&log->disk, raft_last_index(&log->raft)) != log->lead_term) {
+        memset(&log->barrier_req, 0, sizeof log->barrier_req);
+        raft_barrier(&log->raft, &log->barrier_req, on_barrier);
+    }
+    log->lead_from = raft_last_index(&log->raft);
+}
+
 /* A leader knows what was committed before once something of its own term is. */
 static bool leads(struct raft_log *log)
 {
     if (raft_state(&log->raft) != RAFT_LEADER)
         return false;
-    if (log->lead_term != raft_current_term(&log->raft)) {
-        log->lead_term = raft_current_term(&log->raft);
-        log->lead_from = raft_last_index(&log->raft);
-    }
+    if (log->lead_term != raft_current_term(&log->raft))
+        begin_term(log);
     return apply_last(log) >= log->lead_from;
 }
 
@@ -142,9 +157,12 @@ static void look_at_leader(struct raft_log *log)
 
     raft_leader(&log->raft, &leader, &address);
     now.leader = leader;
+    log->current |= now.leads || (log->current_from && apply_last(log) >= log->current_from);
     if (now.leader == log->place.leader && now.term == log->place.term &&
         now.leads == log->place.leads)
         return;
+    if (now.leader != log->place.leader || now.term != log->place.term)
+        forward_leader_changed(log);
     log->place = now;
     log->forward_at = 0;
     engine_update_status(log);

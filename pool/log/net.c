@@ -262,6 +262,17 @@ static bool takes_entries(const struct raft_log *log)
     return !log->closing_since;
 }
 
+/* A leader knows everything that is committed once an entry of its own term is. */
+static void note_commit(struct raft_log *log, const struct raft_append_entries *args)
+{
+    uint64_t commit = args->leader_commit;
+
+    if (log->current || log->current_from || commit == 0)
+        return;
+    if (disk_term_of(&log->disk, commit) == args->term)
+        log->current_from = commit;
+}
+
 static void note_leader(struct raft_log *log, const struct raft_append_entries *args)
 {
     usec_t now = clock_mono();
@@ -293,8 +304,11 @@ static bool admit(struct raft_log *log, struct raft_message *m)
     case RAFT_APPEND_ENTRIES:
         good = append_good(log, &m->append_entries) &&
                (takes_entries(log) || m->append_entries.n_entries == 0);
-        if (good)
+        if (good) {
             note_leader(log, &m->append_entries);
+            if (m->append_entries.term == raft_current_term(&log->raft))
+                note_commit(log, &m->append_entries);
+        }
         break;
     case RAFT_APPEND_ENTRIES_RESULT:
         note_result(log, m->server_id);

@@ -67,6 +67,7 @@ void engine_update_status(struct raft_log *log)
         .term = raft_current_term(&log->raft),
         .id = log->mark.id,
         .leads = log->place.leads && raft_state(&log->raft) == RAFT_LEADER,
+        .current = log->current,
     };
     const char *address;
     raft_id leader;

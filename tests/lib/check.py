@@ -311,7 +311,7 @@ def suite_pool(long):
         return python(name, "pool/campaign.py", "--minutes", length, *words, limit=limit)
 
     seed = ["--seed", values["seed"]] if "seed" in values else []
-    broken = ("early", "deaf", "forgets") if long else ("deaf",)
+    broken = ("early", "deaf", "forgets") if long else ("deaf", "early")
     run_all("pool", [python("checker", "pool/selftest.py"),
                      campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
                      *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],

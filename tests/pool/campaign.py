@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""campaign.py [--hosts N] [--minutes N] [--seed S] [--broken KIND] [--save FILE] -- a pool under random faults, and its whole history judged.
+"""campaign.py [--hosts N] [--minutes N] [--seed S] [--broken KIND] [--save FILE] -- a pool under random faults, its whole history judged.
 
 16 writers, readers and event readers on every member; faults from the seed (faults.py).  At the end everything is healed.  Then:
 no acknowledged write is lost, all members have the same digest, the history of every map key, map, field and VM is linearizable, no
@@ -74,6 +74,9 @@ class Campaign:
             if faults.failed and not o.broken:
                 self.show_logs()
             self.afterwards()
+            if o.broken:
+                for m in pool:  # it need not end well
+                    m.kill()
 
     def start(self):
         n = self.options.hosts

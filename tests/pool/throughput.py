@@ -88,7 +88,8 @@ def main():
     ours, theirs = engine.get("log_1_p50_usec"), bare1.get("raft_1_p50_usec")
     if ours and theirs:
         report.check(ours <= LATENCY * theirs,
-                     f"a lone voter commits in {ours:.0f} us, {ours / theirs:.2f} times the bare library's {theirs:.0f} us, at most {LATENCY}")
+                     f"a lone voter commits in {ours:.0f} us, {ours / theirs:.2f} times the bare library's {theirs:.0f} us, "
+                     f"at most {LATENCY}")
     sys.exit(report.done())
 
 

@@ -14,12 +14,10 @@ IMAGE = os.path.join(WORK, "base", "guest.raw")
 def life(host, report, kind):
     before = host.world()
     g = Guest(host, f"life-{kind}", kind, "guest.load=200").add_disk(IMAGE)
-    starts(g, report, kind)
-    pauses(g, report, kind)
-    is_snapshot_under_load(g, report, kind)
-    suspends(g, report, kind)
-    reboots(g, report, kind)
-    shuts_down(g, report, kind)
+    for step in (starts, pauses, is_snapshot_under_load, suspends, reboots, shuts_down):
+        begin = time.monotonic()
+        step(g, report, kind)
+        report.note(f"{time.monotonic() - begin:.0f} s")
     g.remove()
     nothing_left(host, report, before, f"of a {kind} guest's life nothing is left over in dom0")
 

@@ -7,11 +7,12 @@ installed (tests/xen/install NAME); --keep leaves the host running.  XAPID_LAB: 
 """
 
 import os
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from host import Host, Lost, XapiError, XeFailed, lab  # noqa: E402
+from host import LAB, WORK, Host, Lost, XapiError, XeFailed, lab  # noqa: E402
 from kills import dom0_reboots, kills  # noqa: E402
 from life import life  # noqa: E402
 from report import Report  # noqa: E402
@@ -23,6 +24,14 @@ PARTS = {
     "reboot": dom0_reboots,
 }
 BUILD_LIMIT = 900
+
+
+def registers(host, report):
+    """Whether the emulated machine is one that a test can rely on."""
+    path = os.path.join(WORK, "share", "fpu-check")
+    subprocess.run(["gcc", "-O1", "-static", "-o", path, os.path.join(LAB, "fpu-check.c")], check=True)
+    said = host.dom0("/mnt/share/fpu-check 10", check=False)
+    report.check(said.startswith("0 of"), "the emulated machine keeps its programs' registers", said)
 
 
 class Clock:
@@ -64,16 +73,17 @@ def main():
     host = None
     try:
         host = prepare(name, report, clock)
+        registers(host, report)
         for part in parts:
             try:
                 PARTS[part](host, report)
-            except (RuntimeError, XeFailed, XapiError, Lost, OSError) as e:
+            except (RuntimeError, XeFailed, XapiError, Lost, OSError, subprocess.TimeoutExpired) as e:
                 report.fail(f"{part} runs to its end", f"{type(e).__name__}: {e}", host.log()[-4000:])
                 if not name:
                     host.boot()
                     host.install()
             clock.lap(part)
-    except RuntimeError as e:
+    except (RuntimeError, subprocess.SubprocessError) as e:
         report.fail("the lab works", e)
     finally:
         if host and not name and "--keep" not in words:

@@ -7,6 +7,7 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
+#include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
 
 #define BUCKETS 1024
@@ -34,6 +35,7 @@ struct entry {
     ref_t host;                 /* that made it; null: this one */
     bool here;                  /* under lock */
     bool shared;                /* others may have a copy; under lock */
+    bool roams;                 /* was used elsewhere too, or may have been; under lock */
     uint64_t taken;             /* how often; under lock */
     uint64_t seen;              /* atomic */
 };
@@ -439,8 +441,8 @@ bool session_is_elsewhere(struct sessions *s, ref_t ref)
         return false;
     MUTEX_GUARD(&s->lock);
     e = *place_of(s, ref);
-    if (e)
-        return !e->here;
+    if (e) /* cut off, nobody could tell us that it is elsewhere by now */
+        return !e->here || (e->roams && !db_has_leader(s->xapid->db));
     return !ghost_has(s->ended, ref) && !ghost_has(s->unknown, ref);
 }
 
@@ -475,7 +477,7 @@ bool session_copy_out(struct sessions *s, struct arena *arena, ref_t ref, bool t
     fill_copy(s, arena, e, out);
     if (take) {
         e->here = false;
-        e->shared = true;
+        e->shared = e->roams = true;
         e->taken++;
     }
     return true;
@@ -503,7 +505,7 @@ void session_adopt(struct sessions *s, const struct session_copy *copy)
         e->created = copy->created;
         e->seen = copy->seen;
         e->here = false;
-        e->shared = true;
+        e->shared = e->roams = true;
         value_copy(&e->config_arena, api_fields[FIELD_session_other_config].type,
                    &copy->other_config, &e->other_config);
         put_in(s, e);

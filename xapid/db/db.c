@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
@@ -24,6 +25,8 @@
 /* How long db_update goes on while the outcome is unknown or the log accepts nothing. */
 #define UPDATE_DEADLINE (60 * USEC_PER_SEC)
 #define FLUSH_PERIOD USEC_PER_SEC
+/* Free bytes of the disk below which a checkpoint that was closed stays closed. */
+#define CHECKPOINT_ROOM ((uint64_t)1 << 20)
 /* How long what the log refuses is proposed again while somebody leads: it may not know that yet.
  */
 #define REFUSED_WITHIN (5 * USEC_PER_SEC)
@@ -289,12 +292,23 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
 /*** the checkpoint ***/
 
 /* Opens the file again after it was closed for want of room.  False while that fails. */
+/* SQLite maps its index of the write-ahead log; on a full disk the first touch of a page that has
+ * no block yet would be the end of the process (SIGBUS). */
+static bool has_room(const char *path)
+{
+    struct statvfs fs;
+
+    return statvfs(path, &fs) != 0 || (uint64_t)fs.f_bavail * fs.f_frsize >= CHECKPOINT_ROOM;
+}
+
 static bool reopen_checkpoint(struct db *db, struct arena *arena)
 {
     struct db_root *old;
 
     if (db->checkpoint)
         return true;
+    if (!has_room(db->checkpoint_path))
+        return false;
     if (checkpoint_open(arena, db->checkpoint_path, &db->checkpoint, &old))
         return false; /* tried again at the next flush; the first failure was logged */
     root_unref(old);
@@ -371,6 +385,12 @@ bool db_leads(struct db *db)
 static bool is_led(const struct db *db)
 {
     return is_alone(db) || db->leader;
+}
+
+bool db_has_leader(struct db *db)
+{
+    MUTEX_GUARD(&db->lock);
+    return is_led(db);
 }
 
 bool db_wait_leader(struct db *db, usec_t deadline)

@@ -51,6 +51,8 @@ void db_give_up(struct db *db);
 
 /* True where this member leads and has applied everything that was committed before. */
 bool db_leads(struct db *db);
+/* True where a member leads, as far as is known here. */
+bool db_has_leader(struct db *db);
 /* Waits until somebody leads; false when the deadline (monotonic) has passed. */
 bool db_wait_leader(struct db *db, usec_t deadline);
 /* The members in the arena; none where the log cannot have others. */

@@ -119,9 +119,12 @@ struct log_change {
 struct log_status {
     bool writable; /* a proposal is likely to be taken, here or by the leader */
     uint64_t last_index, applied_index, term;
-    uint64_t id;         /* of this member */
-    uint64_t leader;     /* raft id, 0 if none */
-    bool leads;          /* this member does, and everything committed before is applied */
+    uint64_t id;     /* of this member */
+    uint64_t leader; /* raft id, 0 if none */
+    bool leads;      /* this member does, and everything committed before is applied */
+    bool current;    /* since it was opened, this member has applied all that was committed before
+                        it first heard from a leader (or lead itself): what it shows is no older
+                        than what anybody saw before that */
     const char *failure; /* NULL, or why nothing can be written; lives as long as the log */
 };
 

@@ -18,7 +18,7 @@
 #include "xapid/worker/workers.h"
 
 #define ANSWER_KNOWN (150 * USEC_PER_MSEC)
-#define ANSWER_UNKNOWN (300 * USEC_PER_MSEC)
+#define ANSWER_UNKNOWN USEC_PER_SEC
 #define TELL_WITHIN (5 * USEC_PER_SEC)
 /* A member of which nothing was heard for longer is not asked. */
 #define SILENT (3 * USEC_PER_SEC)
@@ -283,7 +283,8 @@ static struct question *ask_all(struct roam *r, ref_t ref, usec_t within)
     for (size_t i = 0; i < n; i++) {
         usec_t heard = peer_heard(r->xapid->peers, ids[i]);
 
-        if (heard && heard > clock_mono() - SILENT)
+        /* Of a daemon that has just started the others have not been heard yet. */
+        if (within == ANSWER_UNKNOWN || (heard && heard > clock_mono() - SILENT))
             peer_ask(r->xapid->peers, ids[i], PEER_SESSION_TAKE, text, strlen(text), within,
                      on_answer, q);
         else
@@ -307,9 +308,12 @@ static struct error *catch_up(struct roam *r, struct arena *arena, uint64_t seen
         return error_internal(arena,
                               "this member of the pool has not yet applied what the session has "
                               "seen on another one; try again, or there");
-    /* Somebody is missing who may have shown more. */
-    if (!all && db_wait_leader(db, now + LEADER_WITHIN))
-        (void)db_barrier(db, now + CATCH_UP);
+    /* Somebody is missing who may have shown more: a majority knows all of it. */
+    if (!all && (!db_wait_leader(db, now + LEADER_WITHIN) || !db_barrier(db, now + CATCH_UP)))
+        return error_internal(arena,
+                              "this member of the pool has no contact with the others, so it "
+                              "cannot tell whether it has all that the session has seen there: log "
+                              "in here again to see what it has, or use another member");
     return OK;
 }
 

@@ -10,7 +10,7 @@
  * before is waited for instead (db_barrier); where nobody leads, reads go on with what is here,
  * because no one can say more.
  *
- * Limits: an answer is waited for 150 ms, 300 ms for a session unknown here; a few of the latter at
+ * Limits: an answer is waited for 150 ms, 1 s for a session unknown here; a few of the latter at
  * a time, and what nobody knows is not asked for again for a second.
  */
 #pragma once

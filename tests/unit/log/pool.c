@@ -447,6 +447,28 @@ static void a_proposal_waits_for_the_next_leader(void **state)
     close_pool(&p);
 }
 
+/* Nothing a member showed before it was stopped may be missing once it calls itself current. */
+static void a_restarted_member_is_current_only_with_all_it_had_shown(void **state)
+{
+    struct pool p;
+
+    (void)state;
+    open_pool(&p, 3, NULL);
+    for (uint64_t i = 0; i < 10; i++) {
+        struct host *h = &p.hosts[i % 3];
+
+        write_until_applied(h, 1, i);
+        stop_host(h);
+        write_until_applied(&p.hosts[(i + 1) % 3], 2, i);
+        start_host(&p, h);
+        assert_false(status_of(h).current && !has(h, 2, i));
+        WAIT_FOR(status_of(h).current);
+        for (uint64_t k = 0; k <= i; k++)
+            assert_true(has(h, 1, k) && has(h, 2, k));
+    }
+    close_pool(&p);
+}
+
 static void a_follower_that_was_away_catches_up(void **state)
 {
     struct host *away;
@@ -809,6 +831,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_a_cut_off_leader_took_alone_is_taken_back),
         cmocka_unit_test(without_a_majority_proposals_wait_and_then_fail),
         cmocka_unit_test(a_proposal_waits_for_the_next_leader),
+        cmocka_unit_test(a_restarted_member_is_current_only_with_all_it_had_shown),
         cmocka_unit_test(a_follower_that_was_away_catches_up),
         cmocka_unit_test(a_new_member_catches_up_by_a_snapshot),
         cmocka_unit_test(a_follower_far_behind_gets_a_snapshot_in_place_of_its_log),

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xenstore_lib.h>
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
@@ -224,6 +225,16 @@ static int serve(const struct arguments *a, int ready_fd)
     return EXIT_SUCCESS;
 }
 
+/* libxenstore composes its socket's path in a buffer that all threads share, for each connection
+ * anew; a path that is given is left alone. */
+static void settle_xenstore_path(void)
+{
+    const char *path = xs_daemon_socket();
+
+    if (path && !getenv("XENSTORED_PATH"))
+        setenv("XENSTORED_PATH", path, 0);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
@@ -234,6 +245,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    settle_xenstore_path();
     if (a.daemonize && !process_leave_parent(&ready_fd)) {
         log_error("fork: %s", strerrordesc_np(errno));
         return 1;
