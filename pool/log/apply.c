@@ -13,16 +13,23 @@
 
 #define TRAILING_BYTES ((uint64_t)16 << 20)
 
-/* Ours come back in order, so it is the next one or none; but for one that an earlier leader took
-   and a later one carries out after others. */
+/*
+ * Ours come back in order, so it is the next one or none; but for one that an earlier leader took
+ * and a later one carries out after others.  One that was given up has nobody who waits, and the
+ * same id may wait again in a later flight.
+ */
 struct item *apply_find_own(struct raft_log *log, const void *id)
 {
     for (struct flight *f = log->first; f; f = f->next)
-        for (size_t i = f->n_applied; i < f->n; i++)
-            if (!f->items[i].applied && memcmp(f->items[i].id, id, LOG_ID_SIZE) == 0) {
-                f->n_applied += i == f->n_applied;
-                return &f->items[i];
-            }
+        for (size_t i = f->n_applied; i < f->n; i++) {
+            struct item *item = &f->items[i];
+
+            if (item->applied || memcmp(item->id, id, LOG_ID_SIZE) != 0 ||
+                !__atomic_load_n(&item->proposal, __ATOMIC_ACQUIRE))
+                continue;
+            f->n_applied += i == f->n_applied;
+            return item;
+        }
     return NULL;
 }
 
