@@ -7,7 +7,6 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
-#include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
 
 #define BUCKETS 1024
@@ -442,7 +441,7 @@ bool session_is_elsewhere(struct sessions *s, ref_t ref)
     MUTEX_GUARD(&s->lock);
     e = *place_of(s, ref);
     if (e) /* cut off, nobody could tell us that it is elsewhere by now */
-        return !e->here || (e->roams && !db_has_leader(s->xapid->db));
+        return !e->here || (e->roams && s->remote.cut_off && s->remote.cut_off(s->remote.ctx));
     return !ghost_has(s->ended, ref) && !ghost_has(s->unknown, ref);
 }
 

@@ -52,6 +52,9 @@ struct session_remote {
     void (*ended)(void *ctx, ref_t ref);
     /* session_bring. */
     struct error *(*bring)(void *ctx, struct arena *arena, ref_t ref);
+    /* True while no member leads as far as is known here: then nobody could tell this one that a
+     * session is used elsewhere by now.  NULL: never. */
+    bool (*cut_off)(void *ctx);
 };
 
 struct sessions *sessions_new(struct xapid *xapid);

@@ -383,13 +383,20 @@ static struct error *bring(void *ctx, struct arena *arena, ref_t ref)
     return e;
 }
 
+static bool is_cut_off(void *ctx)
+{
+    const struct roam *r = ctx;
+
+    return !db_has_leader(r->xapid->db);
+}
+
 /*** life ***/
 
 struct roam *roam_new(struct xapid *xapid)
 {
     struct roam *r = xcalloc(1, sizeof *r);
     const struct session_remote remote = {
-        .ctx = r, .created = on_created, .ended = on_ended, .bring = bring};
+        .ctx = r, .created = on_created, .ended = on_ended, .bring = bring, .cut_off = is_cut_off};
 
     r->xapid = xapid;
     mutex_init(&r->lock);

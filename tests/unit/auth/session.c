@@ -171,6 +171,7 @@ struct told {
     int created, ended;
     uint64_t seen;
     ref_t last;
+    bool cut_off;
 };
 
 static void on_created(void *ctx, const struct session_copy *copy)
@@ -195,10 +196,15 @@ static struct error *bring_nothing(void *ctx, struct arena *arena, ref_t ref)
     return OK;
 }
 
+static bool is_cut_off(void *ctx)
+{
+    return ((const struct told *)ctx)->cut_off;
+}
+
 static struct told *join(struct fixture *f)
 {
     static struct told told;
-    const struct session_remote remote = {&told, on_created, on_ended, bring_nothing};
+    const struct session_remote remote = {&told, on_created, on_ended, bring_nothing, is_cut_off};
 
     told = (struct told){0};
     sessions_set_remote(f->sessions, &remote);
@@ -260,6 +266,25 @@ static void a_session_of_another_member_is_elsewhere_until_it_is_settled(void **
     assert_int_equal(copy_of(f, &arena, ref, false).seen, 55);
     assert_int_equal(session_record(f->sessions, &arena, ref)->this_host.lo, 6);
     arena_release(&arena);
+}
+
+/* Such a member serves those who never were elsewhere, and no others. */
+static void a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_still_its_own(
+    void **state)
+{
+    struct fixture *f = *state;
+    struct told *t = join(f);
+    ref_t own = add(f, "alice", "x"), guest = adopt(f, "bob");
+    uint64_t times;
+
+    assert_true(session_taken(f->sessions, guest, &times));
+    session_settle(f->sessions, guest, times, 55, NULL);
+    assert_false(session_is_elsewhere(f->sessions, guest));
+    t->cut_off = true;
+    assert_true(session_is_elsewhere(f->sessions, guest));
+    assert_false(session_is_elsewhere(f->sessions, own));
+    t->cut_off = false;
+    assert_false(session_is_elsewhere(f->sessions, guest));
 }
 
 /* Else two members that ask each other would both believe to have it. */
@@ -369,6 +394,7 @@ int main(void)
         TEST(the_record_shows_the_other_config_that_was_set),
         TEST(only_what_was_announced_is_told_to_have_ended),
         TEST(a_session_of_another_member_is_elsewhere_until_it_is_settled),
+        TEST(a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_still_its_own),
         TEST(one_that_was_taken_meanwhile_stays_elsewhere),
         TEST(what_is_taken_is_given_with_all_it_has_seen),
         TEST(a_late_announcement_does_not_bring_back_what_has_ended),
