@@ -37,6 +37,7 @@ enum peer_kind {
     PEER_SESSION_TAKE =
         4,           /* a session is used here now: what had it seen where it was used before? */
     PEER_DIGEST = 5, /* revision and digest of a member's database, to the leader */
+    PEER_SESSION_ALL = 6, /* all sessions a member knows, for one that has just started */
     PEER_KINDS
 };
 

@@ -432,6 +432,25 @@ void session_announce(struct sessions *s, ref_t ref)
         s->remote.created(s->remote.ctx, &copy);
 }
 
+void sessions_announce_again(struct sessions *s)
+{
+    AUTO(arena) arena = {0};
+    struct refs all;
+
+    if (!s->remote.created)
+        return;
+    all = session_refs(s, &arena, NULL);
+    for (size_t i = 0; i < all.n; i++) {
+        bool here;
+
+        mutex_lock(&s->lock);
+        here = *place_of(s, all.v[i]) && (*place_of(s, all.v[i]))->here;
+        mutex_unlock(&s->lock);
+        if (here)
+            session_announce(s, all.v[i]);
+    }
+}
+
 bool session_is_elsewhere(struct sessions *s, ref_t ref)
 {
     const struct entry *e;

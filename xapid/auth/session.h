@@ -87,6 +87,8 @@ size_t session_count(struct sessions *sessions);
 void sessions_set_remote(struct sessions *sessions, const struct session_remote *remote);
 /* Tells the others of a session that a client was given. */
 void session_announce(struct sessions *sessions, ref_t ref);
+/* The same of all that are in use here: members that were started again have forgotten them. */
+void sessions_announce_again(struct sessions *sessions);
 /* True where a call with that session must bring it here first, on a worker. */
 bool session_is_elsewhere(struct sessions *sessions, ref_t ref);
 /* Brings it here; blocks for as long as roam.c says.  OK also where nobody knows it: session_find

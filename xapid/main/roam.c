@@ -27,6 +27,9 @@
 /* Unknown sessions that are asked for at the same time. */
 #define MAX_UNKNOWN 16
 #define MAX_CONFIG 1000
+/* Sessions told to a member that has just started; the others are found when they turn up. */
+#define MAX_TOLD 5000
+#define ANSWER_ALL USEC_PER_SEC
 
 struct roam {
     struct xapid *xapid;
@@ -211,6 +214,28 @@ static void serve_take(void *ctx, struct peer_request *request)
     free(text);
 }
 
+/* Those in use on the member that asks are none: it has just started. */
+static void serve_all(void *ctx, struct peer_request *request)
+{
+    struct roam *r = ctx;
+    AUTO(arena) arena = {0};
+    struct refs refs = session_refs(r->xapid->sessions, &arena, NULL);
+    json_t *all = json_array();
+    char *text;
+
+    for (size_t i = 0; i < MIN(refs.n, (size_t)MAX_TOLD); i++) {
+        struct session_copy copy;
+        bool ended;
+
+        if (session_copy_out(r->xapid->sessions, &arena, refs.v[i], false, &copy, &ended))
+            json_array_append_new(all, copy_json(&arena, &copy));
+    }
+    text = json_dumps(all, JSON_COMPACT);
+    json_decref(all);
+    peer_answer(request, text, text ? strlen(text) : 0);
+    free(text);
+}
+
 /*** asking ***/
 
 /* Lives until the last answer, which may come after nobody waits any more. */
@@ -218,7 +243,7 @@ struct question {
     uint32_t count; /* holders; atomic */
     struct mutex lock;
     struct cond changed;
-    size_t n_asked, n_over, n_answered;
+    size_t n_asked, n_over, n_answered, n_found;
     bool found, ended, configured;
     uint64_t seen;
     struct arena arena; /* of 'copy' */
@@ -249,6 +274,7 @@ static void take_answer(struct question *q, const void *data, size_t size)
             q->copy = copy;
         q->configured |= copy.here;
         q->found = true;
+        q->n_found++;
     }
     json_decref(json);
 }
@@ -322,7 +348,7 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
 {
     struct sessions *sessions = r->xapid->sessions;
     struct strmap config = {0};
-    bool found, ended, all, configured;
+    bool found, ended, all, configured, spread;
     struct session_copy copy;
     uint64_t seen;
 
@@ -330,6 +356,7 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
     found = q->found;
     ended = q->ended;
     all = q->n_answered == q->n_asked;
+    spread = q->n_found == q->n_asked;
     seen = q->seen;
     configured = q->configured;
     copy = q->copy;
@@ -347,6 +374,9 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
     config = copy.other_config;
     TRY(catch_up(r, arena, seen, all));
     session_settle(sessions, ref, times, seen, configured ? &config : NULL);
+    /* One that was started again meanwhile has forgotten it; the next to die may be this one. */
+    if (!spread)
+        session_announce(sessions, ref);
     return OK;
 }
 
@@ -383,6 +413,80 @@ static struct error *bring(void *ctx, struct arena *arena, ref_t ref)
     return e;
 }
 
+/*** those of before a restart ***/
+
+struct recall {
+    uint32_t count; /* holders; atomic */
+    struct roam *roam;
+    struct mutex lock;
+    struct cond changed;
+    size_t n_asked, n_over;
+    bool over; /* nobody waits any more, and the sessions may be gone */
+};
+
+static void recall_unref(struct recall *c)
+{
+    if (__atomic_sub_fetch(&c->count, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    cond_release(&c->changed);
+    mutex_release(&c->lock);
+    free(c);
+}
+
+static void adopt_all(struct roam *r, const void *data, size_t size)
+{
+    json_t *all = json_loadb(data, size, 0, NULL), *one;
+    size_t i;
+
+    json_array_foreach(all, i, one)
+    {
+        AUTO(arena) arena = {0};
+        struct session_copy copy;
+
+        if (copy_of(&arena, one, &copy))
+            session_adopt(r->xapid->sessions, &copy);
+    }
+    json_decref(all);
+}
+
+static void on_recalled(void *ctx, enum peer_outcome outcome, const void *data, size_t size)
+{
+    struct recall *c = ctx;
+
+    mutex_lock(&c->lock);
+    if (outcome == PEER_ANSWERED && !c->over)
+        adopt_all(c->roam, data, size);
+    c->n_over++;
+    cond_signal(&c->changed);
+    mutex_unlock(&c->lock);
+    recall_unref(c);
+}
+
+void roam_recall(struct roam *r)
+{
+    usec_t deadline = clock_mono() + ANSWER_ALL;
+    AUTO(arena) arena = {0};
+    struct recall *c;
+    uint64_t *ids;
+
+    if (!r)
+        return;
+    c = xcalloc(1, sizeof *c);
+    c->roam = r;
+    mutex_init(&c->lock);
+    cond_init(&c->changed);
+    members_others(r->xapid->members, &arena, &c->n_asked, &ids);
+    c->count = (uint32_t)c->n_asked + 1;
+    for (size_t i = 0; i < c->n_asked; i++)
+        peer_ask(r->xapid->peers, ids[i], PEER_SESSION_ALL, "", 0, ANSWER_ALL, on_recalled, c);
+    mutex_lock(&c->lock);
+    while (c->n_over < c->n_asked && cond_wait_until(&c->changed, &c->lock, deadline))
+        ;
+    c->over = true;
+    mutex_unlock(&c->lock);
+    recall_unref(c);
+}
+
 static bool is_cut_off(void *ctx)
 {
     const struct roam *r = ctx;
@@ -404,6 +508,7 @@ struct roam *roam_new(struct xapid *xapid)
     peers_serve(xapid->peers, PEER_SESSION_NEW, serve_new, r);
     peers_serve(xapid->peers, PEER_SESSION_END, serve_end, r);
     peers_serve(xapid->peers, PEER_SESSION_TAKE, serve_take, r);
+    peers_serve(xapid->peers, PEER_SESSION_ALL, serve_all, r);
     return r;
 }
 
@@ -414,6 +519,7 @@ void roam_stop(struct roam *r)
     peers_serve(r->xapid->peers, PEER_SESSION_NEW, NULL, NULL);
     peers_serve(r->xapid->peers, PEER_SESSION_END, NULL, NULL);
     peers_serve(r->xapid->peers, PEER_SESSION_TAKE, NULL, NULL);
+    peers_serve(r->xapid->peers, PEER_SESSION_ALL, NULL, NULL);
 }
 
 void roam_free(struct roam *r)

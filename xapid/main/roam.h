@@ -22,5 +22,8 @@ struct xapid;
 struct roam *roam_new(struct xapid *xapid);
 /* What the others tell is refused from now on. */
 void roam_stop(struct roam *roam);
+/* At start, before calls come in: learns what sessions the others know, for this daemon has
+ * forgotten those of before.  Blocks for a second at most.  NULL: nothing. */
+void roam_recall(struct roam *roam);
 /* No calls are under way any more; before the links are closed. */
 void roam_free(struct roam *roam);

@@ -329,6 +329,7 @@ static void housekeeping(void *arg)
     struct call call;
 
     sessions_collect(x->sessions);
+    sessions_announce_again(x->sessions);
     call_init_internal(&call, x, &arena);
     tasks_collect(&call);
     srs_check_servers(&call);
@@ -370,6 +371,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->watch = vm_watch_start(x);
     if (x->peers)
         x->roam = roam_new(x);
+    roam_recall(x->roam);
     TRY(open_doors(arena, x));
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
