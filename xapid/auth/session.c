@@ -464,6 +464,15 @@ bool session_is_elsewhere(struct sessions *s, ref_t ref)
     return !ghost_has(s->ended, ref) && !ghost_has(s->unknown, ref);
 }
 
+void sessions_doubt(struct sessions *s)
+{
+    MUTEX_GUARD(&s->lock);
+    for (int i = 0; i < BUCKETS; i++)
+        for (struct entry *e = s->buckets[i]; e; e = e->next)
+            if (e->roams)
+                e->here = false;
+}
+
 struct error *session_bring(struct sessions *s, struct arena *arena, ref_t ref)
 {
     return s->remote.bring ? s->remote.bring(s->remote.ctx, arena, ref) : OK;

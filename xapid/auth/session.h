@@ -91,6 +91,9 @@ void session_announce(struct sessions *sessions, ref_t ref);
 void sessions_announce_again(struct sessions *sessions);
 /* True where a call with that session must bring it here first, on a worker. */
 bool session_is_elsewhere(struct sessions *sessions, ref_t ref);
+/* This member may have been out of contact for a while: those that were used on several members may
+ * have gone on elsewhere without its notice, and must be brought again.  Does not block. */
+void sessions_doubt(struct sessions *sessions);
 /* Brings it here; blocks for as long as roam.c says.  OK also where nobody knows it: session_find
  * shows.  An error where this member is too far behind what the session has seen. */
 MUST_CHECK struct error *session_bring(struct sessions *sessions, struct arena *arena, ref_t ref);

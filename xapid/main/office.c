@@ -6,6 +6,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
+#include "xapid/auth/session.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
@@ -83,7 +84,8 @@ void office_leader(void *ctx, uint64_t leader, uint64_t term, bool me)
 {
     struct office *o = ctx;
 
-    (void)leader;
+    if (!leader || !me)
+        sessions_doubt(o->xapid->sessions);
     MUTEX_GUARD(&o->lock);
     o->term = me ? term : 0;
     cond_signal(&o->changed);

@@ -433,9 +433,9 @@ void xapid_stop(struct xapid *x)
     audit_free(x->audit);
     tasks_free(x->tasks);
     roam_free(x->roam);
-    sessions_free(x->sessions);
     op_queue_free(x->queue);
     db_close(x->db);
+    sessions_free(x->sessions); /* the log's thread doubts them when another leads */
     members_free(x->members);
     office_free(x->office);
     faults_free(x->faults);
