@@ -1045,6 +1045,7 @@ struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
         }
         result = propose_until_known(db, call->arena, &txn.set, deadline);
         call_refresh(call);
+        call->wrote |= result.outcome == LOG_APPLIED || result.outcome == LOG_UNKNOWN;
         if (result.outcome == LOG_APPLIED)
             return OK;
         if (result.outcome == LOG_UNKNOWN)

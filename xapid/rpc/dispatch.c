@@ -8,12 +8,16 @@
 #include "xapid/auth/auth.h"
 #include "xapid/auth/rbac.h"
 #include "xapid/auth/session.h"
+#include "xapid/db/db.h"
 #include "xapid/event/event.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/registry.h"
 #include "xapid/rpc/rpc.h"
 #include "xapid/task/task.h"
 #include "xapid/worker/workers.h"
+
+/* How long a refusal waits to be made sure of. */
+#define JUDGE_WITHIN (5 * USEC_PER_SEC)
 
 /*** answering ***/
 
@@ -263,18 +267,57 @@ static void *result_of(struct rpc_call *rpc)
     return result;
 }
 
+static struct error *carry_out(struct rpc_call *rpc, void **result)
+{
+    message_fn *fn = api_implementations[rpc->message->id];
+
+    *result = result_of(rpc);
+    call_refresh(&rpc->call);
+    return fn ? fn(&rpc->call, rpc->args, *result) : implicit_write(rpc);
+}
+
+/* Refusals that rest on what the database says, and come before anything is done. */
+static bool is_judgement(const struct rpc_call *rpc, const struct error *e)
+{
+    static const char *const codes[] = {"HANDLE_INVALID", "UUID_INVALID", "MAP_DUPLICATE_KEY",
+                                        "VM_BAD_POWER_STATE"};
+
+    if (!api_implementations[rpc->message->id])
+        return true;
+    for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+        if (error_is(e, codes[i]))
+            return true;
+    return false;
+}
+
+/*
+ * A member that does not lead may be a little behind.  A read may be, but a change must not be
+ * refused for what is not so any more: before its client hears of it everything acknowledged
+ * anywhere is here, and the call is judged again.
+ */
+static struct error *judge_again(struct rpc_call *rpc, struct error *e, void **result)
+{
+    struct db *db = rpc->call.xapid->db;
+
+    if (!e || rpc->call.wrote || db_leads(db) || !is_judgement(rpc, e))
+        return e;
+    if (db_barrier(db, clock_mono() + JUDGE_WITHIN))
+        return carry_out(rpc, result);
+    return error_internal(
+        rpc->call.arena,
+        "this member of the pool has no contact with the others, so it cannot tell "
+        "whether this still holds: %s",
+        error_line(rpc->call.arena, e));
+}
+
 static void run_on_worker(void *arg)
 {
     struct rpc_call *rpc = arg;
-    message_fn *fn = api_implementations[rpc->message->id];
-    void *result = result_of(rpc);
     struct error *e;
+    void *result;
 
-    call_refresh(&rpc->call);
-    if (fn)
-        e = fn(&rpc->call, rpc->args, result);
-    else
-        e = implicit_write(rpc);
+    rpc->call.wrote = false; /* the task's row does not count */
+    e = judge_again(rpc, carry_out(rpc, &result), &result);
     /* What the operation wrote is in what is encoded now. */
     call_refresh(&rpc->call);
     rpc_answer(rpc, e, result);

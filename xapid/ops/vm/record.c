@@ -25,22 +25,30 @@ static void drop_consoles(struct txn *txn, ref_t vm)
         txn_destroy(txn, CLASS_console, consoles.v[i]);
 }
 
-static void make_console(struct txn *txn, ref_t vm, const struct host *host)
+static void make_console(struct txn *txn, ref_t vm, const struct host *host,
+                         enum console_protocol protocol)
 {
     struct console row;
     char uuid[UUID_TEXT_SIZE];
 
-    drop_consoles(txn, vm);
     row_defaults(&api_classes[CLASS_console], &row);
     row.ref = ref_new();
     row.uuid = uuid_new(uuid);
-    row.protocol = CONSOLE_PROTOCOL_RFB;
+    row.protocol = protocol;
     row.location = arena_printf(txn_arena(txn),
                                 strchr(host->address, ':') ? "https://[%s]/console?uuid=%s"
                                                            : "https://%s/console?uuid=%s",
                                 host->address, uuid);
     row.vm = vm;
     txn_create(txn, CLASS_console, &row);
+}
+
+/* Every domain has a screen and a text console. */
+static void make_consoles(struct txn *txn, ref_t vm, const struct host *host)
+{
+    drop_consoles(txn, vm);
+    make_console(txn, vm, host, CONSOLE_PROTOCOL_RFB);
+    make_console(txn, vm, host, CONSOLE_PROTOCOL_VT100);
 }
 
 /*** devices ***/
@@ -200,7 +208,7 @@ struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paus
     devices_attached(txn, vm_ref);
     metrics_started(txn, vm);
     drop_guest_metrics(txn, vm);
-    make_console(txn, vm_ref, host);
+    make_consoles(txn, vm_ref, host);
     return OK;
 }
 
