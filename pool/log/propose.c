@@ -150,23 +150,27 @@ void propose_give_up_late(struct raft_log *log)
         }
 }
 
-/* Ours come back in order, but of those that went to the leader some may not come. */
 static void answer_applied(struct flight *f)
 {
     size_t n = 0;
 
-    for (size_t i = f->forwarded ? 0 : f->n_answered; i < f->n; i++) {
+    for (size_t i = 0; i < f->n; i++) {
         struct item *item = &f->items[i];
-        struct log_proposal *p;
+        struct log_proposal *p = item->applied ? propose_take(item) : NULL;
 
-        if (!f->forwarded && !item->applied)
-            break;
-        p = item->applied ? propose_take(item) : NULL;
         if (p)
             p->done(p, &item->result);
-        n += item->proposal == NULL;
+        n += __atomic_load_n(&item->proposal, __ATOMIC_ACQUIRE) == NULL;
     }
-    f->n_answered = f->forwarded ? n : f->n_answered + n;
+    f->n_answered = n;
+}
+
+/* An entry of ours that was applied has an answer for all that it brought; should one be left over
+ * all the same, it must not hold up the others. */
+static void answer_left_over(struct raft_log *log, struct flight *f)
+{
+    if (!f->forwarded && f->over && f->n_answered < f->n && apply_last(log) >= f->req.index)
+        propose_give_up(f);
 }
 
 static void drop_flights(struct raft_log *log)
@@ -191,8 +195,10 @@ void propose_answer(struct raft_log *log)
 {
     if (!log->first)
         return;
-    for (struct flight *f = log->first; f; f = f->next)
+    for (struct flight *f = log->first; f; f = f->next) {
         answer_applied(f);
+        answer_left_over(log, f);
+    }
     arena_release(&log->arena);
     drop_flights(log);
 }

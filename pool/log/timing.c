@@ -11,10 +11,13 @@
 #define ALONE_MSEC 50
 #define LATE (100 * USEC_PER_MSEC)
 
+/* What took longer than a second was no delay but a failure. */
 static void add(struct timing_estimate *e, usec_t took)
 {
     double off = (double)took - e->mean;
 
+    if (took > USEC_PER_SEC)
+        return;
     e->mean += off / 8;
     e->stray += ((off < 0 ? -off : off) - e->stray) / 4;
 }
@@ -62,7 +65,6 @@ static void adapt(struct raft_log *log)
 {
     struct timing *t = &log->timing;
     unsigned want = wanted(t), now = t->election;
-    double beat = larger(MIN(BEAT_MSEC, t->base / BEATS), 2 * usual(&t->round_trip) / 1000);
 
     t->adapted = clock_mono();
     if (want < now)
@@ -71,8 +73,6 @@ static void adapt(struct raft_log *log)
         t->election = want;
         raft_set_election_timeout(&log->raft, want);
     }
-    t->beat = MAX((unsigned)MIN(beat, t->election / 3.0), 1);
-    raft_set_heartbeat_timeout(&log->raft, t->beat);
 }
 
 static void on_tick(uv_timer_t *timer);

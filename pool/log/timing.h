@@ -26,7 +26,8 @@ struct timing {
     uv_timer_t timer;
     unsigned base;     /* milliseconds: the shortest election time-out */
     unsigned election; /* the present one */
-    unsigned beat;     /* between two heartbeats of the leader */
+    unsigned beat;     /* between two heartbeats of the leader; fixed, since the others' patience is
+                          not known here */
     struct timing_estimate round_trip, append, gap;
     usec_t checked, adapted, due;
     uint64_t armed_term;
