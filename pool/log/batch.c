@@ -3,39 +3,21 @@
  * outside it. */
 #include "pool/log/batch.h"
 
-#include <endian.h>
 #include <string.h>
 
+#include "libxapi/base/bytes.h"
 #include "xapid/db/log.h"
 
 static uint8_t *put32(uint8_t *p, uint32_t v)
 {
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
+    le_put32(p, v);
     return p + sizeof v;
 }
 
 static uint8_t *put64(uint8_t *p, uint64_t v)
 {
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
+    le_put64(p, v);
     return p + sizeof v;
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
 }
 
 uint8_t *batch_put_header(uint8_t *out, uint64_t index, uint32_t count)
@@ -65,20 +47,20 @@ enum batch_check batch_check(const void *entry, size_t size, uint64_t *index)
     uint32_t count;
 
     *index = 0;
-    if (size < BATCH_HEADER || get32(p) != BATCH_MAGIC)
+    if (size < BATCH_HEADER || le_get32(p) != BATCH_MAGIC)
         return BATCH_DAMAGED;
-    if (get32(p + 4) != BATCH_VERSION)
+    if (le_get32(p + 4) != BATCH_VERSION)
         return BATCH_NEWER;
-    *index = get64(p + 8);
-    count = get32(p + 16);
-    if (count == 0 || get32(p + 20) != 0)
+    *index = le_get64(p + 8);
+    count = le_get32(p + 16);
+    if (count == 0 || le_get32(p + 20) != 0)
         return BATCH_DAMAGED;
     while (count--) {
         uint32_t n;
 
         if (size - at < BATCH_ITEM_HEADER)
             return BATCH_DAMAGED;
-        n = get32(p + at);
+        n = le_get32(p + at);
         if (n < LOG_ID_SIZE || n > LOG_MAX_WRITE_SET || batch_item_size(n) > size - at)
             return BATCH_DAMAGED;
         at += batch_item_size(n);
@@ -92,7 +74,7 @@ void batch_read(struct batch_reader *reader, const void *entry, size_t size)
 
     reader->pos = p + BATCH_HEADER;
     reader->end = p + size;
-    reader->left = get32(p + 16);
+    reader->left = le_get32(p + 16);
 }
 
 bool batch_next(struct batch_reader *reader, const void **data, size_t *size)
@@ -100,7 +82,7 @@ bool batch_next(struct batch_reader *reader, const void **data, size_t *size)
     if (reader->left == 0)
         return false;
     reader->left--;
-    *size = get32(reader->pos);
+    *size = le_get32(reader->pos);
     *data = reader->pos + BATCH_ITEM_HEADER;
     reader->pos += batch_item_size(*size);
     return true;

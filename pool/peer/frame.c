@@ -2,53 +2,11 @@
 /* frame.c -- writes and reads frames. */
 #include "pool/peer/frame.h"
 
-#include <endian.h>
 #include <string.h>
 
+#include "libxapi/base/bytes.h"
+
 static const uint8_t hello_magic[8] = {'X', 'A', 'P', 'E', 'E', 'R', '\r', '\n'};
-
-static void put16(uint8_t *p, unsigned v)
-{
-    uint16_t le = htole16((uint16_t)v);
-
-    memcpy(p, &le, sizeof le);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static unsigned get16(const uint8_t *p)
-{
-    uint16_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 /* The largest size of each type; false of an unknown type. */
 static bool size_limit(unsigned type, size_t *limit)
@@ -79,12 +37,12 @@ enum frame_state frame_read(const uint8_t *data, size_t size, struct frame *out)
 
     if (size < FRAME_HEADER)
         return FRAME_PARTIAL;
-    out->size = get32(data);
-    if (!size_limit(data[4], &limit) || out->size > limit || get16(data + 6) != 0)
+    out->size = le_get32(data);
+    if (!size_limit(data[4], &limit) || out->size > limit || le_get16(data + 6) != 0)
         return FRAME_BAD;
     out->type = (enum frame_type)data[4];
     out->kind = data[5];
-    out->number = get64(data + 8);
+    out->number = le_get64(data + 8);
     out->data = data + FRAME_HEADER;
     return size - FRAME_HEADER < out->size ? FRAME_PARTIAL : FRAME_GOOD;
 }
@@ -92,11 +50,11 @@ enum frame_state frame_read(const uint8_t *data, size_t size, struct frame *out)
 void frame_header(uint8_t out[FRAME_HEADER], enum frame_type type, unsigned kind, uint64_t number,
                   size_t size)
 {
-    put32(out, (uint32_t)size);
+    le_put32(out, (uint32_t)size);
     out[4] = (uint8_t)type;
     out[5] = (uint8_t)kind;
-    put16(out + 6, 0);
-    put64(out + 8, number);
+    le_put16(out + 6, 0);
+    le_put64(out + 8, number);
 }
 
 bool hello_read(const uint8_t *data, size_t size, struct hello *out)
@@ -106,16 +64,16 @@ bool hello_read(const uint8_t *data, size_t size, struct hello *out)
     memset(out, 0, sizeof *out);
     if (size < 34 || memcmp(data, hello_magic, sizeof hello_magic) != 0)
         return false;
-    out->oldest = get16(data + 8);
-    out->newest = get16(data + 10);
+    out->oldest = le_get16(data + 8);
+    out->newest = le_get16(data + 10);
     if (out->oldest > FRAME_VERSION || out->newest < FRAME_VERSION)
         return false;
     if (data[12] != LINK_REQUESTS && data[12] != LINK_LOG)
         return false;
     out->link = (enum link_kind)data[12];
-    out->id = get64(data + 16);
-    out->to = get64(data + 24);
-    n = get16(data + 32);
+    out->id = le_get64(data + 16);
+    out->to = le_get64(data + 24);
+    n = le_get16(data + 32);
     if (n >= PEER_ADDRESS_MAX || n > size - 34 || out->id == 0)
         return false;
     memcpy(out->address, data + 34, n);
@@ -128,12 +86,12 @@ size_t hello_write(uint8_t out[FRAME_HELLO_MAX], const struct hello *hello)
 
     memset(out, 0, 34);
     memcpy(out, hello_magic, sizeof hello_magic);
-    put16(out + 8, hello->oldest);
-    put16(out + 10, hello->newest);
+    le_put16(out + 8, hello->oldest);
+    le_put16(out + 10, hello->newest);
     out[12] = (uint8_t)hello->link;
-    put64(out + 16, hello->id);
-    put64(out + 24, hello->to);
-    put16(out + 32, (unsigned)n);
+    le_put64(out + 16, hello->id);
+    le_put64(out + 24, hello->to);
+    le_put16(out + 32, (unsigned)n);
     memcpy(out + 34, hello->address, n);
     return 34 + n;
 }

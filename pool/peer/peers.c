@@ -243,6 +243,22 @@ static void end(struct peers *peers)
     uv_close((uv_handle_t *)&peers->listener, NULL);
 }
 
+static void start_requests(struct peers *peers, struct wishes *w)
+{
+    while (w->replies) {
+        struct reply *next = w->replies->next;
+
+        request_reply(w->replies);
+        w->replies = next;
+    }
+    while (w->asks) {
+        struct ask *next = w->asks->next;
+
+        request_start(peers, w->asks);
+        w->asks = next;
+    }
+}
+
 static void on_wake(uv_async_t *wake)
 {
     struct peers *peers = wake->data;
@@ -251,18 +267,7 @@ static void on_wake(uv_async_t *wake)
     take_wishes(peers, &w, false);
     if (w.members_changed)
         take_members(peers, w.members, w.n_members);
-    while (w.replies) {
-        struct reply *next = w.replies->next;
-
-        request_reply(w.replies);
-        w.replies = next;
-    }
-    while (w.asks) {
-        struct ask *next = w.asks->next;
-
-        request_start(peers, w.asks);
-        w.asks = next;
-    }
+    start_requests(peers, &w);
     while (w.dials) {
         struct dial *next = w.dials->next;
 
@@ -298,18 +303,7 @@ static void drop_wishes(struct peers *peers)
 
     take_wishes(peers, &w, true);
     free(w.members);
-    while (w.replies) {
-        struct reply *next = w.replies->next;
-
-        request_reply(w.replies);
-        w.replies = next;
-    }
-    while (w.asks) {
-        struct ask *next = w.asks->next;
-
-        request_start(peers, w.asks);
-        w.asks = next;
-    }
+    start_requests(peers, &w);
     while (w.dials) {
         struct dial *next = w.dials->next;
 

@@ -89,9 +89,9 @@ def make_initramfs(folder):
     shutil.copy(shutil.which("busybox"), os.path.join(root, "bin/busybox"))
     names = []
     for path in guest.module_files(guest.kernel()[1]):
-        names.append(guest._module_name(path) + ".ko")
+        names.append(guest.module_name(path) + ".ko")
         with open(os.path.join(root, "modules", names[-1]), "wb") as f:
-            f.write(guest._module_bytes(path))
+            f.write(guest.module_bytes(path))
     write(os.path.join(root, "init"), INIT.format(modules=" ".join(names)), 0o755)
     packed = os.path.join(folder, "initramfs")
     with open(packed, "wb") as f:
@@ -112,7 +112,7 @@ class Machine:
              "-serial", f"file:{self.console}", "-serial", f"file:{self.said}",
              "-drive", f"if=none,id=d,format=raw,file={disk},snapshot=on,cache=unsafe", "-device", "virtio-blk-pci,drive=d",
              "-device", "virtio-rng-pci"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=guest._dies_with_parent)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=guest.dies_with_parent)
 
     def _text(self, path):
         try:

@@ -65,7 +65,7 @@ class Missing(Exception):
     """Something this machine does not have."""
 
 
-def _dies_with_parent():
+def dies_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -80,7 +80,7 @@ def kernel():
     raise Missing("no kernel with modules in /boot (package linux-image-amd64)")
 
 
-def _module_name(path):
+def module_name(path):
     return os.path.basename(path).split(".ko")[0].replace("-", "_")
 
 
@@ -90,9 +90,9 @@ def module_files(folder):
     with open(os.path.join(folder, "modules.dep")) as f:
         for line in f:
             path, _, more = line.partition(":")
-            needs[_module_name(path)] = (path, more.split())
+            needs[module_name(path)] = (path, more.split())
     with open(os.path.join(folder, "modules.builtin")) as f:
-        built_in = {_module_name(line.strip()) for line in f}
+        built_in = {module_name(line.strip()) for line in f}
     out = []
     for name in MODULES:
         if name in built_in:
@@ -104,7 +104,7 @@ def module_files(folder):
     return [os.path.join(folder, p) for p in out]
 
 
-def _module_bytes(path):
+def module_bytes(path):
     if path.endswith(".zst"):
         return subprocess.run(["zstd", "-dcq", path], check=True, capture_output=True).stdout
     opener = {".xz": lzma.open, ".gz": gzip.open}.get(os.path.splitext(path)[1], open)
@@ -149,9 +149,9 @@ def make_initramfs(folder, command=DAEMON, programs=None):
                    check=True)
     names = []
     for path in module_files(kernel()[1]):
-        names.append(_module_name(path) + ".ko")
+        names.append(module_name(path) + ".ko")
         with open(os.path.join(root, "modules", names[-1]), "wb") as f:
-            f.write(_module_bytes(path))
+            f.write(module_bytes(path))
     with open(os.path.join(root, "init"), "w") as f:
         f.write(INIT.format(modules=" ".join(names), command=command))
     os.chmod(os.path.join(root, "init"), 0o755)
@@ -193,7 +193,7 @@ class Guest:
         if os.path.exists(self.nbd):
             os.unlink(self.nbd)
         self.disk = subprocess.Popen([sys.executable, os.path.join(HERE, "disk.py"), self.image, self.nbd, *(["--lie"] if self.lie else [])],
-                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=_dies_with_parent)
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=dies_with_parent)
         if self.disk.stdout.readline() != "ready\n":
             raise RuntimeError("the disk does not serve")
         open(self.console_path, "w").close()
@@ -207,7 +207,7 @@ class Guest:
              "-drive", f"if=none,id=d,format=raw,cache=writeback,file.driver=nbd,file.server.type=unix,file.server.path={self.nbd}",
              "-device", "virtio-blk-pci,drive=d", "-device", "virtio-rng-pci",
              "-netdev", f"user,id=n,restrict=off,hostfwd=tcp:127.0.0.1:{self.tls_port}-:{TLS_PORT}", "-device", "virtio-net-pci,netdev=n,romfile="],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.qemu_log, preexec_fn=_dies_with_parent)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.qemu_log, preexec_fn=dies_with_parent)
         until(lambda: re.search(r"^(READY|FAILED)|Kernel panic", self.console(), re.M) or self.qemu.poll() is not None, BOOT_TIMEOUT, 0.1)
         if not re.search(r"^READY \d", self.console(), re.M):
             raise RuntimeError(f"the guest did not come up:\n{self.tail()}")
