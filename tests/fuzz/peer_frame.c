@@ -23,10 +23,14 @@ static void hello(const uint8_t *data, size_t size)
 
 static void address(const uint8_t *data, size_t size)
 {
-    char *text = strndup((const char *)data, size);
+    char *text = malloc(size + 1);
     struct address a;
 
-    if (text && address_parse_partial(text, &a))
+    if (!text)
+        return;
+    memcpy(text, data, size);
+    text[size] = '\0';
+    if (address_parse_partial(text, &a))
         assert(strlen(a.fingerprint) == PEER_FINGERPRINT_SIZE - 1);
     free(text);
 }

@@ -183,8 +183,14 @@ def judge(job, status, strays, log_path):
     elif skipped:
         show = [f"  skipped: {s}" for s in lines if SKIP.match(s)] + show
     if job.whole and status != 0:
-        show = [f"not ok - {job.name}"] + [f"#   {s}" for s in lines[-20:]]
+        show = [f"not ok - {job.name}"] + [f"#   {s}" for s in reason(lines)]
     return show
+
+
+def reason(lines, at_most=20):
+    """A sanitizer says first what is wrong and then much more; others say it last."""
+    first = next((i for i, line in enumerate(lines) if "ERROR: " in line or "runtime error: " in line), None)
+    return lines[-at_most:] if first is None else lines[first:first + at_most]
 
 
 def failures(lines, at_most=12):
