@@ -212,6 +212,25 @@ def vm_checkpoint(c):
 
 
 @operation
+def vm_send_sysrq(c):
+    vm = _running(c, "faulty")
+    return Try(lambda: c("VM.send_sysrq", vm, "h"))
+
+
+@operation
+def vm_scheduling(c):
+    vm = _running(c, "faulty")
+    return Try(lambda: c("VM.add_to_VCPUs_params_live", vm, "weight", "300"),
+               lambda: c("VM.get_VCPUs_params", vm).get("weight") == "300")
+
+
+@operation
+def vm_shadow(c):
+    vm = _running(c, "faulty")
+    return Try(lambda: c("VM.set_shadow_multiplier_live", vm, 2.0), lambda: c("VM.get_HVM_shadow_multiplier", vm) == 2.0)
+
+
+@operation
 def vm_revert(c):
     vm = _small(c, "faulty", 2)
     snapshot = c("VM.snapshot", vm, "faulty's snapshot", [])

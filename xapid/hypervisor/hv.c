@@ -308,6 +308,61 @@ struct error *hv_nic_unplug(struct hv *hv, const struct hv_request *rq, const ch
     return call_plain(hv, rq, "nic_unplug", args);
 }
 
+struct error *hv_sysrq(struct hv *hv, const struct hv_request *rq, const char *uuid, char key)
+{
+    json_t *args = args_uuid(uuid);
+    const char text[2] = {key, '\0'};
+
+    put(args, "key", json_text(text));
+    return call_plain(hv, rq, "sysrq", args);
+}
+
+struct error *hv_trigger(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                         enum hv_trigger trigger)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "trigger", json_text(hv_trigger_names[trigger]));
+    return call_plain(hv, rq, "trigger", args);
+}
+
+struct error *hv_set_scheduling(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                const struct strmap *params)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "params", write_strmap(params));
+    return call_plain(hv, rq, "set_scheduling", args);
+}
+
+struct error *hv_set_shadow(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                            int64_t bytes)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "bytes", json_integer(bytes));
+    return call_plain(hv, rq, "set_shadow", args);
+}
+
+struct error *hv_guest_write(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                             const struct strmap *write, const struct strings *remove)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "write", write_strmap(write));
+    put(args, "remove", write_strings(remove));
+    return call_plain(hv, rq, "guest_write", args);
+}
+
+struct error *hv_core_dump(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                           const char *path)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "path", json_text(path));
+    return call_plain(hv, rq, "core_dump", args);
+}
+
 struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n,
                       const struct hv_domain **out)
 {

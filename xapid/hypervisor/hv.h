@@ -76,6 +76,8 @@ struct hv_domain_config {
     const char *boot_order;
     const char *firmware; /* "bios", "uefi" */
     struct strmap platform, xenstore_data;
+    struct strmap vcpus_params; /* weight, cap, mask */
+    struct strmap bios_strings;
     size_t n_disks;
     const struct hv_disk *disks;
     size_t n_nics;
@@ -87,7 +89,7 @@ enum hv_state {
     HV_RUNNING,
     HV_SHUTDOWN /* has ended by itself; 'reason' says how; waits to be destroyed */
 };
-enum hv_reason { HV_NONE, HV_POWEROFF, HV_REBOOT, HV_SUSPEND, HV_CRASH };
+enum hv_reason { HV_NONE, HV_POWEROFF, HV_REBOOT, HV_SUSPEND, HV_CRASH, HV_SOFT_REBOOT };
 
 struct hv_domain {
     char uuid[UUID_TEXT_SIZE];
@@ -163,6 +165,38 @@ MUST_CHECK struct error *hv_nic_plug(struct hv *hv, const struct hv_request *rq,
                                      const struct hv_nic *nic);
 MUST_CHECK struct error *hv_nic_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid,
                                        int device, bool force);
+/*
+ * What a running domain can be told besides (the protocol's version 2).  Nothing remembers it: it
+ * may be told again.
+ */
+/* Presses Alt, SysRq and the key; the guest's kernel does what it likes. */
+MUST_CHECK struct error *hv_sysrq(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                  char key);
+enum hv_trigger {
+    HV_TRIGGER_POWER, /* the power button */
+    HV_TRIGGER_SLEEP, /* the sleep button: ACPI S3 */
+    HV_TRIGGER_NMI,
+    HV_TRIGGER_INIT,
+    HV_TRIGGER_RESET,
+    HV_TRIGGER_S3RESUME
+};
+MUST_CHECK struct error *hv_trigger(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                    enum hv_trigger trigger);
+/* weight, cap (percent of a processor, 0: none) and mask (numbers of processors between commas); a
+ * key that is missing changes nothing. */
+MUST_CHECK struct error *hv_set_scheduling(struct hv *hv, const struct hv_request *rq,
+                                           const char *uuid, const struct strmap *params);
+/* Bytes of memory for shadow or nested page tables. */
+MUST_CHECK struct error *hv_set_shadow(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                       int64_t bytes);
+/* Writes and removes keys of the guest's, named as in hv_domain.guest; only below vm-data, control
+ * and data. */
+MUST_CHECK struct error *hv_guest_write(struct hv *hv, const struct hv_request *rq,
+                                        const char *uuid, const struct strmap *write,
+                                        const struct strings *remove);
+/* Writes the memory of a domain, also of one that has crashed, to a new file. */
+MUST_CHECK struct error *hv_core_dump(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                      const char *path);
 /* All domains but the control domain. */
 MUST_CHECK struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n,
                                  const struct hv_domain **out);

@@ -171,6 +171,30 @@ struct strmap read_strmap(struct reader *r, const char *key)
     return (struct strmap){n, pairs};
 }
 
+struct strmap read_strmap_if_any(struct reader *r, const char *key)
+{
+    return json_object_get(r->object, key) ? read_strmap(r, key) : (struct strmap){0};
+}
+
+struct strings read_strings(struct reader *r, const char *key)
+{
+    const json_t *set = member(r, key, JSON_ARRAY);
+    size_t n = set ? json_array_size(set) : 0;
+    const char **texts;
+
+    if (n > PROTOCOL_PAIRS_MAX) {
+        mark_bad(r, key);
+        n = 0;
+    }
+    texts = arena_array(r->arena, const char *, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_array_get(set, i));
+
+        texts[i] = arena_strdup(r->arena, text ? text : mark_bad(r, key));
+    }
+    return (struct strings){n, texts};
+}
+
 json_t *json_text(const char *s)
 {
     json_t *v = json_string(s);

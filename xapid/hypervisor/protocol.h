@@ -37,7 +37,7 @@
 
 #define PROTOCOL_NAME "xapid-hypervisor"
 #define PROTOCOL_OLDEST 1
-#define PROTOCOL_NEWEST 1
+#define PROTOCOL_NEWEST 2
 #define PROTOCOL_HELLO_MAX ((size_t)4096)
 #define PROTOCOL_REQUEST_MAX ((size_t)1024 * 1024) /* bytes of a frame's body, client to server */
 #define PROTOCOL_REPLY_MAX ((size_t)16 * 1024 * 1024) /* server to client */
@@ -87,6 +87,10 @@ int64_t read_int(struct reader *r, const char *key, int64_t min, int64_t max);
 double read_real(struct reader *r, const char *key);
 bool read_bool(struct reader *r, const char *key);
 struct strmap read_strmap(struct reader *r, const char *key);
+/* The same, but empty where the key is missing: it came with a later version. */
+struct strmap read_strmap_if_any(struct reader *r, const char *key);
+/* Texts, at most PROTOCOL_PAIRS_MAX. */
+struct strings read_strings(struct reader *r, const char *key);
 /* One of 'names' (ends with NULL); its index. */
 int read_enum(struct reader *r, const char *key, const char *const *names);
 
@@ -97,10 +101,12 @@ json_t *json_text(const char *s);
  * Records.  Writers return a new reference; readers copy into the reader's arena and mark the
  * reader where something is wrong.
  */
-extern const char *const hv_state_names[];  /* by enum hv_state, ends with NULL */
-extern const char *const hv_reason_names[]; /* by enum hv_reason, ends with NULL */
+extern const char *const hv_state_names[];   /* by enum hv_state, ends with NULL */
+extern const char *const hv_reason_names[];  /* by enum hv_reason, ends with NULL */
+extern const char *const hv_trigger_names[]; /* by enum hv_trigger, ends with NULL */
 
 json_t *write_strmap(const struct strmap *map);
+json_t *write_strings(const struct strings *set);
 json_t *write_disk(const struct hv_disk *disk);
 void read_disk(struct reader *r, struct hv_disk *out);
 json_t *write_nic(const struct hv_nic *nic);

@@ -12,7 +12,9 @@
 #define VCPUS_MAX 4096
 
 const char *const hv_state_names[] = {"paused", "running", "shutdown", NULL};
-const char *const hv_reason_names[] = {"none", "poweroff", "reboot", "suspend", "crash", NULL};
+const char *const hv_reason_names[] = {"none",  "poweroff",    "reboot", "suspend",
+                                       "crash", "soft-reboot", NULL};
+const char *const hv_trigger_names[] = {"power", "sleep", "nmi", "init", "reset", "s3resume", NULL};
 
 static void put(json_t *object, const char *key, json_t *value)
 {
@@ -41,6 +43,16 @@ json_t *write_strmap(const struct strmap *map)
         json_decref(key);
     }
     return o;
+}
+
+json_t *write_strings(const struct strings *set)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; i < set->n; i++)
+        if (json_array_append_new(a, json_text(set->v[i])) < 0)
+            abort(); /* out of memory */
+    return a;
 }
 
 json_t *write_disk(const struct hv_disk *disk)
@@ -168,6 +180,8 @@ json_t *write_config(const struct hv_domain_config *c)
     put_text(o, "firmware", c->firmware);
     put(o, "platform", write_strmap(&c->platform));
     put(o, "xenstore_data", write_strmap(&c->xenstore_data));
+    put(o, "vcpus_params", write_strmap(&c->vcpus_params));
+    put(o, "bios_strings", write_strmap(&c->bios_strings));
     put(o, "disks", write_disks(c->n_disks, c->disks));
     put(o, "nics", write_nics(c->n_nics, c->nics));
     return o;
@@ -189,6 +203,8 @@ void read_config(struct reader *r, struct hv_domain_config *out)
     out->firmware = read_text(r, "firmware", NAME_MAX_BYTES);
     out->platform = read_strmap(r, "platform");
     out->xenstore_data = read_strmap(r, "xenstore_data");
+    out->vcpus_params = read_strmap_if_any(r, "vcpus_params");
+    out->bios_strings = read_strmap_if_any(r, "bios_strings");
     out->n_disks = read_disks(r, &out->disks);
     out->n_nics = read_nics(r, &out->nics);
 }

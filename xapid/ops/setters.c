@@ -6,6 +6,7 @@
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/xenstore.h"
 
 /*** VM ***/
 
@@ -87,4 +88,10 @@ struct error *setter_run(struct call *call, const struct field_desc *f, const st
         if (setters[i].field_id == f->id)
             return vm_update(call, setters[i].fn, (void *)set);
     return db_update(call, db_set_txn, (void *)set);
+}
+
+void setter_after(struct call *call, const struct field_desc *f, ref_t ref, const void *before)
+{
+    if (f->id == FIELD_vm_xenstore_data && before)
+        vm_xenstore_changed(call, ref, &((const struct vm *)before)->xenstore_data);
 }

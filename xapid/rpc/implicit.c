@@ -315,7 +315,7 @@ static struct error *session_write(struct rpc_call *rpc, const struct field_desc
     return OK;
 }
 
-struct error *implicit_write(struct rpc_call *rpc)
+static struct error *write_field(struct rpc_call *rpc)
 {
     const struct message_desc *m = rpc->message;
     const struct field_desc *f = &api_fields[m->field];
@@ -341,4 +341,16 @@ struct error *implicit_write(struct rpc_call *rpc)
     default:
         return error_internal(rpc->call.arena, "message %s has no implementation", m->full_name);
     }
+}
+
+struct error *implicit_write(struct rpc_call *rpc)
+{
+    const struct field_desc *f = &api_fields[rpc->message->field];
+    ref_t self = *(const ref_t *)rpc->args;
+    const void *before =
+        f->class_id == CLASS_session ? NULL : db_find(&rpc->call, f->class_id, self);
+
+    TRY(write_field(rpc));
+    setter_after(&rpc->call, f, self, before);
+    return OK;
 }

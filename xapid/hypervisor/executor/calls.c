@@ -122,4 +122,10 @@ const struct handler executor_handlers[EXECUTOR_N_HANDLERS] = {
     {"disk_change", true, run_disk_change},
     {"nic_plug", true, run_nic_plug},
     {"nic_unplug", true, run_nic_unplug},
+    {"sysrq", true, run_sysrq},
+    {"trigger", true, run_trigger},
+    {"set_scheduling", true, run_set_scheduling},
+    {"set_shadow", true, run_set_shadow},
+    {"guest_write", true, run_guest_write},
+    {"core_dump", true, run_core_dump},
 };

@@ -182,12 +182,65 @@ static void set_vcpus(libxl_bitmap *map, int max, int online)
         libxl_bitmap_set(map, i);
 }
 
-/* Guests' vm-data: libxl writes it with the domain. */
+/*** scheduling ***/
+
+bool config_cpu_mask(const char *text, libxl_bitmap *out)
+{
+    long cpus[MASK_CPUS_MAX], max = 0;
+    size_t n = 0;
+
+    do {
+        char *end;
+
+        if (n == MASK_CPUS_MAX)
+            return false;
+        cpus[n] = strtol(text, &end, 10);
+        if (end == text || (*end && *end != ',') || cpus[n] < 0 || cpus[n] >= MASK_CPUS_MAX)
+            return false;
+        max = MAX(max, cpus[n]);
+        n++;
+        text = *end ? end + 1 : end;
+    } while (*text);
+    out->size = (uint32_t)max / 8 + 1;
+    out->map = xcalloc(out->size, 1);
+    while (n)
+        libxl_bitmap_set(out, (int)cpus[--n]);
+    return true;
+}
+
+static const char *vcpus_param(const struct hv_domain_config *c, const char *key)
+{
+    for (size_t i = 0; i < c->vcpus_params.n; i++)
+        if (strcmp(c->vcpus_params.v[i].key, key) == 0)
+            return c->vcpus_params.v[i].value;
+    return NULL;
+}
+
+static struct error *set_scheduling(struct arena *arena, const struct hv_domain_config *c,
+                                    libxl_domain_build_info *b)
+{
+    const char *weight = vcpus_param(c, "weight"), *cap = vcpus_param(c, "cap"),
+               *mask = vcpus_param(c, "mask");
+
+    if (weight)
+        b->sched_params.weight = atoi(weight);
+    if (cap)
+        b->sched_params.cap = atoi(cap);
+    if (!mask || !*mask)
+        return OK;
+    b->vcpu_hard_affinity = xcalloc((size_t)c->vcpus_max, sizeof *b->vcpu_hard_affinity);
+    for (; b->num_vcpu_hard_affinity < c->vcpus_max; b->num_vcpu_hard_affinity++)
+        if (!config_cpu_mask(mask, &b->vcpu_hard_affinity[b->num_vcpu_hard_affinity]))
+            return error_internal(arena, "VCPUs-params: '%s' is no list of processors", mask);
+    return OK;
+}
+
+/* Guests' vm-data and what their firmware says: libxl writes it with the domain. */
 static void set_xenstore_data(const struct hv_domain_config *c, libxl_domain_create_info *info)
 {
     size_t n = 0;
 
-    info->xsdata = xcalloc(2 * c->xenstore_data.n + 1, sizeof *info->xsdata);
+    info->xsdata = xcalloc(2 * (c->xenstore_data.n + c->bios_strings.n) + 1, sizeof *info->xsdata);
     for (size_t i = 0; i < c->xenstore_data.n; i++) {
         const char *key = c->xenstore_data.v[i].key;
 
@@ -195,6 +248,11 @@ static void set_xenstore_data(const struct hv_domain_config *c, libxl_domain_cre
             continue;
         info->xsdata[n++] = xstrdup(key);
         info->xsdata[n++] = xstrdup(c->xenstore_data.v[i].value);
+    }
+    /* The firmware reads these. */
+    for (size_t i = 0; i < c->bios_strings.n; i++) {
+        info->xsdata[n++] = xasprintf("bios-strings/%s", c->bios_strings.v[i].key);
+        info->xsdata[n++] = xstrdup(c->bios_strings.v[i].value);
     }
 }
 
@@ -276,6 +334,7 @@ struct error *config_translate(struct arena *arena, const struct hv_domain_confi
     set_xenstore_data(c, &out->c_info);
     libxl_domain_build_info_init_type(&out->b_info, type);
     set_build(c, &out->b_info);
+    TRY(set_scheduling(arena, c, &out->b_info));
     TRY(set_tsc(arena, c, &out->b_info));
     if (type == LIBXL_DOMAIN_TYPE_HVM)
         set_hvm(arena, c, o, &out->b_info);

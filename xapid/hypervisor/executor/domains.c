@@ -101,6 +101,9 @@ enum hv_state domain_state(const libxl_dominfo *info, enum hv_reason *reason)
     case LIBXL_SHUTDOWN_REASON_SUSPEND:
         *reason = HV_SUSPEND;
         break;
+    case LIBXL_SHUTDOWN_REASON_SOFT_RESET:
+        *reason = HV_SOFT_REBOOT;
+        break;
     default:
         *reason = HV_CRASH;
     }

@@ -142,6 +142,10 @@ MUST_CHECK struct error *config_disk(struct arena *arena, const struct hv_disk *
                                      libxl_domain_type type, libxl_device_disk *out);
 MUST_CHECK struct error *config_nic(struct arena *arena, const struct hv_nic *nic,
                                     libxl_device_nic *out);
+#define MASK_CPUS_MAX 4096
+/* Numbers of processors between commas; false, with nothing to dispose of, if it is no such list.
+ */
+bool config_cpu_mask(const char *text, libxl_bitmap *out);
 /* From "pv", "pvh", "pv_in_pvh", "hvm"; false if it is none of them. */
 bool config_type(const char *name, libxl_domain_type *out);
 /* The VNC socket of an HVM guest. */
@@ -195,7 +199,13 @@ struct error *run_disk_unplug(struct request *rq, json_t **result);
 struct error *run_disk_change(struct request *rq, json_t **result);
 struct error *run_nic_plug(struct request *rq, json_t **result);
 struct error *run_nic_unplug(struct request *rq, json_t **result);
-#define EXECUTOR_N_HANDLERS 19
+struct error *run_sysrq(struct request *rq, json_t **result);
+struct error *run_trigger(struct request *rq, json_t **result);
+struct error *run_set_scheduling(struct request *rq, json_t **result);
+struct error *run_set_shadow(struct request *rq, json_t **result);
+struct error *run_guest_write(struct request *rq, json_t **result);
+struct error *run_core_dump(struct request *rq, json_t **result);
+#define EXECUTOR_N_HANDLERS 25
 extern const struct handler executor_handlers[EXECUTOR_N_HANDLERS];
 
 /* build.c */

@@ -91,6 +91,53 @@ static struct error *do_responsive(const struct command *c, json_t *answer)
     return OK;
 }
 
+static struct error *set_cooperative(const struct command *c, const char *key, bool cooperative)
+{
+    struct domain *d;
+
+    TRY(domain_named(c, key, &d));
+    d->live.uncooperative = !cooperative;
+    guest_refresh(d);
+    domain_changed(d);
+    return OK;
+}
+
+static struct error *do_uncooperative(const struct command *c, json_t *answer)
+{
+    (void)answer;
+    return set_cooperative(c, "uncooperative", false);
+}
+
+static struct error *do_cooperative(const struct command *c, json_t *answer)
+{
+    (void)answer;
+    return set_cooperative(c, "cooperative", true);
+}
+
+static struct error *do_inspect(const struct command *c, json_t *answer)
+{
+    struct domain *d;
+    json_t *live;
+
+    TRY(domain_named(c, "inspect", &d));
+    live = live_json(d);
+    json_object_update(answer, live);
+    json_decref(live);
+    return OK;
+}
+
+static struct error *do_show(const struct command *c, json_t *answer)
+{
+    struct domain *d;
+    const char *value;
+
+    TRY(domain_named(c, "show", &d));
+    value = keys_get(&d->guest, text_of(c, "key"));
+    if (value)
+        json_object_set_new(answer, "data", json_text(value));
+    return OK;
+}
+
 static struct error *end_itself(const struct command *c, const char *key, enum hv_reason reason)
 {
     struct domain *d;
@@ -112,6 +159,12 @@ static struct error *do_reboot(const struct command *c, json_t *answer)
 {
     (void)answer;
     return end_itself(c, "reboot", HV_REBOOT);
+}
+
+static struct error *do_soft_reboot(const struct command *c, json_t *answer)
+{
+    (void)answer;
+    return end_itself(c, "soft-reboot", HV_SOFT_REBOOT);
 }
 
 static struct error *do_fail(const struct command *c, json_t *answer)
@@ -208,7 +261,10 @@ static struct error *do_set_key(const struct command *c, json_t *answer)
 
     (void)answer;
     TRY(domain_named(c, "guest-key", &d));
-    keys_set(&d->guest, text_of(c, "key"), text_of(c, "value"));
+    if (value_of(c, "value"))
+        keys_set(&d->guest, text_of(c, "key"), text_of(c, "value"));
+    else
+        keys_drop(&d->guest, text_of(c, "key"));
     domain_changed(d);
     return OK;
 }
@@ -288,6 +344,11 @@ struct error *run_control(struct request *rq, json_t **result)
         {"guest-responsive", do_responsive},
         {"poweroff", do_poweroff},
         {"reboot", do_reboot},
+        {"soft-reboot", do_soft_reboot},
+        {"uncooperative", do_uncooperative},
+        {"cooperative", do_cooperative},
+        {"inspect", do_inspect},
+        {"show", do_show},
         {"fail", do_fail},
         {"delay", do_delay},
         {"lose-request", do_lose_request},

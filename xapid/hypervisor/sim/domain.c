@@ -110,6 +110,7 @@ static void copy_config(struct domain *d, const struct hv_domain_config *c)
         .boot_order = arena_strdup(&d->arena, c->boot_order),
         .firmware = arena_strdup(&d->arena, c->firmware),
     };
+    live_schedule(d, &c->vcpus_params);
     for (size_t i = 0; i < c->xenstore_data.n; i++)
         if (strncmp(c->xenstore_data.v[i].key, "vm-data", 7) == 0)
             keys_set(&d->guest, c->xenstore_data.v[i].key, c->xenstore_data.v[i].value);
@@ -223,7 +224,7 @@ void domain_destroy(struct domain *d)
         at = &(*at)->next;
     *at = d->next;
     sim->n_domains--;
-    sim->memory_used -= domain_memory(d);
+    sim->memory_used -= domain_memory(d) + d->live.shadow;
     requests_wake(sim->server, WAIT_ACK, d, error_internal(&arena, FAILURE_NO_DOMAIN "%s", d->uuid),
                   NULL);
     requests_wake(sim->server, WAIT_DEATH, d, OK, gone);

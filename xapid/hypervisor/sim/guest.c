@@ -27,14 +27,19 @@ static void drop_key(struct keys *keys, size_t i)
     keys->v[i] = keys->v[--keys->n];
 }
 
-void keys_set(struct keys *keys, const char *key, const char *value)
+void keys_drop(struct keys *keys, const char *key)
 {
     for (size_t i = 0; i < keys->n; i++) {
         if (strcmp(keys->v[i].key, key) == 0) {
             drop_key(keys, i);
-            break;
+            return;
         }
     }
+}
+
+void keys_set(struct keys *keys, const char *key, const char *value)
+{
+    keys_drop(keys, key);
     /* A xenstore quota: what does not fit is not written. */
     if (keys->n == SIM_GUEST_KEYS_MAX)
         return;
@@ -122,7 +127,7 @@ static void write_agent_keys(struct domain *d)
 
 bool guest_answers(const struct domain *d)
 {
-    return d->state == HV_RUNNING && d->booted && !d->unresponsive;
+    return d->state == HV_RUNNING && d->booted && !d->unresponsive && !d->live.asleep;
 }
 
 void guest_refresh(struct domain *d)
@@ -130,9 +135,11 @@ void guest_refresh(struct domain *d)
     /* A paused guest follows when it runs again (guest_resume). */
     if (!guest_answers(d))
         return;
-    d->sim->memory_used -= domain_memory(d);
-    d->memory = d->memory_target;
-    d->sim->memory_used += domain_memory(d);
+    if (!d->live.uncooperative) {
+        d->sim->memory_used -= domain_memory(d);
+        d->memory = d->memory_target;
+        d->sim->memory_used += domain_memory(d);
+    }
     write_agent_keys(d);
 }
 

@@ -2,9 +2,9 @@
 /*
  * sim.h -- the simulated hypervisor: one process, one thread, all state in memory.
  *
- * Its files: calls (the handlers), domain (what a hypervisor does), guest (what runs inside),
- * devices (disks and NICs), image (suspend images), console (what its screens show), control
- * (tests).  The server beneath it is that of ../server.  Private to this folder.
+ * Its files: calls (the handlers), live (more of them), domain (what a hypervisor does), guest
+ * (what runs inside), devices (disks and NICs), image (suspend images), console (what its screens
+ * show), control (tests).  The server beneath it is that of ../server.  Private to this folder.
  */
 #pragma once
 
@@ -51,6 +51,16 @@ enum guest_plan { GUEST_IDLE, GUEST_BOOTS, GUEST_ENDS };
 
 struct console;
 
+/* What it was told besides.  Strings in the domain's arena. */
+struct live {
+    char sysrq;          /* the last one, or NUL */
+    const char *trigger; /* the last one, or NULL */
+    bool asleep;         /* ACPI S3 */
+    bool uncooperative;  /* its balloon does not move */
+    const char *weight, *cap, *mask;
+    int64_t shadow; /* bytes of memory for page tables */
+};
+
 struct domain {
     struct domain *next;
     struct sim *sim;
@@ -69,6 +79,7 @@ struct domain {
     struct sim_disk disks[PROTOCOL_DISKS_MAX];
     struct sim_nic nics[PROTOCOL_NICS_MAX];
     size_t n_disks, n_nics;
+    struct live live;
     bool booted;          /* the guest agent has spoken */
     bool unresponsive;    /* the guest answers nothing more */
     enum hv_reason asked; /* control/shutdown: what the toolstack wants of the guest */
@@ -108,7 +119,7 @@ static inline struct sim *sim_of(const struct request *rq)
 /*
  * calls.c
  */
-#define SIM_N_HANDLERS 19
+#define SIM_N_HANDLERS 25
 extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
@@ -149,6 +160,19 @@ struct error *run_nic_plug(struct request *rq, json_t **result);
 struct error *run_nic_unplug(struct request *rq, json_t **result);
 
 /*
+ * live.c
+ */
+struct error *run_sysrq(struct request *rq, json_t **result);
+struct error *run_trigger(struct request *rq, json_t **result);
+struct error *run_set_scheduling(struct request *rq, json_t **result);
+struct error *run_set_shadow(struct request *rq, json_t **result);
+struct error *run_guest_write(struct request *rq, json_t **result);
+struct error *run_core_dump(struct request *rq, json_t **result);
+void live_schedule(struct domain *d, const struct strmap *params);
+/* What it was told, as texts: for tests. */
+json_t *live_json(const struct domain *d);
+
+/*
  * guest.c
  */
 /* The domain runs (again) or not: what the guest was at goes on or waits. */
@@ -164,6 +188,7 @@ void guest_ask(struct domain *d, enum hv_reason what);
 bool guest_answers(const struct domain *d);
 /* NICs or memory have changed: writes the keys anew, where there is an agent. */
 void guest_refresh(struct domain *d);
+void keys_drop(struct keys *keys, const char *key);
 void keys_set(struct keys *keys, const char *key, const char *value);
 const char *keys_get(const struct keys *keys, const char *key);
 void keys_release(struct keys *keys);

@@ -131,24 +131,20 @@ static struct error *read_answer(struct call *call, const struct child_result *r
                          result);
 }
 
-struct error *host_call_plugin(struct call *call, const struct host_call_plugin_args *args,
-                               const char **result)
+struct error *plugin_run(struct call *call, const char *folder, const char *plugin,
+                         const char *function, const struct strmap *args, const char **result)
 {
     __attribute__((cleanup(plugin_session_release))) struct plugin_session session = {0};
     struct child_result answer;
     struct child_spec spec = {
         .output_limit = OUTPUT_LIMIT, .timeout = TIMEOUT, .watch = still_wanted, .ctx = call};
     const char *argv[3] = {NULL};
-    const struct host *host;
 
-    TRY(DB_GET(call, host, args->host, &host));
-    if (!ref_equal(host->ref, call->xapid->host))
-        return err_cannot_contact_host(call, call_ref(call, host->ref));
-    argv[0] = find_program(call, "plugins", args->plugin);
+    argv[0] = find_program(call, folder, plugin);
     if (!argv[0])
-        return err_xenapi_missing_plugin(call, args->plugin);
-    plugin_session_begin(call, args->plugin, &session);
-    argv[1] = call_text(call, session.ref, args->fn, &args->args);
+        return err_xenapi_missing_plugin(call, plugin);
+    plugin_session_begin(call, plugin, &session);
+    argv[1] = call_text(call, session.ref, function, args);
     if (strlen(argv[1]) > CALL_LIMIT)
         return err_invalid_value(call, "args", "more than a plug-in can be given");
     spec.argv = argv;
@@ -156,4 +152,15 @@ struct error *host_call_plugin(struct call *call, const struct host_call_plugin_
     if (answer.cancelled)
         TRY(task_check(call));
     return read_answer(call, &answer, result);
+}
+
+struct error *host_call_plugin(struct call *call, const struct host_call_plugin_args *args,
+                               const char **result)
+{
+    const struct host *host;
+
+    TRY(DB_GET(call, host, args->host, &host));
+    if (!ref_equal(host->ref, call->xapid->host))
+        return err_cannot_contact_host(call, call_ref(call, host->ref));
+    return plugin_run(call, "plugins", args->plugin, args->fn, &args->args, result);
 }

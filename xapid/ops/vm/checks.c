@@ -79,15 +79,18 @@ struct error *vm_check_shadow_multiplier(struct call *call, double value)
                                    "It cannot be below 1.");
 }
 
-int64_t vm_memory_overhead(const struct vm *vm)
+int64_t vm_shadow_memory(const struct vm *vm)
 {
     int64_t mib = (vm->memory_static_max + MIB - 1) / MIB, shadow;
 
-    if (vm_domain_type(vm) == DOMAIN_TYPE_PV)
-        return MIB;
     /* 1 MiB a vCPU, and for each MiB of memory a page of the map and a page of shadow. */
     shadow = vm->vcpus_max + (2 * mib + 255) / 256;
-    return 2 * MIB + (int64_t)((double)shadow * vm->hvm_shadow_multiplier) * MIB;
+    return (int64_t)((double)shadow * vm->hvm_shadow_multiplier) * MIB;
+}
+
+int64_t vm_memory_overhead(const struct vm *vm)
+{
+    return vm_domain_type(vm) == DOMAIN_TYPE_PV ? MIB : 2 * MIB + vm_shadow_memory(vm);
 }
 
 /*** platform ***/

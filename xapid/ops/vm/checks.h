@@ -28,5 +28,7 @@ MUST_CHECK struct error *vm_check_shadow_multiplier(struct call *call, double va
  */
 MUST_CHECK struct error *vm_check_bootable(struct call *call, const struct vm *vm, bool force);
 
+/* Bytes for the page tables of a VM that has hardware virtualisation: a part of its overhead. */
+int64_t vm_shadow_memory(const struct vm *vm);
 /* Bytes of host memory the VM needs beyond its own. */
 int64_t vm_memory_overhead(const struct vm *vm);

@@ -110,6 +110,8 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .firmware = or_empty(strmap_get(&vm->hvm_boot_params, "firmware")),
         .platform = vm->platform,
         .xenstore_data = vm->xenstore_data,
+        .vcpus_params = vm->vcpus_params,
+        .bios_strings = vm->bios_strings,
         .n_disks = disks->n,
         .disks = disks->hv,
     };

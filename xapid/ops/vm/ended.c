@@ -20,6 +20,12 @@ enum ended_action vm_ended_action(const struct vm *vm, enum hv_reason reason, us
             vm->actions_after_crash == ON_CRASH_COREDUMP_AND_DESTROY)
             return ENDED_DESTROY;
         return age < CRASH_LOOP_SECONDS * USEC_PER_SEC ? ENDED_DESTROY : ENDED_RESTART;
+    case HV_SOFT_REBOOT:
+        if (vm->actions_after_softreboot == ON_SOFTREBOOT_BEHAVIOR_PRESERVE)
+            return ENDED_PRESERVE;
+        /* The new kernel that the guest left in its memory is lost: it boots as after a reboot. */
+        return vm->actions_after_softreboot == ON_SOFTREBOOT_BEHAVIOR_DESTROY ? ENDED_DESTROY
+                                                                              : ENDED_RESTART;
     case HV_NONE:
     case HV_SUSPEND:
         break;
