@@ -54,3 +54,19 @@ char *buf_steal(struct buf *buf)
     *buf = (struct buf){0};
     return data;
 }
+
+void buf_xml(struct buf *buf, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '<')
+            buf_puts(buf, "&lt;");
+        else if (*text == '>')
+            buf_puts(buf, "&gt;");
+        else if (*text == '&')
+            buf_puts(buf, "&amp;");
+        else if (*text == '"')
+            buf_puts(buf, "&quot;");
+        else
+            buf_putc(buf, (unsigned char)*text < ' ' ? ' ' : *text);
+    }
+}

@@ -18,6 +18,9 @@ void buf_release(struct buf *buf);
 /* Makes room for n more bytes. */
 void buf_reserve(struct buf *buf, size_t n);
 void buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Appends text escaped for XML and HTML, in elements and attributes.  Control characters have no
+ * place in XML 1.0, not even escaped: they become blanks. */
+void buf_xml(struct buf *buf, const char *text);
 /* Gives the bytes away, NUL terminated and never NULL; the caller frees them.  The buffer is empty
  * afterwards. */
 char *buf_steal(struct buf *buf);

@@ -16,7 +16,7 @@ A transcript begins with a sentence; each later case begins with one on a line "
 with the lines it prints beneath: those of its standard error after "! ".  Blank lines count for nothing.  In all of them
 <name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on, <!name> for any other; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
-<dir> is a directory that goes with the daemon.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one.
+<dir> is a directory that goes with the daemon, <port> where it listens for TLS.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
 """
 
@@ -202,6 +202,7 @@ class Runner:
 
     def command(self, c, names):
         """Runs it; bindings or None, with c.actual set."""
+        names["port"] = str(self.daemon.tls_port)
         line = filled(c.line, names, c.number)
         again = line.startswith("until ")
         end = time.monotonic() + (PATIENCE if again else 0)

@@ -505,3 +505,10 @@ def clear(c):
         for folder, _, names in os.walk(second(c)):
             for name in names:
                 os.unlink(os.path.join(folder, name))
+
+
+@operation
+def server_certificate(c):
+    host = lab.host(c)
+    before = c("host.get_server_certificate", host)
+    return Try(lambda: c("host.reset_server_certificate", host), lambda: c("host.get_server_certificate", host) != before)

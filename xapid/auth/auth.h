@@ -107,6 +107,10 @@ typedef void auth_login_done(void *ctx, struct error *e, ref_t session);
 void auth_login(struct xapid *xapid, const char *user, const char *password, const char *version,
                 const char *originator, const char *client, bool unix_socket, auth_login_done *done,
                 void *ctx);
+/* session.login_with_password of a client that TLS knows by its certificate (http_trust_clients): a
+ * session of the role client-cert, whatever user and password say. */
+void auth_login_with_certificate(struct xapid *xapid, const char *originator, const char *client,
+                                 auth_login_done *done, void *ctx);
 /* slave_login and slave_local_login: a session of the pool itself. */
 void auth_login_with_secret(struct xapid *xapid, const char *secret, const char *originator,
                             const char *client, auth_login_done *done, void *ctx);
@@ -126,10 +130,10 @@ typedef void auth_http_done(struct http_request *request, void *ctx, struct erro
 
 /*
  * Finds out who sent a request, in this order: Unix socket (root), session_id in cookie or query,
- * pool_secret in a cookie, HTTP Basic.  Then checks the permission of 'action' ("get_export"; NULL:
- * none).  Errors: SESSION_AUTHENTICATION_FAILED (nobody, or wrong; after the delay),
- * SESSION_INVALID, SESSION_AUTHORIZATION_FAILED, RBAC_PERMISSION_DENIED; a denial has its audit
- * line already. 'done' may run before this returns.
+ * pool_secret in a cookie, HTTP Basic, a certificate in TLS.  Then checks the permission of
+ * 'action' ("get_export"; NULL: none).  Errors: SESSION_AUTHENTICATION_FAILED (nobody, or wrong;
+ * after the delay), SESSION_INVALID, SESSION_AUTHORIZATION_FAILED, RBAC_PERMISSION_DENIED; a denial
+ * has its audit line already. 'done' may run before this returns.
  */
 void auth_http(struct xapid *xapid, struct http_request *request, const char *action,
                auth_http_done *done, void *ctx);

@@ -24,6 +24,10 @@ void auth_call(struct rpc_call *rpc)
     case MSG_session_login_with_password: {
         const struct session_login_with_password_args *a = rpc->args;
 
+        if (http->known_client) {
+            auth_login_with_certificate(xapid, a->originator, http->peer, answer, rpc);
+            break;
+        }
         auth_login(xapid, a->uname, a->pwd, a->version, a->originator, http->peer, local, answer,
                    rpc);
         break;

@@ -110,22 +110,12 @@ void failures_take(struct failures *f, struct arena *arena, struct auth_failures
     f->n = 0;
 }
 
-/* Control characters have no place in XML 1.0, not even escaped. */
 static void put_element(struct buf *out, const char *name, const char *text)
 {
     if (!*text)
         return;
     buf_printf(out, "<%s>", name);
-    for (const char *p = text; *p; p++) {
-        if (*p == '<')
-            buf_puts(out, "&lt;");
-        else if (*p == '>')
-            buf_puts(out, "&gt;");
-        else if (*p == '&')
-            buf_puts(out, "&amp;");
-        else
-            buf_putc(out, (unsigned char)*p < ' ' ? ' ' : *p);
-    }
+    buf_xml(out, text);
     buf_printf(out, "</%s>", name);
 }
 

@@ -238,6 +238,8 @@ void auth_http(struct xapid *xapid, struct http_request *request, const char *ac
         by_secret(a, text);
     else if ((text = basic_credentials(request)))
         by_password(a, text);
+    else if (request->known_client)
+        accept_temporary(a, auth_certificate_session(xapid, "", request->peer));
     else
         refuse(a, auth_failed_error(request->arena, "", AUTH_BAD)); /* browsers ask so at first */
 }

@@ -42,3 +42,5 @@ MUST_CHECK struct error *auth_failed_error(struct arena *arena, const char *user
 /* A session for somebody who is root without being asked: 'pool' for the pool itself. */
 ref_t auth_root_session(struct xapid *xapid, const char *user, const char *originator,
                         const char *client, bool pool);
+/* A session of the role client-cert, for who is known by a certificate. */
+ref_t auth_certificate_session(struct xapid *xapid, const char *originator, const char *client);

@@ -76,6 +76,14 @@ ref_t auth_root_session(struct xapid *xapid, const char *user, const char *origi
     return session_create(xapid->sessions, &request);
 }
 
+ref_t auth_certificate_session(struct xapid *xapid, const char *originator, const char *client)
+{
+    const struct session_request request = {
+        .role = ROLE_CLIENT_CERT, .user = "", .originator = originator, .client = client};
+
+    return session_create(xapid->sessions, &request);
+}
+
 /* The most powerful of the subject's roles; ROLE_COUNT if it has none. */
 static enum role_id role_of_subject(const struct subject *subject)
 {
@@ -186,6 +194,17 @@ void auth_login(struct xapid *xapid, const char *user, const char *password, con
         return;
     }
     auth_check(xapid->auth, &attempt, on_verdict, l);
+}
+
+void auth_login_with_certificate(struct xapid *xapid, const char *originator, const char *client,
+                                 auth_login_done *done, void *ctx)
+{
+    struct login *l =
+        login_new(xapid, "session.login_with_password", "", originator, client, done, ctx);
+    ref_t session = auth_certificate_session(xapid, l->originator, l->client);
+
+    audit(l, OK, session);
+    answer(l, OK, session);
 }
 
 void auth_login_with_secret(struct xapid *xapid, const char *secret, const char *originator,

@@ -341,6 +341,16 @@ static struct error *info_fill(struct arena *arena, X509 *cert, struct certifica
     return OK;
 }
 
+struct error *certificate_of_text(struct arena *arena, const char *pem,
+                                  struct certificate_info *out)
+{
+    HOLD(BIO) *bio = BIO_new_mem_buf(pem, -1);
+    HOLD(X509) *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+    *out = (struct certificate_info){0};
+    return cert ? info_fill(arena, cert, out) : ssl_failed(arena, "read the certificate");
+}
+
 struct error *certificate_read(struct arena *arena, const char *path, struct certificate_info *out)
 {
     HOLD(FILE) *f = fopen(path, "re");
@@ -383,11 +393,24 @@ static bool certificate_usable(const char *path)
     return usable;
 }
 
-struct error *certificate_ensure(struct arena *arena, const char *path, const char *common_name)
+struct error *certificate_generate(struct arena *arena, const char *common_name, const char **pem)
 {
-    HOLD(BIO) *pem = NULL;
+    /* The memory held a key: it is wiped when freed. */
+    HOLD(BIO) *bio = BIO_new(BIO_s_secmem());
     char *text = NULL;
     long size;
+
+    if (!bio)
+        return ssl_failed(arena, "make a certificate");
+    TRY(certificate_make(arena, common_name, bio));
+    size = BIO_get_mem_data(bio, &text);
+    *pem = arena_strndup(arena, text, (size_t)MAX(size, 0));
+    return OK;
+}
+
+struct error *certificate_ensure(struct arena *arena, const char *path, const char *common_name)
+{
+    const char *pem;
 
     if (access(path, R_OK) == 0) {
         if (certificate_usable(path))
@@ -400,11 +423,6 @@ struct error *certificate_ensure(struct arena *arena, const char *path, const ch
     } else if (errno != ENOENT) {
         return file_failed(arena, "read", path);
     }
-    /* The memory held a key: it is wiped when freed. */
-    pem = BIO_new(BIO_s_secmem());
-    if (!pem)
-        return ssl_failed(arena, "make a certificate");
-    TRY(certificate_make(arena, common_name, pem));
-    size = BIO_get_mem_data(pem, &text);
-    return file_replace(arena, path, text, (size_t)MAX(size, 0));
+    TRY(certificate_generate(arena, common_name, &pem));
+    return file_replace(arena, path, pem, strlen(pem));
 }

@@ -431,6 +431,7 @@ static void request_fill(struct http_conn *conn, const struct http_head *head)
         .conn = conn,
         .method = head->method,
         .via = conn->via,
+        .known_client = conn->known_client,
         .minor_version = head->minor_version,
         .path = head->path,
         .target = head->target,
@@ -486,6 +487,7 @@ static bool step_handshake(struct http_conn *conn)
     usec_t now;
 
     if (rc == 1) {
+        conn->known_client = http_tls_knows_client(conn->ssl);
         conn->state = CONN_HEAD;
         conn->readable = true;
         return true;

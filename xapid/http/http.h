@@ -47,7 +47,8 @@ struct http_request {
     size_t n_query;
     const struct http_pair *query; /* decoded, in the order sent, duplicates kept */
     const char *peer;              /* address of the client, "" for a Unix socket */
-    const char *body;              /* a NUL follows it; never NULL */
+    bool known_client; /* showed a certificate that http_trust_clients says to believe */
+    const char *body;  /* a NUL follows it; never NULL */
     size_t body_size;
     int64_t content_length; /* -1 when absent */
     void *user;             /* free for the handler */
@@ -188,6 +189,12 @@ MUST_CHECK struct error *http_listen_unix(struct arena *arena, struct http_serve
 /* Reads the certificate again; connections made from now on use it.  On failure the old one stays.
  */
 MUST_CHECK struct error *http_reload_certificate(struct arena *arena, struct http_server *server);
+struct certificate_trust; /* certificate.h */
+/* From now on new connections are asked for a certificate of the client; they may go without, or
+ * have one that is not believed.  NULL: they are not asked.  Nothing happens where it is so
+ * already; on failure all stays as it was. */
+MUST_CHECK struct error *http_trust_clients(struct arena *arena, struct http_server *server,
+                                            const struct certificate_trust *trust);
 /*
  * Stops listening, lets replies in progress end for up to 'grace', closes everything, joins the
  * loops.  Requests and streams that others still hold stay valid, see a client that has gone, and

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "xapid/http/certificate.h"
 #include "xapid/http/head.h"
 #include "xapid/http/http.h"
 #include "xapid/loop/loop.h"
@@ -68,6 +69,7 @@ struct http_conn {
 
     int fd;
     SSL *ssl; /* NULL for plain */
+    bool known_client;
     enum http_via via;
     char peer[INET6_ADDRSTRLEN];
     struct http_address address;
@@ -152,6 +154,9 @@ struct http_server {
     char *cert_path;
     BIO_METHOD *bio;
 
+    struct mutex loading;           /* held while TLS is set up anew; guards 'trust' */
+    struct certificate_trust trust; /* copies; name NULL: clients are not asked */
+
     struct mutex mutex; /* guards what follows */
     struct cond cond;
     SSL_CTX *tls;
@@ -181,7 +186,10 @@ void http_count_out(struct http_server *server, enum http_via via,
 void http_listeners_close(struct http_server *server);
 
 /* tls.c */
-MUST_CHECK struct error *http_tls_load(struct arena *arena, const char *path, SSL_CTX **out);
+MUST_CHECK struct error *http_tls_load(struct arena *arena, const char *path,
+                                       const struct certificate_trust *trust, SSL_CTX **out);
+/* The client has shown a certificate that is believed; after the handshake. */
+bool http_tls_knows_client(const SSL *ssl);
 BIO_METHOD *http_tls_bio_method(void);
 /* The server's side of a TLS connection over 'fd', NULL when out of resources. */
 SSL *http_tls_new(struct http_server *server, int fd);

@@ -119,28 +119,6 @@ void http_head_write(struct buf *out, int status, const char *content_type, int6
     buf_puts(out, "\r\n");
 }
 
-static void put_html(struct buf *out, const char *text)
-{
-    for (; *text; text++) {
-        switch (*text) {
-        case '<':
-            buf_puts(out, "&lt;");
-            break;
-        case '>':
-            buf_puts(out, "&gt;");
-            break;
-        case '&':
-            buf_puts(out, "&amp;");
-            break;
-        case '"':
-            buf_puts(out, "&quot;");
-            break;
-        default:
-            buf_putc(out, *text);
-        }
-    }
-}
-
 void http_page_write(struct buf *out, int status, const char *detail)
 {
     const char *explanation = "";
@@ -152,7 +130,7 @@ void http_page_write(struct buf *out, int status, const char *detail)
                reason_of(status), status, reason_of(status), explanation);
     if (detail && *detail) {
         buf_puts(out, "<p>");
-        put_html(out, detail);
+        buf_xml(out, detail);
         buf_puts(out, "</p>");
     }
     buf_puts(out, "</body></html>\n");

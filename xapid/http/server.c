@@ -80,6 +80,13 @@ struct http_server *http_server_ref(struct http_server *server)
     return server;
 }
 
+static void trust_free(struct certificate_trust *trust)
+{
+    free((char *)trust->authorities);
+    free((char *)trust->revoked);
+    free((char *)trust->name);
+}
+
 void http_server_unref(struct http_server *server)
 {
     if (--server->refs > 0)
@@ -91,9 +98,11 @@ void http_server_unref(struct http_server *server)
     for (int m = 0; m <= HTTP_M_OTHER; m++)
         free(server->routes[m].routes);
     SSL_CTX_free(server->tls);
+    trust_free(&server->trust);
     BIO_meth_free(server->bio);
     cond_release(&server->cond);
     mutex_release(&server->mutex);
+    mutex_release(&server->loading);
     free(server->loops);
     free(server->cert_path);
     free(server);
@@ -134,7 +143,7 @@ static struct error *server_start(struct arena *arena, struct http_server *serve
 {
     if (options->cert_path) {
         server->cert_path = xstrdup(options->cert_path);
-        TRY(http_tls_load(arena, server->cert_path, &server->tls));
+        TRY(http_tls_load(arena, server->cert_path, NULL, &server->tls));
     }
     return loops_start(arena, server, options->n_loops);
 }
@@ -151,6 +160,7 @@ struct error *http_server_new(struct arena *arena, const struct http_options *op
     server->address_seed = random_u64();
     server->bio = http_tls_bio_method();
     mutex_init(&server->mutex);
+    mutex_init(&server->loading);
     cond_init(&server->cond);
     routes_sort(server, options->routes);
     e = server_start(arena, server, options);
@@ -163,13 +173,13 @@ struct error *http_server_new(struct arena *arena, const struct http_options *op
     return OK;
 }
 
-struct error *http_reload_certificate(struct arena *arena, struct http_server *server)
+/* Loads certificate and key anew, with that trust. */
+static struct error *load_anew(struct arena *arena, struct http_server *server,
+                               const struct certificate_trust *trust)
 {
     SSL_CTX *fresh, *old;
 
-    if (!server->cert_path)
-        return error_internal(arena, "the server has no certificate");
-    TRY(http_tls_load(arena, server->cert_path, &fresh));
+    TRY(http_tls_load(arena, server->cert_path, trust->name ? trust : NULL, &fresh));
     mutex_lock(&server->mutex);
     old = server->tls;
     server->tls = fresh;
@@ -177,6 +187,52 @@ struct error *http_reload_certificate(struct arena *arena, struct http_server *s
     /* Connections that use it keep it. */
     SSL_CTX_free(old);
     return OK;
+}
+
+struct error *http_reload_certificate(struct arena *arena, struct http_server *server)
+{
+    if (!server->cert_path)
+        return error_internal(arena, "the server has no certificate");
+    MUTEX_GUARD(&server->loading);
+    return load_anew(arena, server, &server->trust);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static bool same_trust(const struct certificate_trust *a, const struct certificate_trust *b)
+{
+    return same_text(a->name, b->name) && same_text(a->authorities, b->authorities) &&
+           same_text(a->revoked, b->revoked);
+}
+
+struct error *http_trust_clients(struct arena *arena, struct http_server *server,
+                                 const struct certificate_trust *trust)
+{
+    static const struct certificate_trust nobody = {0};
+    struct certificate_trust copy = {0};
+    struct error *e;
+
+    if (!server->cert_path)
+        return OK;
+    MUTEX_GUARD(&server->loading);
+    if (same_trust(trust ? trust : &nobody, &server->trust))
+        return OK;
+    if (trust)
+        copy = (struct certificate_trust){.authorities = xstrdup(trust->authorities),
+                                          .revoked = xstrdup(trust->revoked),
+                                          .name = xstrdup(trust->name)};
+    e = load_anew(arena, server, &copy);
+    if (!e) {
+        struct certificate_trust old = server->trust;
+
+        server->trust = copy;
+        copy = old;
+    }
+    trust_free(&copy);
+    return e;
 }
 
 static void close_idle(void *arg)

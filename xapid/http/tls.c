@@ -8,6 +8,8 @@
  */
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -140,7 +142,79 @@ static void tls_settings(SSL_CTX *ctx)
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
 }
 
-struct error *http_tls_load(struct arena *arena, const char *path, SSL_CTX **out)
+/*** certificates of clients ***/
+
+/* Of the authorities some have no revocation list, which is no fault of the certificate. */
+static int without_list(int ok, X509_STORE_CTX *store)
+{
+    if (ok || X509_STORE_CTX_get_error(store) != X509_V_ERR_UNABLE_TO_GET_CRL)
+        return ok;
+    X509_STORE_CTX_set_error(store, X509_V_OK);
+    return 1;
+}
+
+/* Whoever is not believed may still log in otherwise: the handshake goes on, and the result tells
+ * (SSL_get_verify_result). */
+static int check_client(X509_STORE_CTX *store, void *arg)
+{
+    (void)arg;
+    if (X509_verify_cert(store) <= 0 && X509_STORE_CTX_get_error(store) == X509_V_OK)
+        X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+    ERR_clear_error();
+    return 1;
+}
+
+bool http_tls_knows_client(const SSL *ssl)
+{
+    return SSL_get0_peer_certificate(ssl) && SSL_get_verify_result(ssl) == X509_V_OK;
+}
+
+static bool add_authorities(SSL_CTX *ctx, X509_STORE *store, BIO *pem)
+{
+    X509 *cert;
+    bool good = true;
+
+    while (good && (cert = PEM_read_bio_X509(pem, NULL, NULL, NULL))) {
+        good = X509_STORE_add_cert(store, cert) == 1 && SSL_CTX_add_client_CA(ctx, cert) == 1;
+        X509_free(cert);
+    }
+    ERR_clear_error();
+    return good;
+}
+
+static bool add_lists(X509_STORE *store, BIO *pem)
+{
+    bool good = true;
+    X509_CRL *crl;
+
+    while (good && (crl = PEM_read_bio_X509_CRL(pem, NULL, NULL, NULL))) {
+        good = X509_STORE_add_crl(store, crl) == 1 &&
+               X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
+        X509_CRL_free(crl);
+    }
+    ERR_clear_error();
+    return good;
+}
+
+static bool trust_set(SSL_CTX *ctx, const struct certificate_trust *trust)
+{
+    BIO *authorities = BIO_new_mem_buf(trust->authorities, -1);
+    BIO *revoked = BIO_new_mem_buf(trust->revoked, -1);
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    bool good = authorities && revoked && add_authorities(ctx, store, authorities) &&
+                add_lists(store, revoked) &&
+                X509_VERIFY_PARAM_set1_host(SSL_CTX_get0_param(ctx), trust->name, 0) == 1;
+
+    BIO_free(authorities);
+    BIO_free(revoked);
+    X509_STORE_set_verify_cb(store, without_list);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_cert_verify_callback(ctx, check_client, NULL);
+    return good;
+}
+
+struct error *http_tls_load(struct arena *arena, const char *path,
+                            const struct certificate_trust *trust, SSL_CTX **out)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
@@ -150,7 +224,7 @@ struct error *http_tls_load(struct arena *arena, const char *path, SSL_CTX **out
     tls_settings(ctx);
     if (SSL_CTX_use_certificate_chain_file(ctx, path) != 1 ||
         SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ctx) != 1) {
+        SSL_CTX_check_private_key(ctx) != 1 || (trust && !trust_set(ctx, trust))) {
         SSL_CTX_free(ctx);
         return tls_failed(arena, path);
     }

@@ -25,6 +25,7 @@
 #include "xapid/main/roam.h"
 #include "xapid/main/routes.h"
 #include "xapid/stream/console.h"
+#include "xapid/ops/certificates/server.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/watch.h"
@@ -288,6 +289,7 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
             log_info("%d operations of before were finished or undone", n);
         tasks_recover(&call);
         srs_end_servers(&call);
+        e = certificates_start(&call);
     }
     call_release(&call);
     return e;
@@ -332,6 +334,7 @@ static void housekeeping(void *arg)
     sessions_announce_again(x->sessions);
     call_init_internal(&call, x, &arena);
     tasks_collect(&call);
+    certificates_look_after(&call);
     srs_check_servers(&call);
     call_release(&call);
     arena_release(&arena);
@@ -398,10 +401,21 @@ struct error *xapid_start(struct arena *arena, const struct xapid_options *optio
     return OK;
 }
 
+struct error *xapid_reload_certificate(struct arena *arena, struct xapid *x)
+{
+    return x->http ? http_reload_certificate(arena, x->http) : OK;
+}
+
+struct error *xapid_trust_clients(struct arena *arena, struct xapid *x,
+                                  const struct certificate_trust *trust)
+{
+    return x->http ? http_trust_clients(arena, x->http, trust) : OK;
+}
+
 void xapid_reload(struct xapid *x)
 {
     struct arena arena = {0};
-    struct error *e = http_reload_certificate(&arena, x->http);
+    struct error *e = xapid_reload_certificate(&arena, x);
 
     if (e)
         log_error("the certificate could not be read again, the old one stays: %s",

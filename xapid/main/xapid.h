@@ -103,6 +103,13 @@ void xapid_stop(struct xapid *xapid);
 /* Reads the certificate again. */
 void xapid_reload(struct xapid *xapid);
 
+struct certificate_trust;
+/* The same, and whether it went well. */
+MUST_CHECK struct error *xapid_reload_certificate(struct arena *arena, struct xapid *xapid);
+/* http_trust_clients. */
+MUST_CHECK struct error *xapid_trust_clients(struct arena *arena, struct xapid *xapid,
+                                             const struct certificate_trust *trust);
+
 /* A call of the daemon's own, with local root's rights; released with call_release. */
 void call_init_internal(struct call *call, struct xapid *xapid, struct arena *arena);
 /* Lets go of the call's snapshot and session, not of its arena. */
