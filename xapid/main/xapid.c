@@ -403,13 +403,15 @@ struct error *xapid_start(struct arena *arena, const struct xapid_options *optio
 
 struct error *xapid_reload_certificate(struct arena *arena, struct xapid *x)
 {
-    return x->http ? http_reload_certificate(arena, x->http) : OK;
+    MUTEX_GUARD(&x->timer_lock); /* xapid_stop frees the server only afterwards */
+    return x->http && !x->stopping ? http_reload_certificate(arena, x->http) : OK;
 }
 
 struct error *xapid_trust_clients(struct arena *arena, struct xapid *x,
                                   const struct certificate_trust *trust)
 {
-    return x->http ? http_trust_clients(arena, x->http, trust) : OK;
+    MUTEX_GUARD(&x->timer_lock);
+    return x->http && !x->stopping ? http_trust_clients(arena, x->http, trust) : OK;
 }
 
 void xapid_reload(struct xapid *x)

@@ -84,7 +84,7 @@ struct xapid {
     int tls_port, plain_port; /* as bound */
     usec_t started;           /* wall clock */
     struct mutex timer_lock;
-    bool stopping; /* under timer_lock: no further housekeeping */
+    bool stopping; /* under timer_lock: no further housekeeping, and the server is about to go */
 };
 
 static inline uint64_t xapid_epoch(const struct xapid *xapid)
