@@ -239,6 +239,23 @@ enum args_result args_parse(struct arena *arena, int argc, const char *const *ar
     return ARGS_OK;
 }
 
+enum args_result args_parse_words(struct arena *arena, size_t n, const char *const *words,
+                                  struct xe_command_line *out)
+{
+    struct pairs params = {0};
+
+    *out = (struct xe_command_line){0};
+    if (n == 0 || !*words[0])
+        return ARGS_USAGE;
+    if (strchr(words[0], '=') || !read_params(arena, n - 1, words + 1, &params))
+        return ARGS_SYNTAX;
+    out->command = words[0];
+    out->params = (struct xe_params){params.n, params.v};
+    out->options.user = args_get(&out->params, "username");
+    out->options.password = args_get(&out->params, "password");
+    return ARGS_OK;
+}
+
 const char *args_get(const struct xe_params *params, const char *name)
 {
     for (size_t i = 0; i < params->n; i++)

@@ -17,8 +17,10 @@ struct xe_params {
 };
 
 struct xe_options {
-    const char *server; /* NULL: the local host */
-    int port;           /* 0: the default */
+    const char *server;        /* NULL: the local host */
+    int port;                  /* 0: the default */
+    const char *socket;        /* of the local daemon; NULL: the usual one */
+    const char *forwarded_for; /* the client this program acts for; NULL: none */
     const char *user, *password, *password_file;
     bool plain; /* --nossl */
     bool debug, debug_on_fail;
@@ -45,6 +47,11 @@ enum args_result {
 enum args_result args_parse(struct arena *arena, int argc, const char *const *argv,
                             const char *extra, const char *rc, struct xe_command_line *out,
                             const char **why);
+
+/* The same of a command that came from elsewhere: its words, of which user and password are the
+ * only options.  These stay among the parameters. */
+enum args_result args_parse_words(struct arena *arena, size_t n, const char *const *words,
+                                  struct xe_command_line *out);
 
 /* The first value of a parameter; NULL if it was not given. */
 const char *args_get(const struct xe_params *params, const char *name);

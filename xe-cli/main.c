@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "xe-cli/complete.h"
-#include "xe-cli/errors.h"
 #include "xe-cli/help.h"
+#include "xe-cli/run.h"
 #include "xe-cli/server.h"
-#include "xe-cli/table.h"
+#include "xe-cli/thin.h"
 
 #define RC_LIMIT 65536
 
@@ -63,28 +63,6 @@ static bool read_password_file(struct xe *xe, struct xe_options *o)
     return true;
 }
 
-static int run_command(struct xe *xe)
-{
-    struct error *e = OK;
-    bool trace = false;
-
-    e = xe_flag(xe, "minimal", false, &xe->out.minimal);
-    xe->out.terminal = !xe->out.minimal && isatty(STDERR_FILENO);
-    if (!e && !strcmp(xe->command, "help"))
-        help_run(xe);
-    else if (!e)
-        e = command_run(xe);
-    if (!e) {
-        out_flush(&xe->out);
-        return ferror(xe->out.out) ? 1 : 0;
-    }
-    /* The command has failed: its exit code says so, whatever --trace was set to. */
-    error_ignore(xe_flag(xe, "trace", false, &trace));
-    if (trace && !error_is(e, XE_EXIT))
-        out_error(&xe->out, "Raised %s\n", error_line(&xe->arena, e));
-    return errors_report(xe, e);
-}
-
 static int run_line(struct xe *xe, int argc, const char *const *argv)
 {
     struct xe_command_line line;
@@ -110,7 +88,7 @@ static int run_line(struct xe *xe, int argc, const char *const *argv)
     xe->options = &line.options;
     xe->command = line.command;
     xe->params = line.params;
-    return run_command(xe);
+    return xe_run(xe);
 }
 
 static struct error *no_server(struct xe *xe)
@@ -140,6 +118,8 @@ static int run(struct xe *xe, int argc, const char *const *argv)
 
     if (argc > 1 && !strcmp(argv[1], "--completion"))
         return run_completion(xe, argc - 2, argv + 2);
+    if (argc > 2 && !strcmp(argv[1], "--thin"))
+        return thin_main(argv[2], argc > 3 ? argv[3] : NULL);
     if (argc == 2 && !strcmp(argv[1], "--schema-commands")) {
         commands = help_commands(&xe->arena, true);
         out_list(&xe->out, &commands);
@@ -150,7 +130,7 @@ static int run(struct xe *xe, int argc, const char *const *argv)
 
 int main(int argc, char **argv)
 {
-    struct xe xe = {.in = stdin, .connect = xe_server_connect};
+    struct xe xe = {.in = stdin, .io = &xe_here, .connect = xe_server_connect};
     int code;
 
     signal(SIGPIPE, SIG_IGN);

@@ -279,7 +279,7 @@ struct error *xe_server_open(struct xe *xe, const struct xe_options *o, const ch
     struct session_server *s = xcalloc(1, sizeof *s);
     struct xapi_options options = {
         .port = o->port,
-        .unix_path = getenv("XAPID_SOCKET"),
+        .unix_path = o->socket ? o->socket : getenv("XAPID_SOCKET"),
         .plain = o->plain,
         .user = session   ? NULL
                 : o->user ? o->user
@@ -287,9 +287,13 @@ struct error *xe_server_open(struct xe *xe, const struct xe_options *o, const ch
         .password = o->password ? o->password : "null",
         .session = session,
         .originator = "cli",
+        .forwarded_for = o->forwarded_for,
     };
     struct error *e = OK;
 
+    /* Who acts for somebody else is not root by being here. */
+    if (o->forwarded_for && !session && !o->user)
+        return error_new(&xe->arena, "SESSION_AUTHENTICATION_FAILED", 1, "");
     /* On the host itself the socket comes first, and TLS is never needed. */
     if (is_local(o->server) && !o->port)
         e = try_connect(xe, &options, s);

@@ -158,7 +158,7 @@ static struct error *converted(struct xe *xe, const char *conversion, const char
     const char *slash;
 
     if (!strcmp(conversion, "file"))
-        return xe_read_file(xe, *text, *text, text);
+        return xe->io->load(xe, *text, *text, text);
     if (!strcmp(conversion, "base")) {
         slash = strrchr(*text, '/');
         *text = slash ? slash + 1 : *text;
@@ -191,7 +191,7 @@ static struct error *map_converted(struct xe *xe, const char *conversion, struct
         if (!suffix || len <= end || strcmp(v[i].key + len - end, suffix) != 0)
             continue;
         v[i].key = arena_strndup(&xe->arena, v[i].key, len - end);
-        TRY(xe_read_file(xe, arena_printf(&xe->arena, "file %s", v[i].value), v[i].value,
+        TRY(xe->io->load(xe, arena_printf(&xe->arena, "file %s", v[i].value), v[i].value,
                          &v[i].value));
     }
     map->v = v;

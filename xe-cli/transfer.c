@@ -2,11 +2,7 @@
 /* transfer.c -- files to and from the server's HTTP handlers. */
 #include "xe-cli/transfer.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "xe-cli/objects.h"
 
@@ -30,11 +26,6 @@ const char *transfer_encode(struct xe *xe, const char *text)
     return out;
 }
 
-static const char *with_task(struct xe *xe, const char *path, const char *task)
-{
-    return arena_printf(&xe->arena, "%s%ctask_id=%s", path, strchr(path, '?') ? '&' : '?', task);
-}
-
 /* The handler has usually said in the task why it failed, which tells more than the transfer does.
  */
 static struct error *failure(struct xe *xe, const char *task, struct error *transfer)
@@ -56,19 +47,22 @@ static struct error *failure(struct xe *xe, const char *task, struct error *tran
     return e;
 }
 
-static struct error *begin(struct xe *xe, const char *label, const char **task)
+struct error *transfer_begin(struct xe *xe, const char *label, const char **path, const char **task)
 {
-    return xe_call_text(xe, task, "task.create", "ss", label, "");
+    TRY(xe_call_text(xe, task, "task.create", "ss", label, ""));
+    *path =
+        arena_printf(&xe->arena, "%s%ctask_id=%s", *path, strchr(*path, '?') ? '&' : '?', *task);
+    return OK;
 }
 
 /* The transfer is done; the task may still be at work, with its own idea of the outcome. */
-static struct error *finish(struct xe *xe, const char *task, struct error *e, const char **result)
+struct error *transfer_finish(struct xe *xe, const char *task, struct error *e, const char **result)
 {
     const char *text = NULL;
 
     if (e)
         return failure(xe, task, e);
-    TRY(xe->server->wait(xe->server, task, NULL, NULL, &text));
+    TRY(xe_wait(xe, task, false, &text));
     if (result)
         *result = text ? text : "";
     return OK;
@@ -76,47 +70,11 @@ static struct error *finish(struct xe *xe, const char *task, struct error *e, co
 
 struct error *transfer_get(struct xe *xe, const char *label, const char *path, const char *file)
 {
-    int fd = *file ? open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : dup(STDOUT_FILENO);
-    const char *task = NULL;
-    struct error *e;
-
-    if (fd < 0) {
-        out_error(&xe->out, "Operation failed. Error: %s: %s\n", file, strerror(errno));
-        return error_new(&xe->arena, XE_EXIT, 1, "1");
-    }
-    e = begin(xe, label, &task);
-    if (!e)
-        e = finish(xe, task, xe->server->download(xe->server, with_task(xe, path, task), fd), NULL);
-    if (close(fd) < 0 && !e)
-        e = xe_fail(xe, "%s: %s", file, strerror(errno));
-    if (e && *file)
-        unlink(file);
-    return e;
+    return xe->io->get(xe, label, path, file);
 }
 
 struct error *transfer_put(struct xe *xe, const char *label, const char *path, const char *file,
                            const char **result)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
-    const char *task = NULL;
-    struct stat st;
-    struct error *e;
-
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        out_error(&xe->out, "Operation failed. Error: file '%s': %s\n", file, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return error_new(&xe->arena, XE_EXIT, 1, "1");
-    }
-    e = begin(xe, label, &task);
-    if (!e)
-        e = finish(xe, task,
-                   xe->server->upload(
-                       xe->server, with_task(xe, path, task), fd,
-                       S_ISREG(st.st_mode) ? st.st_size : -1,
-                       xe->out.terminal || args_get(&xe->params, "progress") ? out_progress : NULL,
-                       &xe->out),
-                   result);
-    close(fd);
-    return e;
+    return xe->io->put(xe, label, path, file, result);
 }

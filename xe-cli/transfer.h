@@ -13,5 +13,11 @@ MUST_CHECK struct error *transfer_get(struct xe *xe, const char *label, const ch
 /* PUT a file; *result (may be NULL) is the task's result text. */
 MUST_CHECK struct error *transfer_put(struct xe *xe, const char *label, const char *path,
                                       const char *file, const char **result);
+/* For those who carry it out (struct xe_io): makes the task and adds it to the path. */
+MUST_CHECK struct error *transfer_begin(struct xe *xe, const char *label, const char **path,
+                                        const char **task);
+/* 'e' is the transfer's own error, or OK: then the task is waited for. */
+MUST_CHECK struct error *transfer_finish(struct xe *xe, const char *task, struct error *e,
+                                         const char **result);
 /* Percent-encoded for a query. */
 const char *transfer_encode(struct xe *xe, const char *text);

@@ -2,18 +2,13 @@
 /* xe.c -- calls, values read and written, questions: what commands are made of. */
 #include "xe-cli/xe.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "libxapi/value/value.h"
-
-#define FILE_LIMIT ((size_t)32 << 20)
 
 struct error *xe_fail(struct xe *xe, const char *fmt, ...)
 {
@@ -24,6 +19,11 @@ struct error *xe_fail(struct xe *xe, const char *fmt, ...)
     text = arena_vprintf(&xe->arena, fmt, ap);
     va_end(ap);
     return error_new(&xe->arena, XE_FAILURE, 1, text);
+}
+
+struct error *xe_exit(struct xe *xe)
+{
+    return error_new(&xe->arena, XE_EXIT, 1, "1");
 }
 
 bool xe_error_own(const struct error *e)
@@ -126,6 +126,19 @@ static const struct wire *result_value(struct xe *xe, const char *result)
     return text;
 }
 
+struct error *xe_wait(struct xe *xe, const char *task, bool shown, const char **result)
+{
+    bool bar = shown && (xe->out.terminal || args_get(&xe->params, "progress"));
+    struct error *e;
+
+    if (xe->on_task)
+        xe->on_task(xe, task);
+    e = xe->server->wait(xe->server, task, bar ? out_progress : NULL, &xe->out, result);
+    if (xe->on_task)
+        xe->on_task(xe, NULL);
+    return e;
+}
+
 struct error *xe_call_params(struct xe *xe, const char *method, const struct buf *params, bool task,
                              const struct wire **value)
 {
@@ -141,10 +154,7 @@ struct error *xe_call_params(struct xe *xe, const char *method, const struct buf
     } else {
         TRY(xe->server->call(xe->server, arena_printf(&xe->arena, "Async.%s", method), text,
                              &answer));
-        TRY(xe->server->wait(xe->server, xe_wire_text(&xe->arena, answer),
-                             xe->out.terminal || args_get(&xe->params, "progress") ? out_progress
-                                                                                   : NULL,
-                             &xe->out, &result));
+        TRY(xe_wait(xe, xe_wire_text(&xe->arena, answer), true, &result));
         answer = result_value(xe, result);
     }
     if (value)
@@ -375,28 +385,6 @@ bool xe_word_in(const char *words, const char *word)
         words += strspn(words, " ");
     }
     return false;
-}
-
-struct error *xe_read_file(struct xe *xe, const char *what, const char *path, const char **text)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    AUTO(buf) buf = {0};
-    char chunk[65536];
-    ssize_t n = -1;
-
-    if (fd >= 0) {
-        while (buf.len <= FILE_LIMIT && (n = read(fd, chunk, sizeof chunk)) > 0)
-            buf_add(&buf, chunk, (size_t)n);
-        close(fd);
-    }
-    if (n < 0) {
-        out_error(&xe->out, "Failed to read %s\n", what);
-        return error_new(&xe->arena, XE_EXIT, 1, "1");
-    }
-    if (buf.len > FILE_LIMIT)
-        return xe_fail(xe, "%s is larger than %zu MiB", path, FILE_LIMIT >> 20);
-    *text = arena_strndup(&xe->arena, buf.data ? buf.data : "", buf.len);
-    return OK;
 }
 
 bool xe_says_yes(struct xe *xe)

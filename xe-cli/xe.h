@@ -51,6 +51,25 @@ struct xe_server {
 
 struct xe_objects;
 struct xe_table;
+struct xe;
+
+/*
+ * The files and the screen of whoever gave the command: those of this program (here.c), or of a
+ * client of the thin protocol (thin.c), which is asked for them.  What is typed and shown are the
+ * streams xe->in and xe->out.
+ */
+struct xe_io {
+    /* The whole of a file, at most XE_FILE_LIMIT; 'what' names it where it cannot be read. */
+    struct error *(*load)(struct xe *xe, const char *what, const char *path, const char **text);
+    /* What transfer_get and transfer_put do. */
+    struct error *(*get)(struct xe *xe, const char *label, const char *path, const char *file);
+    struct error *(*put)(struct xe *xe, const char *label, const char *path, const char *file,
+                         const char **result);
+    /* Joins the screen to a console. */
+    struct error *(*console)(struct xe *xe, const char *path);
+};
+#define XE_FILE_LIMIT ((size_t)32 << 20)
+extern const struct xe_io xe_here;
 
 /* One run of the command. */
 struct xe {
@@ -59,11 +78,14 @@ struct xe {
     const char *command;
     struct xe_params params;
     struct xe_output out;
-    FILE *in;                                /* answers to questions */
+    FILE *in; /* answers to questions */
+    const struct xe_io *io;
     struct xe_server *server;                /* NULL until the first call */
     struct error *(*connect)(struct xe *xe); /* sets 'server' */
     void *connect_ctx;
     struct xe_objects *objects; /* objects.c */
+    /* Told which task is waited for, and NULL afterwards; may be NULL. */
+    void (*on_task)(struct xe *xe, const char *task);
 };
 
 /* An error with a sentence: "Error: <sentence>". */
@@ -85,6 +107,8 @@ MUST_CHECK struct error *xe_call_text(struct xe *xe, const char **text, const ch
 /* The same, asynchronously: waits for the task, with a progress bar on a terminal. */
 MUST_CHECK struct error *xe_call_task(struct xe *xe, const char **result, const char *method,
                                       const char *letters, ...);
+/* Waits for a task and destroys it; with a progress bar where 'shown' and there is a terminal. */
+MUST_CHECK struct error *xe_wait(struct xe *xe, const char *task, bool shown, const char **result);
 /* Any call with parameters written already; 'task' as xe_call_task does. */
 MUST_CHECK struct error *xe_call_params(struct xe *xe, const char *method, const struct buf *params,
                                         bool task, const struct wire **value);
@@ -106,9 +130,8 @@ MUST_CHECK struct error *xe_float(struct xe *xe, const char *name, const char *t
 MUST_CHECK struct error *xe_bytes(struct xe *xe, const char *name, const char *text, int64_t *out);
 /* "a,b,c" split; "" is no elements. */
 struct strings xe_split(struct xe *xe, const char *text, char sep);
-/* The whole of a file; at most 32 MiB. */
-MUST_CHECK struct error *xe_read_file(struct xe *xe, const char *what, const char *path,
-                                      const char **text);
+/* The error of an end of which all was said already. */
+MUST_CHECK struct error *xe_exit(struct xe *xe);
 bool xe_word_in(const char *words, const char *word);
 
 /* Members of structs, elements of maps as get_all_records gives them; NULL if absent. */

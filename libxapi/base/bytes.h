@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* bytes.h -- little-endian numbers at any address: what files, entries and frames are made of. */
+/* bytes.h -- numbers at any address: little-endian in our own files, entries and frames, big-endian
+ * in some protocols. */
 #pragma once
 
 #include <endian.h>
@@ -46,4 +47,18 @@ static inline uint64_t le_get64(const void *p)
 
     memcpy(&v, p, sizeof v);
     return le64toh(v);
+}
+
+static inline void be_put32(void *p, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(p, &v, sizeof v);
+}
+
+static inline uint32_t be_get32(const void *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return be32toh(v);
 }

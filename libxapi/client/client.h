@@ -11,9 +11,10 @@ struct xapi_session {
     struct link link;
     struct arena arena; /* results and errors */
     usec_t timeout;
-    usec_t last_used; /* monotonic: when the link carried its last answer */
-    char *ref;        /* the login's reference text; NULL: none */
-    bool logged_in;   /* by us: to be logged out */
+    usec_t last_used;    /* monotonic: when the link carried its last answer */
+    char *ref;           /* the login's reference text; NULL: none */
+    bool logged_in;      /* by us: to be logged out */
+    char *forwarded_for; /* NULL: none */
 };
 
 /* How one call is sent. */
@@ -48,3 +49,5 @@ usec_t client_deadline(const struct xapi_session *session, usec_t wait);
 /* The value of the Host header: the name, in brackets where it is an IPv6 address, with the port
  * where it is unusual. */
 void client_host_header(const struct xapi_session *session, struct buf *out);
+/* The header lines every request has: User-Agent, and for whom it is made where not for us. */
+void client_common_headers(const struct xapi_session *session, struct buf *out);

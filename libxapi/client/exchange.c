@@ -46,13 +46,23 @@ void client_host_header(const struct xapi_session *s, struct buf *out)
         buf_printf(out, ":%d", t->port);
 }
 
+void client_common_headers(const struct xapi_session *s, struct buf *out)
+{
+    buf_puts(out, "User-Agent: libxapi\r\n");
+    if (s->forwarded_for)
+        buf_printf(out,
+                   strchr(s->forwarded_for, ':') ? "Forwarded: for=\"[%s]\"\r\n"
+                                                 : "Forwarded: for=%s\r\n",
+                   s->forwarded_for);
+}
+
 static void add_head(const struct xapi_session *s, struct buf *out, size_t length)
 {
     buf_puts(out, "POST /RPC2 HTTP/1.1\r\nHost: ");
     client_host_header(s, out);
-    buf_printf(out,
-               "\r\nUser-Agent: libxapi\r\nContent-Type: text/xml\r\nContent-Length: %zu\r\n\r\n",
-               length);
+    buf_puts(out, "\r\n");
+    client_common_headers(s, out);
+    buf_printf(out, "Content-Type: text/xml\r\nContent-Length: %zu\r\n\r\n", length);
 }
 
 static bool may_reuse(struct xapi_session *s, bool repeatable)

@@ -159,6 +159,7 @@ struct error *xapi_connect(const struct xapi_options *o, struct xapi_session **o
     *out = s;
     link_init(&s->link, &s->target);
     s->timeout = o->timeout;
+    s->forwarded_for = o->forwarded_for ? xstrdup(o->forwarded_for) : NULL;
     if (!target_of(s, o))
         return client_cannot_contact(s, &s->arena, s->link.why);
     if (o->session) {
@@ -195,6 +196,7 @@ void xapi_disconnect(struct xapi_session *s)
     link_close(&s->link);
     link_target_release(&s->target);
     arena_release(&s->arena);
+    free(s->forwarded_for);
     free(s);
 }
 

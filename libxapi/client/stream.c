@@ -62,7 +62,8 @@ static void add_request(struct xapi_stream *t, struct buf *out, const char *meth
         buf_printf(out, "%csession_id=%s", strchr(path, '?') ? '&' : '?', s->ref);
     buf_printf(out, " HTTP/1.%d\r\nHost: ", old ? 0 : 1);
     client_host_header(s, out);
-    buf_puts(out, "\r\nUser-Agent: libxapi\r\n");
+    buf_puts(out, "\r\n");
+    client_common_headers(s, out);
     if (!old)
         buf_puts(out, "Connection: close\r\n");
     if (t->direction == UP && length >= 0)

@@ -201,7 +201,7 @@ class Daemon:
         command = self.wrapper + [
             self.program, "--state", self.state, "--config", os.path.join(self.dir, "config"), "--socket", self.socket,
             "--listen", "127.0.0.1", "--tls-port", "0", "--plain-port", "0", "--hypervisor", "sim",
-            "--sim-program", program("xapid-sim"), "--password-file", self.passwords, "--ready-fd", str(wants)] + self.args
+            "--sim-program", program("xapid-sim"), "--cli-program", program("xe"), "--password-file", self.passwords, "--ready-fd", str(wants)] + self.args
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[wants],
                                             preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
@@ -286,11 +286,11 @@ class Daemon:
     def client(self, user="root", **how):
         return Client(self, user, **how)
 
-    def xe(self, *words, user="root"):
-        """Runs xe against the TLS port; a CompletedProcess with text."""
+    def xe(self, *words, user="root", program=os.environ.get("XAPID_XE") or program("xe")):
+        """Runs xe against the TLS port; a CompletedProcess with text.  XAPID_XE names another one."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("XE_")}
         environment["HOME"] = self.dir
-        return subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(self.tls_port), "-u", user, "-pw", PASSWORDS[user],
+        return subprocess.run([program, "-s", "127.0.0.1", "-p", str(self.tls_port), "-u", user, "-pw", PASSWORDS[user],
                                *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env=environment,
                               cwd=self.dir)
 

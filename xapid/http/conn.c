@@ -442,6 +442,11 @@ static void request_fill(struct http_conn *conn, const struct http_head *head)
         .peer = conn->peer,
         .content_length = head->content_length,
     };
+    if (conn->via == VIA_UNIX && http_header(&conn->request, "forwarded")) {
+        conn->request.via = VIA_TCP;
+        conn->request.peer =
+            http_forwarded_for(&conn->arena, http_header(&conn->request, "forwarded"));
+    }
     conn->keep_alive = head->keep_alive;
     conn->close_after = false;
     conn->body_size = 0;

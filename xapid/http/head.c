@@ -8,6 +8,7 @@
  */
 #include "xapid/http/head.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
 
@@ -384,4 +385,27 @@ int http_head_parse(struct arena *arena, const char *data, size_t size, struct h
     if (!parse_target(arena, out))
         return 400;
     return check_headers(out);
+}
+
+const char *http_forwarded_for(struct arena *arena, const char *value)
+{
+    const char *at = value;
+    char *address;
+    uint8_t bytes[16];
+
+    while (*at && strncasecmp(at, "for=", 4) != 0) {
+        at += strcspn(at, ";, ");
+        at += strspn(at, ";, ");
+    }
+    if (!*at)
+        return "unknown";
+    at += 4;
+    at += *at == '"';
+    if (*at == '[')
+        address = arena_strndup(arena, at + 1, strcspn(at + 1, "]"));
+    else
+        address = arena_strndup(arena, at, strcspn(at, "\":;, "));
+    if (inet_pton(AF_INET, address, bytes) == 1 || inet_pton(AF_INET6, address, bytes) == 1)
+        return address;
+    return "unknown";
 }

@@ -48,3 +48,9 @@ int http_head_parse(struct arena *arena, const char *data, size_t size, struct h
 /* Decodes %xx, and '+' as a space where asked.  NULL for a text that has a NUL in it; a lone '%'
  * stays. */
 char *http_decode(struct arena *arena, const char *text, size_t size, bool plus);
+
+/*
+ * The address that the first "for=" of a Forwarded header (RFC 7239) names, without port and
+ * brackets; "unknown" where that is no address.
+ */
+const char *http_forwarded_for(struct arena *arena, const char *value);

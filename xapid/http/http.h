@@ -26,6 +26,10 @@ enum http_method {
     HTTP_M_OTHER
 };
 
+/*
+ * A local program that passes on what somebody else asks for says so with the header Forwarded
+ * (RFC 7239).  Its request then counts as that client's, VIA_TCP: it has no rights of its own.
+ */
 enum http_via { VIA_TCP, VIA_TLS, VIA_UNIX };
 
 struct http_pair {
@@ -46,7 +50,8 @@ struct http_request {
     const struct http_pair *headers; /* names in lower case */
     size_t n_query;
     const struct http_pair *query; /* decoded, in the order sent, duplicates kept */
-    const char *peer;              /* address of the client, "" for a Unix socket */
+    const char *peer;  /* address of the client, "" for a Unix socket; "unknown" where a local
+                          program speaks for somebody it does not name */
     bool known_client; /* showed a certificate that http_trust_clients says to believe */
     const char *body;  /* a NUL follows it; never NULL */
     size_t body_size;

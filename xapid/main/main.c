@@ -29,6 +29,8 @@ static const char usage[] =
     "  --plain-port PORT      without TLS, on loopback only; default 80; 0 picks one, -1 for none\n"
     "  --hypervisor sim|xen   what runs the domains; without Xen, sim must be asked for\n"
     "  --sim-program PATH     the simulator (default: beside this program)\n"
+    "  --cli-program PATH     xe, which serves other programs called xe through /cli (default: the "
+    "installed one)\n"
     "  --password-file FILE   lines user:hash instead of PAM (xapid-passwd makes them)\n"
     "  --web-root DIR         static files for GET /\n"
     "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
@@ -53,6 +55,7 @@ enum {
     OPT_PLAIN_PORT,
     OPT_HYPERVISOR,
     OPT_SIM_PROGRAM,
+    OPT_CLI_PROGRAM,
     OPT_PASSWORD_FILE,
     OPT_WEB_ROOT,
     OPT_READY_FD,
@@ -76,6 +79,7 @@ static const struct option long_options[] = {
     {"plain-port", required_argument, NULL, OPT_PLAIN_PORT},
     {"hypervisor", required_argument, NULL, OPT_HYPERVISOR},
     {"sim-program", required_argument, NULL, OPT_SIM_PROGRAM},
+    {"cli-program", required_argument, NULL, OPT_CLI_PROGRAM},
     {"password-file", required_argument, NULL, OPT_PASSWORD_FILE},
     {"web-root", required_argument, NULL, OPT_WEB_ROOT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
@@ -128,6 +132,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_SIM_PROGRAM:
         o->sim_program = optarg;
+        break;
+    case OPT_CLI_PROGRAM:
+        o->cli_program = optarg;
         break;
     case OPT_PASSWORD_FILE:
         o->password_file = optarg;

@@ -2,6 +2,7 @@
 #include "xapid/main/routes.h"
 
 #include "xapid/auth/audit.h"
+#include "xapid/stream/cli.h"
 #include "xapid/stream/files.h"
 #include "xapid/main/later.h"
 #include "xapid/main/members.h"
@@ -28,6 +29,7 @@ const struct http_route http_routes[] = {
     {HTTP_M_PUT, "/import_raw_vdi", raw_import, -1},
     {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
     {HTTP_M_GET, "/audit_log", audit_log_get, 0},
+    {HTTP_M_POST, "/cli", cli_post, CLI_REQUEST_MAX},
     {HTTP_M_GET, "/internal/pool", members_get, 0},
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
@@ -62,7 +64,6 @@ const struct http_route http_routes[] = {
     LATER(HTTP_M_PUT, "/bundle"),
     LATER(HTTP_M_GET, "/wlb_report"),
     LATER(HTTP_M_GET, "/wlb_diagnostics"),
-    LATER(HTTP_M_POST, "/cli"),
     LATER(HTTP_M_POST, "/remote_db_access"),
     LATER(HTTP_M_GET, "/metrics"),
     {HTTP_M_GET, NULL, NULL, 0},

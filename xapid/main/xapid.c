@@ -24,6 +24,7 @@
 #include "xapid/main/office.h"
 #include "xapid/main/roam.h"
 #include "xapid/main/routes.h"
+#include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
 #include "xapid/ops/certificates/server.h"
 #include "xapid/ops/op.h"
@@ -88,6 +89,7 @@ static void set_defaults(struct xapid *x, struct arena *arena)
     o->listen_address = xstrdup(or_default(o->listen_address, "::"));
     o->hypervisor = xstrdup(or_default(o->hypervisor, ""));
     o->sim_program = xstrdup(or_default(o->sim_program, beside_me(arena, "xapid-sim")));
+    o->cli_program = xstrdup(or_default(o->cli_program, "xe"));
     o->pam_helper = xstrdup(or_default(o->pam_helper, beside_me(arena, "xapid-pam")));
     o->storage_dir =
         o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
@@ -369,6 +371,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(audit_new(arena, x, &x->audit));
     TRY(start_storage(arena, x));
     x->consoles = consoles_new();
+    x->clis = clis_new();
     TRY(start_world(arena, x));
     x->events = events_new(x);
     x->watch = vm_watch_start(x);
@@ -442,6 +445,7 @@ void xapid_stop(struct xapid *x)
     roam_stop(x->roam);
     workers_free(x->workers);
     consoles_free(x->consoles);
+    clis_free(x->clis);
     sr_table_free(x->srs);
     hv_free(x->hv);
     vm_watch_free(x->watch);
@@ -461,6 +465,7 @@ void xapid_stop(struct xapid *x)
     free((char *)x->options.listen_address);
     free((char *)x->options.hypervisor);
     free((char *)x->options.sim_program);
+    free((char *)x->options.cli_program);
     free((char *)x->options.pam_helper);
     free((char *)x->options.storage_dir);
     free((char *)x->options.datapath);

@@ -11,6 +11,7 @@
 #include "libxapi/base/call.h"
 #include "libxapi/base/seam.h"
 
+struct clis;
 struct consoles;
 struct vm_watch;
 struct db;
@@ -41,6 +42,7 @@ struct xapid_options {
     const char *sim_program;    /* path of xapid-sim */
     const char *password_file;  /* lines "user:password-hash"; NULL: PAM */
     const char *pam_helper;     /* path of the PAM helper */
+    const char *cli_program;    /* what serves /cli; default "xe", in the system's folders */
     const char *storage_dir;    /* where the local SR lives; default <state_dir>/storage */
     const char *datapath;       /* how disks are served: "fuse", "nbd" or "none"; default: "nbd"
                                    with Xen, "none" with the simulator */
@@ -73,6 +75,7 @@ struct xapid {
     struct hv *hv;
     struct sr_table *srs;
     struct consoles *consoles;
+    struct clis *clis;
     struct vm_watch *watch;
     struct peers *peers; /* links to the other members; NULL: this host stays alone */
     struct members *members;

@@ -171,7 +171,7 @@ static struct error *host_license_add(struct xe *xe, const struct xe_command *c)
 
     (void)c;
     TRY(this_or(xe, "host-uuid", &host));
-    TRY(xe_read_file(xe, "license file", file, &text));
+    TRY(xe->io->load(xe, "license file", file, &text));
     len = strlen(text);
     base64 = arena_alloc(&xe->arena, 4 * (len / 3 + 1) + 1);
     EVP_EncodeBlock(base64, (const unsigned char *)text, (int)len);

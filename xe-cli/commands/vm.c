@@ -409,7 +409,7 @@ static struct error *console(struct xe *xe, const struct xe_command *c)
                    arena_printf(&xe->arena,
                                 "Connecting to console on VM %s. Press Ctrl + ']' to quit.",
                                 xe_member_text(vms.v[0].record, "name_label")));
-        return xe->server->console(xe->server, path);
+        return xe->io->console(xe, path);
     }
     return say_and_fail(xe, "No text console available");
 }

@@ -155,8 +155,10 @@ static struct error *vm_migrate_remote(struct xe *xe, const struct xe_command *c
         .server = args_get(&xe->params, "remote-master"),
         .user = args_get(&xe->params, "remote-username"),
         .password = args_get(&xe->params, "remote-password"),
+        .socket = xe->options->socket,
+        .forwarded_for = xe->options->forwarded_for,
     };
-    struct xe there = {.options = &options, .out = xe->out, .in = xe->in};
+    struct xe there = {.options = &options, .out = xe->out, .in = xe->in, .io = xe->io};
     struct error *e;
 
     if (!options.server || !options.user || !options.password)
@@ -224,7 +226,8 @@ struct error *vm_recover(struct xe *xe, const struct xe_command *c)
 {
     struct xe_params given = args_map(&xe->arena, &xe->params, "database");
     const char *uuid = args_get(&given, "vdi-uuid"), *vdi, *session = NULL;
-    struct xe database = {.options = xe->options, .params = xe->params, .out = xe->out};
+    struct xe database = {
+        .options = xe->options, .params = xe->params, .out = xe->out, .io = xe->io};
     struct error *e;
 
     if (!uuid)

@@ -37,6 +37,8 @@ struct xapi_options {
     const char *user, *password; /* NULL user: no login; calls then need 'session' */
     const char *session;         /* use this session (its reference text) instead of logging in */
     const char *originator;      /* "xe", ... */
+    const char *forwarded_for;   /* the address of the client this program acts for: its calls over
+                                    the Unix socket then have no rights of their own; NULL: none */
     /* Trust: the SHA-256 fingerprint the server's certificate must have (64 hex digits, colons
        allowed), or a PEM file of authorities that must have signed it for 'host'; with both, both.
        Both NULL: any certificate is taken, as XenServer's own tools do on first contact. */

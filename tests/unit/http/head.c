@@ -242,6 +242,28 @@ static void expect_is_honoured_for_new_clients_only(void **state)
     arena_release(&arena);
 }
 
+static void a_forwarded_client_is_known_by_its_address(void **state)
+{
+    static const struct {
+        const char *value, *address;
+    } cases[] = {
+        {"for=192.0.2.43", "192.0.2.43"},
+        {"by=10.0.0.1; For=192.0.2.43:4711, for=198.51.100.17", "192.0.2.43"},
+        {"for=\"[2001:db8::17]:4711\"", "2001:db8::17"},
+        {"for=_hidden", "unknown"},
+        {"for=\"[2001:db8::17\\\"]\"", "unknown"},
+        {"for=", "unknown"},
+        {"", "unknown"},
+        {"proto=http", "unknown"},
+    };
+    struct arena arena = {0};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        assert_string_equal(http_forwarded_for(&arena, cases[i].value), cases[i].address);
+    arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +277,7 @@ int main(void)
         cmocka_unit_test(there_may_not_be_too_many_headers),
         cmocka_unit_test(targets_of_every_form_give_a_path),
         cmocka_unit_test(expect_is_honoured_for_new_clients_only),
+        cmocka_unit_test(a_forwarded_client_is_known_by_its_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

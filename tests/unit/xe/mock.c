@@ -89,6 +89,7 @@ int mock_run(struct mock *m, const struct mock_reply *replies, const char *const
     snprintf(input, sizeof input, "%s\n", m->input ? m->input : "");
     m->server = (struct xe_server){.call = mock_call, .wait = mock_wait, .session = mock_session};
     m->xe.options = &m->options;
+    m->xe.io = &xe_here;
     m->xe.connect = mock_connect;
     m->xe.connect_ctx = &m->server;
     m->xe.in = fmemopen(input, strlen(input), "r");
