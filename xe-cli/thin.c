@@ -76,20 +76,33 @@ static enum thin_answer hear(struct thin *t, size_t *size)
     return answer;
 }
 
-/* Chunks to their end; false if they are longer than 'limit' (then the client can be asked nothing
- * more) or the client is gone. */
+/* Reads n bytes away. */
+static void drop(struct thin *t, size_t n)
+{
+    char nothing[16384];
+
+    while (n && receive(t, nothing, MIN(n, sizeof nothing)))
+        n -= MIN(n, sizeof nothing);
+}
+
+/*
+ * Chunks to their end, or false.  The client hears nothing before it has sent them all: of what is
+ * more than 'limit' one chunk is read away, so that it can be told.
+ */
 static bool hear_chunks(struct thin *t, size_t limit, struct buf *out)
 {
+    bool fits = true;
     size_t size = 0;
     enum thin_answer answer;
 
     while ((answer = hear(t, &size)) == THIN_CHUNK) {
-        if (size > limit - out->len) {
-            t->broken = true;
-            return false;
-        }
-        if (size == 0)
+        if (size > limit - out->len && fits) {
+            drop(t, size);
+            fits = false;
             continue;
+        }
+        if (!fits)
+            break;
         buf_reserve(out, size);
         if (!receive(t, out->data + out->len, size))
             return false;
@@ -98,7 +111,7 @@ static bool hear_chunks(struct thin *t, size_t limit, struct buf *out)
     }
     if (answer != THIN_END)
         t->broken = true;
-    return answer == THIN_END;
+    return answer == THIN_END && fits;
 }
 
 /* --- Screen and keyboard --- */

@@ -58,8 +58,9 @@ static void last_calls(struct thin_run *run, const char *session, const char *ta
         return;
     if (task) {
         codec_xmlrpc.string(&value, task);
-        /* It may have ended, or not be one that can be cancelled. */
-        error_ignore(xapi_call_raw(s, "task.cancel", value.data, &nothing));
+        /* One that has ended is cleared away; one that cannot be cancelled goes on. */
+        if (xapi_call_raw(s, "task.cancel", value.data, &nothing))
+            error_ignore(xapi_call_raw(s, "task.destroy", value.data, &nothing));
     }
     /* A session that cannot be ended now ends by itself. */
     if (!run->request.session)
@@ -120,15 +121,36 @@ static bool read_request(struct thin_run *run)
     return ok;
 }
 
+/* The words to complete come first, then who asks. */
+static int run_completion(struct thin_run *run)
+{
+    struct xe_params who = {0};
+    size_t n = run->request.n;
+    struct xe_pair pairs[2];
+
+    while (n > 1 && who.n < ARRAY_SIZE(pairs)) {
+        const char *word = run->request.words[n - 1], *eq = strchr(word, '=');
+
+        if (strncmp(word, "username=", 9) != 0 && strncmp(word, "password=", 9) != 0)
+            break;
+        pairs[who.n++] =
+            (struct xe_pair){arena_strndup(&run->xe.arena, word, (size_t)(eq - word)), eq + 1};
+        n--;
+    }
+    who.v = pairs;
+    run->options.user = args_get(&who, "username");
+    run->options.password = args_get(&who, "password");
+    complete_run(&run->xe, n - 1, run->request.words + 1);
+    return 0;
+}
+
 static int run_request(struct thin_run *run)
 {
     struct xe *xe = &run->xe;
     struct xe_command_line line;
 
-    if (read_request(run) && run->request.n && !strcmp(run->request.words[0], "--completion")) {
-        complete_run(xe, run->request.n - 1, run->request.words + 1);
-        return 0;
-    }
+    if (read_request(run) && run->request.n && !strcmp(run->request.words[0], "--completion"))
+        return run_completion(run);
     switch (args_parse_words(&xe->arena, run->request.n, run->request.words, &line)) {
     case ARGS_OK:
         break;

@@ -267,7 +267,11 @@ def suite_golden(_long):
 
 def suite_api(_long):
     if build("build"):
-        run_all("api", [api("build")], 1)
+        # The same through the thin protocol, for commands of every kind.
+        thin = {"XAPID_XE": os.path.join(TOP, "tests/clients/thin_xe.py")}
+        some = [os.path.join(TOP, "tests/api", n + ".t") for n in ("errors", "lists", "tasks", "vdi", "vm-lifecycle")]
+        run_all("api", [api("build"), python("api-cli", "api/cli.py"),
+                        python("api-thin", "api/run.py", *some, env=thin)], 1)
 
 
 def suite_asan(_long):
