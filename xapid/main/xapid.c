@@ -13,6 +13,7 @@
 #include "libxapi/base/memory.h"
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
+#include "xapid/auth/callers.h"
 #include "xapid/auth/session.h"
 #include "xapid/db/db.h"
 #include "xapid/event/event.h"
@@ -361,6 +362,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->queue = op_queue_new();
     x->sessions = sessions_new(x);
     x->tasks = tasks_new(x);
+    x->callers = callers_new();
     if (x->options.enable_faults)
         x->faults = faults_new(x->options.state_dir);
     TRY(start_database(arena, x));
@@ -451,6 +453,7 @@ void xapid_stop(struct xapid *x)
     vm_watch_free(x->watch);
     auth_free(x->auth);
     audit_free(x->audit);
+    callers_free(x->callers);
     tasks_free(x->tasks);
     roam_free(x->roam);
     op_queue_free(x->queue);

@@ -27,6 +27,7 @@ struct workers;
 struct sr_table;
 struct auth;
 struct audit;
+struct callers;
 struct peers;
 struct members;
 struct office;
@@ -70,6 +71,7 @@ struct xapid {
     struct events *events;
     struct auth *auth;
     struct audit *audit;
+    struct callers *callers;
     struct op_queue *queue;
     struct faults *faults;
     struct hv *hv;

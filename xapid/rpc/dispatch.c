@@ -6,6 +6,7 @@
 #include "libxapi/base/seam.h"
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
+#include "xapid/auth/callers.h"
 #include "xapid/auth/rbac.h"
 #include "xapid/auth/session.h"
 #include "xapid/db/db.h"
@@ -462,13 +463,26 @@ static void bring_session(void *arg)
         check_and_run(rpc);
 }
 
+static const struct message_desc *message_asked(const struct rpc_call *rpc)
+{
+    const char *name = rpc->request.method;
+
+    return api_message_by_name(name + (strncmp(name, "Async.", 6) == 0 ? 6 : 0));
+}
+
+/* A long poll that leaves its loop's thread hears from there that its client has gone. */
+static void expect_end(struct rpc_call *rpc, const struct message_desc *m)
+{
+    if (!rpc->on_worker && m && m->flags & MESSAGE_CUSTOM_REPLY && m->class_id == CLASS_event)
+        events_expect(rpc);
+}
+
 /* True where the session is in use on another member, and the call goes on once it is here. */
 static bool is_elsewhere(struct rpc_call *rpc)
 {
-    const char *name = rpc->request.method, *text;
-    const struct message_desc *m =
-        api_message_by_name(name + (strncmp(name, "Async.", 6) == 0 ? 6 : 0));
+    const struct message_desc *m = message_asked(rpc);
     struct bringing *b;
+    const char *text;
     ref_t ref;
 
     if (!m || m->flags & MESSAGE_NO_SESSION || !rpc->request.n_params)
@@ -478,14 +492,51 @@ static bool is_elsewhere(struct rpc_call *rpc)
         !session_is_elsewhere(rpc->call.xapid->sessions, ref))
         return false;
     call_let_go(&rpc->call);
+    expect_end(rpc, m);
     rpc->on_worker = true;
-    if (m->flags & MESSAGE_CUSTOM_REPLY && m->class_id == CLASS_event)
-        events_expect(rpc);
     b = arena_new(rpc->call.arena, struct bringing);
     *b = (struct bringing){rpc, ref};
     if (!workers_run(rpc->call.xapid->workers, bring_session, b))
         refuse(rpc, error_internal(rpc->call.arena,
                                    "xapid has too many calls waiting; try again later"));
+    return true;
+}
+
+/*** clients that are held back ***/
+
+static void begin(struct rpc_call *rpc)
+{
+    rpc->call.snap = db_snapshot(rpc->call.xapid->db);
+    if (!system_message(rpc) && !is_elsewhere(rpc))
+        check_and_run(rpc);
+}
+
+static void begin_late(void *arg)
+{
+    begin(arg);
+}
+
+static void has_waited(void *arg)
+{
+    struct rpc_call *rpc = arg;
+
+    if (!workers_run(rpc->call.xapid->workers, begin_late, rpc))
+        refuse(rpc, error_internal(rpc->call.arena,
+                                   "xapid has too many calls waiting; try again later"));
+}
+
+/* True where the call's client has used up its tokens: the call goes on once there are new ones. */
+static bool is_held_back(struct rpc_call *rpc)
+{
+    struct xapid *xapid = rpc->call.xapid;
+    const char *agent = http_header(rpc->http, "user-agent");
+    usec_t wait = callers_count_call(xapid, agent ? agent : "", rpc->http->peer);
+
+    if (!wait)
+        return false;
+    expect_end(rpc, message_asked(rpc));
+    rpc->on_worker = true;
+    http_post_after(xapid->http, wait, has_waited, rpc);
     return true;
 }
 
@@ -508,9 +559,8 @@ static void post(struct http_request *http, struct xapid *xapid, bool json)
         return;
     }
     rpc->name = rpc->request.method;
-    rpc->call.snap = db_snapshot(xapid->db);
-    if (!system_message(rpc) && !is_elsewhere(rpc))
-        check_and_run(rpc);
+    if (!is_held_back(rpc))
+        begin(rpc);
 }
 
 void rpc_post_xml(struct http_request *request, void *ctx)

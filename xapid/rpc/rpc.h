@@ -17,11 +17,12 @@ struct rpc_call {
     struct http_request *http;
     struct rpc_request request;
     const struct message_desc *message;
-    bool async;       /* Async. was asked for */
-    bool answered;    /* an async call has given its task already */
-    bool on_worker;   /* its session was brought here first: this is no loop thread any more */
-    void *args;       /* as message->params lay out */
-    usec_t started;   /* monotonic */
+    bool async;     /* Async. was asked for */
+    bool answered;  /* an async call has given its task already */
+    bool on_worker; /* it was held back, or its session brought here, first: this is no loop thread
+                       any more */
+    void *args;     /* as message->params lay out */
+    usec_t started; /* monotonic */
     const char *name; /* as the client spelled it */
 };
 

@@ -4,20 +4,10 @@
 
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
+#include "xapid/ops/rows.h"
 
 /* Of a secret; nobody keeps more than a password or a key. */
 #define SECRET_LIMIT 65536
-/* Rows of one of these classes: each needs a permission, but a program may err. */
-#define RECORDS_LIMIT 10000
-
-static struct error *check_room(struct call *call, int class_id)
-{
-    if (snap_root(call->snap)->tables[class_id].count < RECORDS_LIMIT)
-        return OK;
-    return err_operation_not_allowed(call, arena_printf(call->arena,
-                                                        "There are too many objects of class %s.",
-                                                        api_classes[class_id].name));
-}
 
 /*** secret ***/
 

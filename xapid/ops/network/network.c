@@ -5,6 +5,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
+#include "xapid/ops/rows.h"
 
 /* Length of an interface's name in Linux. */
 #define BRIDGE_NAME_MAX 15
@@ -102,6 +103,29 @@ struct error *network_create(struct call *call, const struct network_create_args
     return OK;
 }
 
+/* For the rows of a host that joins: with the bridge they have there, used or not. */
+struct error *network_pool_introduce(struct call *call,
+                                     const struct network_pool_introduce_args *args, ref_t *result)
+{
+    char uuid[UUID_TEXT_SIZE];
+    struct network row;
+
+    TRY(check_room(call, CLASS_network));
+    row_defaults(&api_classes[CLASS_network], &row);
+    row.ref = ref_new();
+    row.uuid = uuid_new(uuid);
+    row.name_label = args->name_label;
+    row.name_description = args->name_description;
+    row.mtu = args->mtu > 0 ? args->mtu : DEFAULT_MTU;
+    row.other_config = args->other_config;
+    row.bridge = args->bridge;
+    row.managed = args->managed;
+    row.purpose = args->purpose;
+    TRY(db_update(call, db_create_txn, &(struct db_create){CLASS_network, &row}));
+    *result = row.ref;
+    return OK;
+}
+
 /*** destroy ***/
 
 static bool is_system(const struct network *network)
@@ -109,19 +133,6 @@ static bool is_system(const struct network *network)
     const char *value = strmap_get(&network->other_config, "is_host_internal_management_network");
 
     return value && strcmp(value, "true") == 0;
-}
-
-/* NETWORK_CONTAINS_VIF and NETWORK_CONTAINS_PIF name all of them, each as a parameter. */
-static struct error *contains(struct txn *txn, const char *code, size_t n, const ref_t *refs)
-{
-    struct call *call = txn_call(txn);
-    struct error *e = arena_zalloc(call->arena, sizeof *e + n * sizeof e->params[0]);
-
-    e->code = code;
-    e->n_params = n;
-    for (size_t i = 0; i < n; i++)
-        e->params[i] = call_ref(call, refs[i]);
-    return e;
 }
 
 static struct error *destroy_txn(struct txn *txn, void *arg)
@@ -141,9 +152,9 @@ static struct error *destroy_txn(struct txn *txn, void *arg)
             attached[n++] = vif->ref;
     }
     if (n)
-        return contains(txn, "NETWORK_CONTAINS_VIF", n, attached);
+        return error_of_refs(txn_call(txn), "NETWORK_CONTAINS_VIF", &(struct refs){n, attached});
     if (pifs.n)
-        return contains(txn, "NETWORK_CONTAINS_PIF", pifs.n, pifs.v);
+        return error_of_refs(txn_call(txn), "NETWORK_CONTAINS_PIF", &pifs);
     if (is_system(network))
         return err_cannot_destroy_system_network(txn_call(txn), call_ref(txn_call(txn), ref));
     for (size_t i = 0; i < vifs.n; i++)

@@ -145,6 +145,25 @@ struct error *sr_create(struct call *call, const struct sr_create_args *args, re
     return OK;
 }
 
+struct error *sr_make(struct call *call, const struct sr_make_args *args, const char **result)
+{
+    const struct sr_create_args create = {.host = args->host,
+                                          .device_config = args->device_config,
+                                          .physical_size = args->physical_size,
+                                          .name_label = args->name_label,
+                                          .name_description = args->name_description,
+                                          .type = args->type,
+                                          .content_type = args->content_type,
+                                          .sm_config = args->sm_config};
+    const struct sr *sr;
+    ref_t ref;
+
+    TRY(sr_create(call, &create, &ref));
+    TRY(DB_GET(call, sr, ref, &sr));
+    *result = sr->uuid;
+    return OK;
+}
+
 struct error *sr_create_recover(struct call *call, struct op *op,
                                 const struct sr_create_intent *intent)
 {

@@ -227,6 +227,12 @@ struct error *vbd_unplug_force(struct call *call, const struct vbd_unplug_force_
     return unplug(call, args->self, VBD_OP_UNPLUG_FORCE, true);
 }
 
+struct error *vbd_unplug_force_no_safety_check(
+    struct call *call, const struct vbd_unplug_force_no_safety_check_args *args)
+{
+    return unplug(call, args->self, VBD_OP_UNPLUG_FORCE, true);
+}
+
 struct error *vbd_unplug_recover(struct call *call, struct op *op,
                                  const struct vbd_unplug_intent *intent)
 {
