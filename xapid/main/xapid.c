@@ -30,6 +30,7 @@
 #include "xapid/ops/certificates/server.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/vm/squeezer.h"
 #include "xapid/ops/vm/watch.h"
 #include "xapid/task/task.h"
 #include "xapid/worker/workers.h"
@@ -377,6 +378,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(start_world(arena, x));
     x->events = events_new(x);
     x->watch = vm_watch_start(x);
+    x->squeezer = squeezer_start(x);
     if (x->peers)
         x->roam = roam_new(x);
     roam_recall(x->roam);
@@ -442,6 +444,7 @@ void xapid_stop(struct xapid *x)
         http_server_free(x->http, STOP_GRACE);
     events_free(x->events);
     vm_watch_stop(x->watch);
+    squeezer_stop(x->squeezer);
     office_stop(x->office);
     members_stop(x->members);
     roam_stop(x->roam);
@@ -451,6 +454,7 @@ void xapid_stop(struct xapid *x)
     sr_table_free(x->srs);
     hv_free(x->hv);
     vm_watch_free(x->watch);
+    squeezer_free(x->squeezer);
     auth_free(x->auth);
     audit_free(x->audit);
     callers_free(x->callers);

@@ -14,6 +14,7 @@
 struct clis;
 struct consoles;
 struct vm_watch;
+struct squeezer;
 struct db;
 struct db_options;
 struct events;
@@ -79,6 +80,7 @@ struct xapid {
     struct consoles *consoles;
     struct clis *clis;
     struct vm_watch *watch;
+    struct squeezer *squeezer;
     struct peers *peers; /* links to the other members; NULL: this host stays alone */
     struct members *members;
     struct office *office;

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #include "libxapi/base/buf.h"
-#include "xapid/db/db.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/vm/squeezer.h"
 
 /* Entries of map ref VM set string: why a VM has to stay, as an error's code and parameters. */
 struct obstacle {
@@ -92,7 +93,7 @@ struct error *host_get_vms_which_prevent_evacuation(
     return OK;
 }
 
-/* Superseded: no VM is held to be uncooperative any more. */
+/* Of other hosts that is not known here. */
 struct error *host_get_uncooperative_resident_vms(
     struct call *call, const struct host_get_uncooperative_resident_vms_args *args,
     struct refs *result)
@@ -100,7 +101,9 @@ struct error *host_get_uncooperative_resident_vms(
     const struct host *host;
 
     TRY(DB_GET(call, host, args->self, &host));
-    *result = (struct refs){0};
+    *result = ref_equal(args->self, call->xapid->host)
+                  ? squeezer_uncooperative(call->xapid->squeezer, call->arena)
+                  : (struct refs){0};
     return OK;
 }
 
@@ -109,8 +112,19 @@ struct error *host_get_uncooperative_domains(struct call *call,
                                              struct strings *result)
 {
     const struct host *host;
+    struct refs vms = {0};
+    const char **uuids;
 
     TRY(DB_GET(call, host, args->self, &host));
-    *result = (struct strings){0};
+    if (ref_equal(args->self, call->xapid->host))
+        vms = squeezer_uncooperative(call->xapid->squeezer, call->arena);
+    uuids = arena_array(call->arena, const char *, vms.n + 1);
+    *result = (struct strings){0, uuids};
+    for (size_t i = 0; i < vms.n; i++) {
+        const struct vm *vm = db_find(call, CLASS_vm, vms.v[i]);
+
+        if (vm)
+            uuids[result->n++] = vm->uuid;
+    }
     return OK;
 }

@@ -12,6 +12,8 @@
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/placement.h"
+#include "xapid/ops/vm/squeezer.h"
 
 #define BUILD_TIMEOUT (600 * USEC_PER_SEC)
 #define IMAGE_TIMEOUT (3600 * USEC_PER_SEC)
@@ -116,6 +118,40 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .disks = disks->hv,
     };
     return nics_config(call, vm, out);
+}
+
+/*** room ***/
+
+#define MAX_TRIES 3
+
+static struct error *reserve_again(struct txn *txn, void *arg)
+{
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, *(const ref_t *)arg, &vm));
+    return txn_host_reserve(txn, txn_call(txn)->xapid->host, vm);
+}
+
+/* Guests that turn out not to give back anything change what there is to share. */
+struct error *vm_make_room(struct op *op, ref_t ref)
+{
+    struct call *call = op->call;
+    const struct vm *vm;
+    int64_t target;
+    bool has;
+
+    for (int i = 0; i < MAX_TRIES; i++) {
+        TRY(DB_GET(call, vm, ref, &vm));
+        target = vm->memory_target;
+        TRY(squeezer_wait_room(op, ref, target + vm_memory_overhead(vm), &has));
+        if (has)
+            break;
+        TRY(db_update(call, reserve_again, &ref));
+        TRY(DB_GET(call, vm, ref, &vm));
+        if (vm->memory_target == target)
+            break;
+    }
+    return OK;
 }
 
 /*** building ***/

@@ -29,6 +29,11 @@ MUST_CHECK struct error *vm_host_is_here(struct call *call, ref_t host);
 /* The configuration of a VM from its records and those of its networks, with its attached disks. */
 MUST_CHECK struct error *domain_config(struct call *call, const struct vm *vm,
                                        const struct vm_disks *disks, struct hv_domain_config *out);
+/*
+ * What the VM was promised (txn_host_reserve) is there, or nobody gives back any more: the guests
+ * that were told to make room have done so, or do not do it.
+ */
+MUST_CHECK struct error *vm_make_room(struct op *op, ref_t vm);
 /* Builds the domain, paused; from a memory image where 'image' (a path) is not NULL. */
 MUST_CHECK struct error *domain_build(struct op *op, const struct vm *vm,
                                       const struct hv_domain_config *config, const char *image,

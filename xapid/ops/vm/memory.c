@@ -14,6 +14,7 @@
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/placement.h"
+#include "xapid/ops/vm/squeezer.h"
 #include "xapid/task/task.h"
 
 #define MIB ((int64_t)1 << 20)
@@ -202,6 +203,7 @@ static struct error *change_live(struct call *call, struct dynamic *d, const str
     struct vm_memory_intent intent = {.vm = d->vm};
     AUTO(op) op = {0};
     struct error *e;
+    bool has;
 
     TRY(vm_host_is_here(call, vm->resident_on));
     intent.target = d->target = new_target(call->snap, vm, &l);
@@ -213,7 +215,11 @@ static struct error *change_live(struct call *call, struct dynamic *d, const str
                                    .check = check_dynamic,
                                    .arg = d},
                  &op));
-    e = tell(&op, vm, d->target);
+    e = d->target > vm->memory_target
+            ? squeezer_wait_room(&op, d->vm, d->target - vm->memory_target, &has)
+            : OK;
+    if (!e)
+        e = tell(&op, vm, d->target);
     if (e)
         error_ignore(
             db_update(call, record_target,
@@ -228,6 +234,7 @@ static struct error *change_live(struct call *call, struct dynamic *d, const str
         op_abort(&op);
         e = OK;
     }
+    squeezer_kick(call->xapid->squeezer);
     return e;
 }
 
@@ -326,7 +333,7 @@ struct error *vm_get_cooperative(struct call *call, const struct vm_get_cooperat
     const struct vm *vm;
 
     TRY(DB_GET(call, vm, args->self, &vm));
-    *result = true;
+    *result = !squeezer_knows_uncooperative(call->xapid->squeezer, vm->ref);
     return OK;
 }
 

@@ -6,6 +6,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/share.h"
 
 /*** memory ***/
 
@@ -56,7 +57,8 @@ int64_t vm_memory_target(const struct vm *vm, int64_t free)
 static struct error *check_memory(struct call *call, const struct db_snap *snap,
                                   const struct host *host, const struct vm *vm)
 {
-    int64_t free = host_memory_free(snap, host, vm->ref);
+    int64_t free = host_memory_free(snap, host, vm->ref) +
+                   host_memory_reclaimable(call->xapid, snap, host, vm->ref);
 
     if (vm_memory_target(vm, free) >= vm->memory_dynamic_min)
         return OK;
@@ -275,12 +277,7 @@ struct error *txn_host_reserve(struct txn *txn, ref_t host_ref, const struct vm 
     const struct host *host;
 
     TRY(TXN_GET(txn, host, host_ref, &host));
-    /* Whoever comes to the host or goes meanwhile makes this a conflict. */
-    txn_referrers(txn, FIELD_vm_resident_on, host_ref);
-    txn_referrers(txn, FIELD_vm_scheduled_to_be_resident_on, host_ref);
     TRY(host_can_run(txn_call(txn), txn_snap(txn), host, vm, rules));
     TXN_SET(txn, vm, vm->ref, scheduled_to_be_resident_on, host_ref);
-    TXN_SET(txn, vm, vm->ref, memory_target,
-            vm_memory_target(vm, host_memory_free(txn_snap(txn), host, vm->ref)));
-    return OK;
+    return txn_host_share(txn, host, vm);
 }

@@ -28,6 +28,6 @@ MUST_CHECK struct error *host_can_run(struct call *call, const struct db_snap *s
 MUST_CHECK struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host);
 /*
  * The same check in a transaction, which relies on the host and on all VMs whose memory counts, and
- * the reservation: scheduled_to_be_resident_on and memory_target.
+ * the reservation: scheduled_to_be_resident_on and memory_target, also of those that make room.
  */
 MUST_CHECK struct error *txn_host_reserve(struct txn *txn, ref_t host, const struct vm *vm);

@@ -58,6 +58,8 @@ static struct error *run(struct op *op, const struct vm_start_intent *intent)
     struct hv_domain_config config;
     const struct vm *vm;
 
+    TRY(vm_make_room(op, intent->vm));
+    TRY(vm_step(op, intent->vm, "room", 0.1));
     TRY(DB_GET(call, vm, intent->vm, &vm));
     TRY(vm_disks_attach(op, vm, &disks));
     TRY(vm_step(op, vm->ref, "attached", 0.3));

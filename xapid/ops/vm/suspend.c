@@ -227,6 +227,8 @@ static struct error *run_resume(struct op *op, const struct vm_resume_intent *in
     const struct vm *vm;
     struct error *e;
 
+    TRY(vm_make_room(op, intent->vm));
+    TRY(vm_step(op, intent->vm, "room", 0.1));
     TRY(DB_GET(call, vm, intent->vm, &vm));
     TRY(vm_disks_attach(op, vm, &disks));
     TRY(vm_image_for_reading(op, intent->image, &image));

@@ -12,6 +12,7 @@
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/ended.h"
 #include "xapid/ops/vm/guest.h"
+#include "xapid/ops/vm/squeezer.h"
 #include "xapid/worker/workers.h"
 
 /* When a VM that was busy, or that could not be dealt with, is looked at again. */
@@ -119,6 +120,8 @@ static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
         return s.domain ? LOOK_STRANGER : LOOK_DONE;
     *ref = s.vm = vm->ref;
     s.version = vm->row_version;
+    if (!s.domain || s.domain->memory_target != vm->memory_target)
+        squeezer_kick(call->xapid->squeezer);
     here = ref_equal(vm->resident_on, call->xapid->host);
     has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED;
     if (vm->is_control_domain || (has_domain && !here)) {
