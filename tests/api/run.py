@@ -8,6 +8,7 @@ A transcript begins with a sentence; each later case begins with one on a line "
     $ xe@alice vm-list                      the same as another user
     $ call VM.get_record "<ref>" | uuid     a call with parameters as JSON, the session left out; "| a,b" takes
                                             members out of the answer, "| #" counts; call@alice as above
+    $ plain host.get_all                    the same without TLS
     $ sim crash=<vm>                        a command of the simulator
     $ until xe ...                          repeated until it answers as expected, for at most 30 s
     $ restart | kill                        the daemon ends and comes back, in an orderly way or by kill -9
@@ -141,10 +142,10 @@ class Runner:
             self.daemon.close()
         self.daemon, self.clients = None, {}
 
-    def client(self, user):
-        if user not in self.clients:
-            self.clients[user] = self.daemon.client(user, transport="tls")
-        return self.clients[user]
+    def client(self, user, transport="tls"):
+        if (user, transport) not in self.clients:
+            self.clients[user, transport] = self.daemon.client(user, transport=transport)
+        return self.clients[user, transport]
 
     # -- commands: each gives the lines it prints --
 
@@ -157,6 +158,8 @@ class Runner:
             return self.xe(rest, user or "root")
         if word == "call":
             return self.call(rest, user or "root")
+        if word == "plain":
+            return self.call(rest, user or "root", "plain")
         if word == "sim":
             return self.sim(rest)
         if word in ("restart", "kill"):
@@ -176,15 +179,15 @@ class Runner:
         result = self.daemon.xe(*shlex.split(words), user=user)
         return result.stdout.splitlines() + ["! " + s for s in result.stderr.splitlines()]
 
-    def call(self, text, user):
+    def call(self, text, user, transport="tls"):
         text, _, members = text.partition(" | ")
         method, _, params = text.partition(" ")
         try:
-            value = self.client(user)(method, *json.loads("[" + params + "]"))
+            value = self.client(user, transport)(method, *json.loads("[" + params + "]"))
         except XapiError as e:
             return [f"! {e.code} {json.dumps(e.params, ensure_ascii=False)}"]
         except Lost as e:
-            self.clients.pop(user, None)
+            self.clients.pop((user, transport), None)
             return [f"! {e}"]
         if members == "#":
             value = len(value)

@@ -39,6 +39,7 @@ FORWARD = {
     "vm_memory/told": "range and target are recorded, and the domain was told",
     "vm_memory/commit": "range and target are recorded, and the domain was told",
     "vif_move/moved": "the interface is on the other bridge",
+    "host_power/commit": "the machine was told",
     **{f"{intent}/commit": "what was done is recorded with another try" for intent in
        ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
@@ -477,6 +478,22 @@ def vbd_eject(c):
     return Try(lambda: c("VBD.eject", drive), lambda: c("VBD.get_empty", drive))
 
 
+@operation
+def host_shutdown(c):
+    """The machine is told by a program of the host's; here it leaves a file behind."""
+    host = c("host.get_all")[0]
+    program = os.path.join(c.daemon.state, "system", "usr", "bin", "systemctl")
+    told = program + ".told"
+    os.makedirs(os.path.dirname(program), exist_ok=True)
+    with open(program, "w") as f:
+        f.write('#!/bin/sh\necho "$*" > $0.told\n')
+    os.chmod(program, 0o755)
+    if os.path.exists(told):
+        os.unlink(told)
+    c("host.disable", host, False)
+    return Try(lambda: c("host.shutdown", host), lambda: os.path.exists(told))
+
+
 def clear(c):
     """Everything an operation may have left in an orderly way: VMs, templates of ours, disks, networks, the second repository."""
     ours = {r: vm for r, vm in c("VM.get_all_records").items() if not vm["is_control_domain"] and not vm["is_default_template"]}
@@ -505,6 +522,9 @@ def clear(c):
         for folder, _, names in os.walk(second(c)):
             for name in names:
                 os.unlink(os.path.join(folder, name))
+    for host, record in c("host.get_all_records").items():
+        if not record["enabled"]:
+            c("host.enable", host)
 
 
 @operation

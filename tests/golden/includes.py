@@ -51,7 +51,7 @@ ALLOWED = {
                   "xapid/http/certificate.h"],  # host.get_server_certificate
     # Those that take calls in.
     "xapid/rpc": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/event", "xapid/ops/setters.h",
-                  "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h"],
+                  "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h", "xapid/ops/host/plugin.h"],
     "xapid/stream": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/ops", "xapid/hypervisor", "storage-repos"],
     "xapid/main": ["libxapi", "xapid", "storage-repos", "network-bridge", "pool", "generated"],
     "xapid/stats": [*DB, *MAIN, "xapid/hypervisor", "xapid/http", "xapid/auth", "xapid/worker",

@@ -23,9 +23,11 @@
 #include "libxapi/codec/codec.h"
 #include "xapid/auth/internal.h"
 #include "xapid/auth/password.h"
+#include "xapid/db/db.h"
 #include "xapid/worker/workers.h"
 
 #define KEY_SIZE 32
+#define CHECKS_MAX 256
 #define PAM_HELPER "/usr/libexec/xapid/xapid-pam"
 #define PAM_RIGHT 0
 #define PAM_WRONG 1
@@ -403,6 +405,23 @@ static struct check *find_check(struct auth_core *a, const uint8_t mac[AUTH_MAC_
     return NULL;
 }
 
+/* As pool.local_auth_max_threads says. */
+static int checks_allowed(struct auth_core *a)
+{
+    const struct pool *pool;
+    struct db_snap *snap;
+    int n = a->tuning.checks;
+
+    if (!a->xapid->db)
+        return n;
+    snap = db_snapshot(a->xapid->db);
+    pool = root_get(snap_root(snap), CLASS_pool, a->xapid->pool);
+    if (pool)
+        n = (int)MIN(pool->local_auth_max_threads, (int64_t)CHECKS_MAX);
+    db_snap_unref(snap);
+    return n;
+}
+
 /* False if there is no room. */
 static bool check_begin(struct auth_core *a, const struct auth_attempt *attempt,
                         const uint8_t mac[AUTH_MAC_SIZE], struct waiter *w)
@@ -412,6 +431,7 @@ static bool check_begin(struct auth_core *a, const struct auth_attempt *attempt,
     if (a->closing || a->n_checks >= a->tuning.waiting || !client_enter(a, w->client))
         return false;
     w->counted = true;
+    workers_limit(a->workers, checks_allowed(a));
     c = xcalloc(1, sizeof *c);
     c->auth = a;
     memcpy(c->mac, mac, AUTH_MAC_SIZE);

@@ -468,6 +468,12 @@ static bool head_done(struct http_conn *conn, size_t size)
         http_error(&conn->request, status, NULL);
         return true;
     }
+    if (conn->via == VIA_TCP && conn->server->plain_allowed &&
+        !conn->server->plain_allowed(conn->server->ctx)) {
+        conn_pend(conn, size);
+        http_error(&conn->request, 403, "This host is only spoken to by HTTPS.");
+        return true;
+    }
     if (conn->route->body_limit < 0)
         return dispatch(conn);
     conn->unread = false;

@@ -177,6 +177,8 @@ struct http_options {
     struct http_limits limits;       /* zero fields take their defaults */
     const struct http_route *routes; /* ends with a NULL prefix; must outlive the server */
     void *ctx;                       /* given to every handler */
+    /* Asked for each request that came over TCP without TLS; false answers 403.  NULL: all may. */
+    bool (*plain_allowed)(void *ctx);
     /* Paths for TLS; NULL: no TLS listeners possible. */
     const char *cert_path; /* PEM: key and certificate chain in one file */
 };

@@ -146,6 +146,7 @@ struct http_server {
     atomic_int refs; /* the owner, each connection, each timer handle */
     struct http_limits limits;
     void *ctx;
+    bool (*plain_allowed)(void *ctx);
     struct http_routes routes[HTTP_M_OTHER + 1]; /* by method */
     int n_loops;
     struct http_loop *loops;

@@ -165,6 +165,27 @@ struct error *hv_host(struct hv *hv, const struct hv_request *rq, struct hv_host
     return r.bad ? unreadable(rq, "host", r.bad) : OK;
 }
 
+struct error *hv_messages(struct hv *hv, const struct hv_request *rq, bool clear, const char **out)
+{
+    json_t *args = json_object();
+    AUTO(answer) a = {0};
+    struct reader r;
+
+    put(args, "clear", json_boolean(clear));
+    TRY(hv_link_call(hv->link, rq, "messages", args, &a.json));
+    r = reader_of(rq->arena, a.json);
+    *out = read_text(&r, "text", PROTOCOL_MESSAGES_MAX);
+    return r.bad ? unreadable(rq, "messages", r.bad) : OK;
+}
+
+struct error *hv_debug_keys(struct hv *hv, const struct hv_request *rq, const char *keys)
+{
+    json_t *args = json_object();
+
+    put(args, "keys", json_string(keys));
+    return call_plain(hv, rq, "debug_keys", args);
+}
+
 static struct error *call_for_domid(struct hv *hv, const struct hv_request *rq, const char *call,
                                     json_t *args, int *domid)
 {

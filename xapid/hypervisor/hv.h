@@ -210,6 +210,14 @@ MUST_CHECK struct error *hv_get(struct hv *hv, const struct hv_request *rq, cons
 MUST_CHECK struct error *hv_outcome(struct hv *hv, const struct hv_request *rq, bool *known,
                                     struct error **outcome);
 
+/* The hypervisor's own messages, at most 256 KiB of the last ones; with 'clear' they are taken away
+ * in the same step. */
+MUST_CHECK struct error *hv_messages(struct hv *hv, const struct hv_request *rq, bool clear,
+                                     const char **out);
+/* Keys as if typed on the hypervisor's console; what they bring about is among the messages. */
+MUST_CHECK struct error *hv_debug_keys(struct hv *hv, const struct hv_request *rq,
+                                       const char *keys);
+
 /* Changes of domains (built, state, death, guest metrics, devices, gone), pushed by the executor:
    'changed' is called on a thread of hv's own with the VM's uuid, or with "" when anything may have
    changed: once at the beginning, when the connection was lost and found again, and when there were

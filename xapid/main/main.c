@@ -33,6 +33,8 @@ static const char usage[] =
     "installed one)\n"
     "  --password-file FILE   lines user:hash instead of PAM (xapid-passwd makes them)\n"
     "  --web-root DIR         static files for GET /\n"
+    "  --system-root DIR      before the paths of the host's own programs and configuration files\n"
+    "                         (default: none; with the simulator <state>/system)\n"
     "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
     "  --op-wait SECONDS      how long an operation waits in line for a busy object (default "
     "1200)\n"
@@ -58,6 +60,7 @@ enum {
     OPT_CLI_PROGRAM,
     OPT_PASSWORD_FILE,
     OPT_WEB_ROOT,
+    OPT_SYSTEM_ROOT,
     OPT_READY_FD,
     OPT_OP_WAIT,
     OPT_POOL_ADDRESS,
@@ -82,6 +85,7 @@ static const struct option long_options[] = {
     {"cli-program", required_argument, NULL, OPT_CLI_PROGRAM},
     {"password-file", required_argument, NULL, OPT_PASSWORD_FILE},
     {"web-root", required_argument, NULL, OPT_WEB_ROOT},
+    {"system-root", required_argument, NULL, OPT_SYSTEM_ROOT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"op-wait", required_argument, NULL, OPT_OP_WAIT},
     {"pool-address", required_argument, NULL, OPT_POOL_ADDRESS},
@@ -141,6 +145,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_WEB_ROOT:
         o->web_root = optarg;
+        break;
+    case OPT_SYSTEM_ROOT:
+        o->system_root = optarg;
         break;
     case OPT_READY_FD:
         s->ready_fd = atoi(optarg);

@@ -11,6 +11,7 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
+#include "xapid/auth/agents.h"
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
 #include "xapid/auth/callers.h"
@@ -28,11 +29,13 @@
 #include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
 #include "xapid/ops/certificates/server.h"
+#include "xapid/ops/host/settle.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/squeezer.h"
 #include "xapid/ops/vm/watch.h"
 #include "xapid/task/task.h"
+#include "xapid/task/timing.h"
 #include "xapid/worker/workers.h"
 
 #define MAX_WORKERS 512
@@ -99,6 +102,11 @@ static void set_defaults(struct xapid *x, struct arena *arena)
         xstrdup(or_default(o->datapath, strcmp(o->hypervisor, "xen") == 0 ? "nbd" : "none"));
     o->password_file = o->password_file ? xstrdup(o->password_file) : NULL;
     o->web_root = o->web_root ? xstrdup(o->web_root) : NULL;
+    if (o->system_root)
+        o->system_root = xstrdup(o->system_root);
+    else
+        o->system_root =
+            strcmp(o->hypervisor, "sim") == 0 ? xasprintf("%s/system", o->state_dir) : xstrdup("");
     o->pool_address = o->pool_address ? xstrdup(o->pool_address) : NULL;
     o->pool_trust = o->pool_trust ? xstrdup(o->pool_trust) : NULL;
     if (!o->op_wait)
@@ -293,10 +301,23 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
             log_info("%d operations of before were finished or undone", n);
         tasks_recover(&call);
         srs_end_servers(&call);
+        host_settle(&call);
         e = certificates_start(&call);
     }
     call_release(&call);
     return e;
+}
+
+/* Whether calls without TLS are taken in: as host.https_only says at the moment. */
+static bool plain_allowed(void *ctx)
+{
+    struct xapid *x = ctx;
+    struct db_snap *snap = db_snapshot(x->db);
+    const struct host *host = root_get(snap_root(snap), CLASS_host, x->host);
+    bool allowed = !host || !host->https_only;
+
+    db_snap_unref(snap);
+    return allowed;
 }
 
 static struct error *start_listening(struct arena *arena, struct xapid *x)
@@ -306,9 +327,11 @@ static struct error *start_listening(struct arena *arena, struct xapid *x)
 
     gethostname(host_name, sizeof host_name - 1);
     TRY(certificate_ensure(arena, cert, host_name));
-    TRY(http_server_new(arena,
-                        &(struct http_options){.routes = http_routes, .ctx = x, .cert_path = cert},
-                        &x->http));
+    TRY(http_server_new(
+        arena,
+        &(struct http_options){
+            .routes = http_routes, .ctx = x, .plain_allowed = plain_allowed, .cert_path = cert},
+        &x->http));
     return OK;
 }
 
@@ -340,6 +363,7 @@ static void housekeeping(void *arg)
     tasks_collect(&call);
     certificates_look_after(&call);
     srs_check_servers(&call);
+    ssh_expire(&call);
     call_release(&call);
     arena_release(&arena);
     MUTEX_GUARD(&x->timer_lock);
@@ -364,6 +388,8 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->sessions = sessions_new(x);
     x->tasks = tasks_new(x);
     x->callers = callers_new();
+    x->agents = agents_new();
+    x->timings = timings_new(api_n_messages);
     if (x->options.enable_faults)
         x->faults = faults_new(x->options.state_dir);
     TRY(start_database(arena, x));
@@ -460,6 +486,8 @@ void xapid_stop(struct xapid *x)
     callers_free(x->callers);
     tasks_free(x->tasks);
     roam_free(x->roam);
+    agents_free(x->agents);
+    timings_free(x->timings);
     op_queue_free(x->queue);
     db_close(x->db);
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */
@@ -478,6 +506,7 @@ void xapid_stop(struct xapid *x)
     free((char *)x->options.datapath);
     free((char *)x->options.password_file);
     free((char *)x->options.web_root);
+    free((char *)x->options.system_root);
     free((char *)x->options.pool_address);
     free((char *)x->options.pool_trust);
     mutex_release(&x->timer_lock);

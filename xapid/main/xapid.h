@@ -11,6 +11,7 @@
 #include "libxapi/base/call.h"
 #include "libxapi/base/seam.h"
 
+struct agents;
 struct clis;
 struct consoles;
 struct vm_watch;
@@ -33,6 +34,7 @@ struct peers;
 struct members;
 struct office;
 struct roam;
+struct timings;
 
 struct xapid_options {
     const char *state_dir;      /* database, secrets, certificate; default /var/lib/xapid */
@@ -49,7 +51,10 @@ struct xapid_options {
     const char *datapath;       /* how disks are served: "fuse", "nbd" or "none"; default: "nbd"
                                    with Xen, "none" with the simulator */
     const char *web_root;       /* static files; NULL: none */
-    bool enable_faults;         /* tests: fail or die at op_steps named in <state_dir>/faults */
+    /* What is put before the paths of the host's own programs and configuration files: "" on a real
+       host; default with the simulator: <state_dir>/system, where there are none. */
+    const char *system_root;
+    bool enable_faults; /* tests: fail or die at op_steps named in <state_dir>/faults */
     usec_t op_wait; /* how long an operation waits in line for a busy object; default 20 minutes */
     const char *config_dir;      /* /etc/xapid */
     const struct db_options *db; /* tests: another log engine; its dir is not used */
@@ -85,7 +90,9 @@ struct xapid {
     struct members *members;
     struct office *office;
     struct roam *roam;
-    ref_t host; /* row of the host this daemon runs on */
+    struct agents *agents;   /* client programs that have called */
+    struct timings *timings; /* how long calls take */
+    ref_t host;              /* row of the host this daemon runs on */
     ref_t pool;
     uint64_t epoch;           /* of the coordinator, as applied here; xapid_epoch reads it */
     int tls_port, plain_port; /* as bound */

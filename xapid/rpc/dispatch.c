@@ -4,6 +4,7 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
+#include "xapid/auth/agents.h"
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
 #include "xapid/auth/callers.h"
@@ -15,6 +16,7 @@
 #include "xapid/ops/registry.h"
 #include "xapid/rpc/rpc.h"
 #include "xapid/task/task.h"
+#include "xapid/task/timing.h"
 #include "xapid/worker/workers.h"
 
 /* How long a refusal waits to be made sure of. */
@@ -51,6 +53,8 @@ static void finish(struct rpc_call *rpc, const struct error *e)
                  rpc->message->flags & MESSAGE_SECRET ? e->code : error_line(call->arena, e));
     if (rpc->message && !(rpc->message->flags & MESSAGE_PURE))
         audit_call(call, rpc->message, rpc->args, e);
+    if (rpc->message)
+        timing_note(call->xapid->timings, rpc->message->id, clock_mono() - rpc->started);
     if (call->snap)
         session_saw(call->session, snap_root(call->snap)->revision);
     call_release(call);
@@ -180,7 +184,7 @@ static struct error *find_message(struct rpc_call *rpc)
     rpc->message = api_message_by_name(name);
     if (!rpc->message || (api_classes[rpc->message->class_id].flags & CLASS_INTERNAL)) {
         rpc->message = NULL;
-        return err_message_method_unknown(&rpc->call, rpc->request.method);
+        return extension_find(rpc);
     }
     if (rpc->async && !(rpc->message->flags & MESSAGE_ASYNC))
         return error_new(
@@ -204,13 +208,11 @@ static struct error *check_count(struct rpc_call *rpc)
         arena_printf(rpc->call.arena, "%zd", MAX((ssize_t)given - (ssize_t)session, (ssize_t)0)));
 }
 
-static struct error *find_session(struct rpc_call *rpc)
+struct error *rpc_find_session(struct rpc_call *rpc)
 {
     const char *text;
     ref_t ref;
 
-    if (rpc->message->flags & MESSAGE_NO_SESSION)
-        return OK;
     text = rpc->request.params[0].text ? rpc->request.params[0].text : "";
     if (ref_from_text(text, &ref) && !ref_is_null(ref))
         rpc->call.session = session_find(rpc->call.xapid->sessions, ref);
@@ -246,8 +248,11 @@ static struct error *check_call(struct rpc_call *rpc)
     if (rpc->request.bad_utf8)
         return err_invalid_value(&rpc->call, "Invalid UTF-8 string in parameter", "");
     TRY(find_message(rpc));
+    if (rpc->extension)
+        return OK;
     TRY(check_count(rpc));
-    TRY(find_session(rpc));
+    if (!(rpc->message->flags & MESSAGE_NO_SESSION))
+        TRY(rpc_find_session(rpc));
     TRY(decode_args(rpc));
     TRY(rbac_check(&rpc->call, rpc->message, rpc->args));
     if (rpc->message->flags & MESSAGE_PENDING)
@@ -324,17 +329,19 @@ static void run_on_worker(void *arg)
     rpc_answer(rpc, e, result);
 }
 
+struct error *rpc_too_many(struct rpc_call *rpc)
+{
+    return error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later");
+}
+
 static void to_worker(struct rpc_call *rpc)
 {
     if (!workers_run(rpc->call.xapid->workers, run_on_worker, rpc))
-        rpc_answer(
-            rpc,
-            error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"),
-            NULL);
+        rpc_answer(rpc, rpc_too_many(rpc), NULL);
 }
 
 /* The client's own task: header task-id. */
-static ref_t task_of_client(const struct rpc_call *rpc)
+ref_t rpc_task_of_client(const struct rpc_call *rpc)
 {
     const char *text = http_header(rpc->http, "task-id");
     ref_t ref = REF_NULL;
@@ -370,7 +377,7 @@ static void start_async(void *arg)
     struct rpc_call *rpc = arg;
     struct rpc_call *own = detach(rpc);
     struct buf value = {0};
-    struct error *e = task_begin(&own->call, own->name, true, task_of_client(rpc));
+    struct error *e = task_begin(&own->call, own->name, true, rpc_task_of_client(rpc));
 
     if (e) {
         struct arena *arena = own->call.arena;
@@ -393,7 +400,7 @@ static void start_async(void *arg)
 static void start_sync(void *arg)
 {
     struct rpc_call *rpc = arg;
-    ref_t existing = task_of_client(rpc);
+    ref_t existing = rpc_task_of_client(rpc);
     struct error *e = task_begin(&rpc->call, rpc->message->full_name, false, existing);
 
     if (e)
@@ -410,6 +417,8 @@ static void run(struct rpc_call *rpc)
     if (rpc->message->flags & MESSAGE_CUSTOM_REPLY) {
         if (rpc->message->class_id == CLASS_event)
             events_call(rpc);
+        else if (rpc->message->class_id == CLASS_host)
+            extension_call(rpc);
         else
             auth_call(rpc);
         return;
@@ -419,10 +428,7 @@ static void run(struct rpc_call *rpc)
     if (!own_task)
         to_worker(rpc);
     else if (!workers_run(rpc->call.xapid->workers, rpc->async ? start_async : start_sync, rpc))
-        rpc_answer(
-            rpc,
-            error_internal(rpc->call.arena, "xapid has too many calls waiting; try again later"),
-            NULL);
+        rpc_answer(rpc, rpc_too_many(rpc), NULL);
 }
 
 /*** where the session is ***/
@@ -497,8 +503,7 @@ static bool is_elsewhere(struct rpc_call *rpc)
     b = arena_new(rpc->call.arena, struct bringing);
     *b = (struct bringing){rpc, ref};
     if (!workers_run(rpc->call.xapid->workers, bring_session, b))
-        refuse(rpc, error_internal(rpc->call.arena,
-                                   "xapid has too many calls waiting; try again later"));
+        refuse(rpc, rpc_too_many(rpc));
     return true;
 }
 
@@ -558,6 +563,7 @@ static void post(struct http_request *http, struct xapid *xapid, bool json)
         http_error(http, 500, why);
         return;
     }
+    agents_note(xapid->agents, http_header(http, "user-agent"));
     rpc->name = rpc->request.method;
     if (!is_held_back(rpc))
         begin(rpc);

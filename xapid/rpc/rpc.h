@@ -22,8 +22,9 @@ struct rpc_call {
     bool on_worker; /* it was held back, or its session brought here, first: this is no loop thread
                        any more */
     void *args;     /* as message->params lay out */
-    usec_t started; /* monotonic */
-    const char *name; /* as the client spelled it */
+    const char *extension; /* the message is no message of the XenAPI but an extension's name */
+    usec_t started;        /* monotonic */
+    const char *name;      /* as the client spelled it */
 };
 
 /* The handlers of POST /, /RPC2, any other path, and /jsonrpc; 'ctx' is the struct xapid. */
@@ -39,6 +40,21 @@ void rpc_answer_value(struct rpc_call *rpc, struct buf *value);
 
 /* Fills 'env' so that records written with it show derived and computed fields as of 'snap'. */
 void rpc_env(struct codec_env *env, struct arena *arena, struct xapid *xapid, struct db_snap *snap);
+
+/*
+ * Where no message has the name that was asked for: makes the call one of an extension of that
+ * name, where there is one, the session is good and may use it.  Else MESSAGE_METHOD_UNKNOWN, or
+ * why not.
+ */
+MUST_CHECK struct error *extension_find(struct rpc_call *rpc);
+/* Runs an extension, by its name or through host.call_extension, on a worker, and answers. */
+void extension_call(struct rpc_call *rpc);
+/* The session that the first parameter names; SESSION_INVALID. */
+MUST_CHECK struct error *rpc_find_session(struct rpc_call *rpc);
+/* Where the call may wait no longer: too many do. */
+MUST_CHECK struct error *rpc_too_many(struct rpc_call *rpc);
+/* The client's own task, or null. */
+ref_t rpc_task_of_client(const struct rpc_call *rpc);
 
 /* Implicit messages.  True if it was one that only reads and is answered now. */
 bool implicit_read(struct rpc_call *rpc);

@@ -53,7 +53,7 @@ static void *run(void *arg)
     struct job *job;
 
     mutex_lock(&w->lock);
-    while (take(w, &job)) {
+    while (w->threads <= w->limit && take(w, &job)) {
         mutex_unlock(&w->lock);
         job->fn(job->arg);
         free(job);
@@ -75,6 +75,12 @@ struct workers *workers_new(int limit)
     w->last = &w->first;
     w->limit = limit;
     return w;
+}
+
+void workers_limit(struct workers *w, int limit)
+{
+    MUTEX_GUARD(&w->lock);
+    w->limit = MAX(limit, 1);
 }
 
 void workers_free(struct workers *w)

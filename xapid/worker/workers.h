@@ -8,6 +8,8 @@
 struct workers;
 
 struct workers *workers_new(int limit);
+/* From now on at most so many threads; those that run finish what they do.  At least one. */
+void workers_limit(struct workers *workers, int limit);
 /* Waits until all work is done. */
 void workers_free(struct workers *workers);
 /* Runs fn(arg) on a worker thread.  False if the limit of waiting work is reached: the caller

@@ -128,4 +128,6 @@ const struct handler executor_handlers[EXECUTOR_N_HANDLERS] = {
     {"set_shadow", true, run_set_shadow},
     {"guest_write", true, run_guest_write},
     {"core_dump", true, run_core_dump},
+    {"messages", false, run_messages},
+    {"debug_keys", false, run_debug_keys},
 };

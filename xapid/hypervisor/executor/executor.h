@@ -205,7 +205,9 @@ struct error *run_set_scheduling(struct request *rq, json_t **result);
 struct error *run_set_shadow(struct request *rq, json_t **result);
 struct error *run_guest_write(struct request *rq, json_t **result);
 struct error *run_core_dump(struct request *rq, json_t **result);
-#define EXECUTOR_N_HANDLERS 25
+struct error *run_messages(struct request *rq, json_t **result);
+struct error *run_debug_keys(struct request *rq, json_t **result);
+#define EXECUTOR_N_HANDLERS 27
 extern const struct handler executor_handlers[EXECUTOR_N_HANDLERS];
 
 /* build.c */

@@ -117,3 +117,38 @@ struct error *run_host(struct request *rq, json_t **result)
     *result = write_host(&out);
     return OK;
 }
+
+struct error *run_messages(struct request *rq, json_t **result)
+{
+    bool clear = read_bool(&rq->args, "clear");
+    libxl_xen_console_reader *reader;
+    struct buf text = {0};
+    AUTO(xen) xen = {0};
+    size_t cut;
+    char *line;
+
+    TRY(xen_open(&rq->arena, &xen));
+    reader = libxl_xen_console_read_start(xen.ctx, clear);
+    if (!reader)
+        return xen_failed(&rq->arena, &xen, "reading Xen's messages", 0);
+    while (libxl_xen_console_read_line(xen.ctx, reader, &line) > 0)
+        buf_puts(&text, line);
+    libxl_xen_console_read_finish(xen.ctx, reader);
+    /* The last ones count. */
+    cut = text.len > PROTOCOL_MESSAGES_MAX ? text.len - PROTOCOL_MESSAGES_MAX : 0;
+    *result = json_pack("{s:o}", "text", json_text(text.len ? text.data + cut : ""));
+    buf_release(&text);
+    return OK;
+}
+
+struct error *run_debug_keys(struct request *rq, json_t **result)
+{
+    const char *keys = read_text(&rq->args, "keys", PROTOCOL_KEYS_MAX);
+    AUTO(xen) xen = {0};
+    int rc;
+
+    (void)result;
+    TRY(xen_open(&rq->arena, &xen));
+    rc = libxl_send_debug_keys(xen.ctx, (char *)keys);
+    return rc ? xen_failed(&rq->arena, &xen, "sending debug keys to Xen", rc) : OK;
+}

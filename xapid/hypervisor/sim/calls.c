@@ -239,4 +239,6 @@ const struct handler sim_handlers[SIM_N_HANDLERS] = {
     {"set_shadow", true, run_set_shadow},
     {"guest_write", true, run_guest_write},
     {"core_dump", true, run_core_dump},
+    {"messages", false, run_messages},
+    {"debug_keys", false, run_debug_keys},
 };

@@ -36,3 +36,33 @@ void host_info(const struct sim *sim, struct hv_host_info *out)
         .boot_time = sim->start_wall,
     };
 }
+
+/* As large as Xen's own by default. */
+#define MESSAGES_MAX ((size_t)16 << 10)
+
+struct error *run_messages(struct request *rq, json_t **result)
+{
+    struct buf *messages = &sim_of(rq)->messages;
+
+    *result = json_pack("{s:o}", "text", json_text(messages->len ? messages->data : ""));
+    if (read_bool(&rq->args, "clear"))
+        messages->len = 0;
+    return OK;
+}
+
+struct error *run_debug_keys(struct request *rq, json_t **result)
+{
+    const char *keys = read_text(&rq->args, "keys", PROTOCOL_KEYS_MAX);
+    struct buf *messages = &sim_of(rq)->messages;
+
+    (void)result;
+    for (const char *p = keys; *p; p++)
+        buf_printf(messages, "(XEN) '%c' pressed\n", *p);
+    if (messages->len > MESSAGES_MAX) {
+        size_t n = messages->len - MESSAGES_MAX;
+
+        memmove(messages->data, messages->data + n, MESSAGES_MAX + 1);
+        messages->len = MESSAGES_MAX;
+    }
+    return OK;
+}

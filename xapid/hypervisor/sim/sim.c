@@ -22,6 +22,7 @@ struct sim *sim_new(const struct sim_options *options)
     sim->boot_time = options->boot_time;
     sim->end_time = END_TIME;
     sim->start_wall = clock_wall();
+    buf_puts(&sim->messages, "(XEN) Xen version 4.17.5 (simulated)\n");
     sim->server = server_new(
         &program, &(struct server_options){.socket_path = options->socket_path, .ctx = sim});
     sim->loop = sim->server ? sim->server->loop : NULL;
@@ -43,5 +44,6 @@ void sim_free(struct sim *sim)
         domain_destroy(sim->domains);
     server_free(sim->server);
     screens_release(&sim->screens);
+    buf_release(&sim->messages);
     free(sim);
 }

@@ -99,6 +99,7 @@ struct sim {
     size_t n_domains;
     struct domain *domains;
     int64_t memory_used;
+    struct buf messages;        /* what the hypervisor has said */
     usec_t boot_time, end_time; /* how long guests take; tests change them */
 
     struct screens screens;
@@ -119,7 +120,7 @@ static inline struct sim *sim_of(const struct request *rq)
 /*
  * calls.c
  */
-#define SIM_N_HANDLERS 25
+#define SIM_N_HANDLERS 27
 extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
@@ -210,6 +211,8 @@ MUST_CHECK struct error *image_load(struct request *rq, const char *path, struct
  * host.c, control.c
  */
 void host_info(const struct sim *sim, struct hv_host_info *out);
+struct error *run_messages(struct request *rq, json_t **result);
+struct error *run_debug_keys(struct request *rq, json_t **result);
 struct error *run_control(struct request *rq, json_t **result);
 
 /*

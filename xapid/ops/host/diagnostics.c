@@ -4,22 +4,13 @@
 
 #include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
-
-/* The memory is that of this host's daemon. */
-static struct error *check_host(struct call *call, ref_t ref)
-{
-    const struct host *host;
-
-    TRY(DB_GET(call, host, ref, &host));
-    return ref_equal(ref, call->xapid->host) ? OK
-                                             : err_cannot_contact_host(call, call_ref(call, ref));
-}
+#include "xapid/ops/host/here.h"
 
 /* Gives memory that is not in use back to the system. */
 struct error *diagnostics_gc_compact(struct call *call,
                                      const struct diagnostics_gc_compact_args *args)
 {
-    TRY(check_host(call, args->host));
+    TRY(host_check_here(call, args->host));
     malloc_trim(0);
     return OK;
 }
@@ -42,7 +33,7 @@ struct error *diagnostics_gc_stats(struct call *call, const struct diagnostics_g
         {"mapped_bytes", number(call, info.hblkhd)},
     };
 
-    TRY(check_host(call, args->host));
+    TRY(host_check_here(call, args->host));
     *result = (struct strmap){ARRAY_SIZE(pairs), arena_memdup(call->arena, pairs, sizeof pairs)};
     return OK;
 }

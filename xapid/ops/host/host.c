@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "libxapi/base/child.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
 #include "xapid/db/ready.h"
@@ -13,27 +12,13 @@
 #include "xapid/http/certificate.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/here.h"
 #include "xapid/ops/host/licence.h"
 #include "xapid/ops/host/plugin.h"
+#include "xapid/ops/host/system.h"
 
 #define HOST_NAME_LIMIT 253
 #define LABEL_LIMIT 63
-
-/* That the host exists. */
-static struct error *check_host(struct call *call, ref_t ref)
-{
-    const struct host *host;
-
-    return DB_GET(call, host, ref, &host);
-}
-
-/* That it is this one: for what only its own daemon can do or know. */
-static struct error *check_here(struct call *call, ref_t ref)
-{
-    TRY(check_host(call, ref));
-    return ref_equal(ref, call->xapid->host) ? OK
-                                             : err_cannot_contact_host(call, call_ref(call, ref));
-}
 
 /*** enabled or not ***/
 
@@ -85,7 +70,7 @@ struct error *host_list_methods(struct call *call, struct strings *result)
 struct error *host_get_servertime(struct call *call, const struct host_get_servertime_args *args,
                                   usec_t *result)
 {
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     *result = clock_wall();
     return OK;
 }
@@ -98,7 +83,7 @@ struct error *host_get_server_localtime(struct call *call,
     time_t seconds = (time_t)(now / USEC_PER_SEC);
     struct tm local;
 
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     *result = now + (localtime_r(&seconds, &local) ? local.tm_gmtoff * USEC_PER_SEC : 0);
     return OK;
 }
@@ -110,7 +95,7 @@ struct error *host_compute_free_memory(struct call *call,
     struct hv_request rq = {.arena = call->arena};
     struct hv_host_info info;
 
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     TRY(hv_host(call->xapid->hv, &rq, &info));
     *result = info.memory_free;
     return OK;
@@ -128,7 +113,7 @@ struct error *host_compute_memory_overhead(struct call *call,
     const struct vm *control;
     size_t n;
 
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     TRY(DB_GET(call, host, args->host, &host));
     TRY(hv_host(call->xapid->hv, &rq, &info));
     TRY(hv_list(call->xapid->hv, &rq, &n, &domains));
@@ -148,7 +133,7 @@ struct error *host_get_management_interface(struct call *call,
 {
     struct refs pifs;
 
-    TRY(check_host(call, args->host));
+    TRY(host_check(call, args->host));
     pifs = db_referrers(call, FIELD_pif_host, args->host);
     for (size_t i = 0; i < pifs.n; i++) {
         const struct pif *pif = db_find(call, CLASS_pif, pifs.v[i]);
@@ -167,7 +152,7 @@ struct error *host_get_server_certificate(struct call *call,
 {
     struct certificate_info info;
 
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     TRY(certificate_read(
         call->arena, arena_printf(call->arena, "%s/xapid-tls.pem", call->xapid->options.state_dir),
         &info));
@@ -198,14 +183,14 @@ struct error *host_local_assert_healthy(struct call *call)
 /* Blobs, messages and the like are in the database, which needs no such help. */
 struct error *host_sync_data(struct call *call, const struct host_sync_data_args *args)
 {
-    return check_here(call, args->host);
+    return host_check_here(call, args->host);
 }
 
 /* There are no packs: what is installed is the system's matter. */
 struct error *host_refresh_pack_info(struct call *call,
                                      const struct host_refresh_pack_info_args *args)
 {
-    return check_here(call, args->host);
+    return host_check_here(call, args->host);
 }
 
 struct error *host_retrieve_wlb_evacuate_recommendations(
@@ -213,14 +198,14 @@ struct error *host_retrieve_wlb_evacuate_recommendations(
     struct map *result)
 {
     (void)result;
-    TRY(check_host(call, args->self));
+    TRY(host_check(call, args->self));
     return err_wlb_not_initialized(call);
 }
 
 struct error *host_has_extension(struct call *call, const struct host_has_extension_args *args,
                                  bool *result)
 {
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     *result = extension_exists(call, args->name);
     return OK;
 }
@@ -230,14 +215,14 @@ struct error *host_has_extension(struct call *call, const struct host_has_extens
 /* Nothing here reads licence files. */
 struct error *host_license_add(struct call *call, const struct host_license_add_args *args)
 {
-    TRY(check_host(call, args->host));
+    TRY(host_check(call, args->host));
     return err_license_processing_error(call);
 }
 
 /* The edition without a licence is in effect already. */
 struct error *host_license_remove(struct call *call, const struct host_license_remove_args *args)
 {
-    return check_host(call, args->host);
+    return host_check(call, args->host);
 }
 
 struct error *licence_check_edition(struct call *call, const char *edition)
@@ -249,7 +234,7 @@ struct error *licence_check_edition(struct call *call, const char *edition)
 
 struct error *host_apply_edition(struct call *call, const struct host_apply_edition_args *args)
 {
-    TRY(check_host(call, args->host));
+    TRY(host_check(call, args->host));
     return licence_check_edition(call, args->edition);
 }
 
@@ -284,16 +269,9 @@ static const char *bad_host_name(const char *name)
  * system's name into the record. */
 static struct error *set_system_name(struct call *call, const char *name)
 {
-    const char *argv[] = {"hostnamectl", "set-hostname", "--", name, NULL};
-    struct child_result result;
-
-    if (strcmp(call->xapid->options.hypervisor, "sim") == 0)
+    if (system_is_simulated(call) && !system_program(call, "hostnamectl"))
         return OK;
-    TRY(child_run(call->arena, &(struct child_spec){.argv = argv, .timeout = 60 * USEC_PER_SEC},
-                  &result));
-    if (result.status != 0)
-        return error_internal(call->arena, "the system's name was not changed: %s", result.errors);
-    return OK;
+    return SYSTEM_RUN(call, NULL, "hostnamectl", "set-hostname", "--", name);
 }
 
 struct error *host_set_hostname_live(struct call *call,
@@ -301,7 +279,7 @@ struct error *host_set_hostname_live(struct call *call,
 {
     const char *bad = bad_host_name(args->hostname);
 
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     if (bad)
         return err_host_name_invalid(call, bad);
     TRY(set_system_name(call, args->hostname));
@@ -334,7 +312,7 @@ struct error *host_set_power_on_mode(struct call *call,
 
 struct error *host_set_ssl_legacy(struct call *call, const struct host_set_ssl_legacy_args *args)
 {
-    TRY(check_host(call, args->self));
+    TRY(host_check(call, args->self));
     if (args->value)
         return err_value_not_supported(call, "value", "true",
                                        "versions of TLS before 1.2 are not spoken");
@@ -344,7 +322,7 @@ struct error *host_set_ssl_legacy(struct call *call, const struct host_set_ssl_l
 struct error *host_set_uefi_certificates(struct call *call,
                                          const struct host_set_uefi_certificates_args *args)
 {
-    TRY(check_host(call, args->host));
+    TRY(host_check(call, args->host));
     return err_operation_not_allowed(call, "The certificates are those of the pool: "
                                            "pool.set_custom_uefi_certificates changes them.");
 }
@@ -352,7 +330,7 @@ struct error *host_set_uefi_certificates(struct call *call,
 struct error *host_set_numa_affinity_policy(struct call *call,
                                             const struct host_set_numa_affinity_policy_args *args)
 {
-    TRY(check_host(call, args->self));
+    TRY(host_check(call, args->self));
     return CALL_SET(call, host, args->self, numa_affinity_policy, args->value);
 }
 
@@ -370,7 +348,7 @@ static struct error *iscsi_iqn_txn(struct txn *txn, void *arg)
 
 struct error *host_set_iscsi_iqn(struct call *call, const struct host_set_iscsi_iqn_args *args)
 {
-    TRY(check_host(call, args->host));
+    TRY(host_check(call, args->host));
     /* RFC 3720: at most 223 bytes; the three forms of names that there are. */
     if (strlen(args->value) > 223 ||
         (strncmp(args->value, "iqn.", 4) != 0 && strncmp(args->value, "eui.", 4) != 0 &&

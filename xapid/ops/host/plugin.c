@@ -11,6 +11,7 @@
 #include "xapid/auth/session.h"
 #include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/here.h"
 #include "xapid/task/task.h"
 
 #define OUTPUT_LIMIT (4 << 20)
@@ -157,10 +158,48 @@ struct error *plugin_run(struct call *call, const char *folder, const char *plug
 struct error *host_call_plugin(struct call *call, const struct host_call_plugin_args *args,
                                const char **result)
 {
-    const struct host *host;
-
-    TRY(DB_GET(call, host, args->host, &host));
-    if (!ref_equal(host->ref, call->xapid->host))
-        return err_cannot_contact_host(call, call_ref(call, host->ref));
+    TRY(host_check_here(call, args->host));
     return plugin_run(call, "plugins", args->plugin, args->fn, &args->args, result);
+}
+
+/*** extensions ***/
+
+/* The error is declared without parameters, but clients are shown what there is. */
+static struct error *protocol_failure(struct call *call, const char *name, const char *why,
+                                      const struct child_result *r)
+{
+    return error_new(call->arena, "EXTENSION_PROTOCOL_FAILURE", 3, name, why,
+                     clean(call, r->output, MIN(r->output_size, (size_t)1024)));
+}
+
+struct error *extension_run(struct call *call, const char *name, const char *text, size_t size,
+                            const struct wire **result)
+{
+    const char *argv[] = {find_program(call, "extensions", name), "--xmlrpc", NULL};
+    struct child_spec spec = {.argv = argv,
+                              .input = text,
+                              .input_size = size,
+                              .output_limit = OUTPUT_LIMIT,
+                              .timeout = TIMEOUT,
+                              .watch = still_wanted,
+                              .ctx = call};
+    struct child_result answer;
+    struct error *e = NULL;
+    const char *why = "";
+
+    if (!argv[0])
+        return err_message_method_unknown(call, name);
+    TRY(child_run(call->arena, &spec, &answer));
+    if (answer.cancelled)
+        TRY(task_check(call));
+    if (answer.timed_out)
+        return error_internal(call->arena, "the extension %s did not end in time", name);
+    if (answer.status != 0)
+        return error_internal(call->arena, "the extension %s failed with status %d: %s", name,
+                              answer.status, clean(call, answer.errors, strlen(answer.errors)));
+    if (answer.truncated)
+        return protocol_failure(call, name, "it printed too much", &answer);
+    if (!xmlrpc_read_reply(call->arena, answer.output, answer.output_size, result, &e, &why))
+        return protocol_failure(call, name, why, &answer);
+    return e;
 }

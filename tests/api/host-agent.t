@@ -1,0 +1,160 @@
+The daemon and the pool: extensions, clients, HTTPS only, dumps, settings. [fresh]
+
+$ call host.get_all
+["<host>"]
+$ call pool.get_all
+["<pool>"]
+$ sh mkdir -p config/extensions config/plugins state/system/usr/bin
+
+# A message that the XenAPI does not have is an extension's, where there is one.
+$ call no.such "x"
+! MESSAGE_METHOD_UNKNOWN ["no.such"]
+$ sh printf '%s\n' '#!/bin/sh' 'tr -d "\n" | grep -q "methodName.vm.count.*OpaqueRef.*a&lt;b" || exit 4' 'echo "[methodResponse][params][param][value][struct][member][name]Status[/name][value]Success[/value][/member][member][name]Value[/name][value][array][data][value][int]3[/int][/value][value]x[/value][value][boolean]1[/boolean][/value][/data][/array][/value][/member][/struct][/value][/param][/params][/methodResponse]" | tr "[]" "\074\076"' > config/extensions/vm.count && chmod +x config/extensions/vm.count
+$ call vm.count "a<b"
+["3", "x", true]
+$ call vm.count "other"
+! INTERNAL_ERROR ["the extension vm.count failed with status 4: "]
+$ call host.has_extension "<host>", "vm.count"
+true
+
+# host.call_extension takes the call as it is.
+$ call host.call_extension "<host>", "\u003cmethodCall\u003e\u003cmethodName\u003evm.count\u003c/methodName\u003e\u003cparams\u003e\u003cparam\u003e\u003cvalue\u003eOpaqueRef:x\u003c/value\u003e\u003c/param\u003e\u003cparam\u003e\u003cvalue\u003ea&lt;b\u003c/value\u003e\u003c/param\u003e\u003c/params\u003e\u003c/methodCall\u003e"
+["3", "x", true]
+$ call host.call_extension "<host>", "nonsense"
+! INVALID_VALUE ["call", ...]
+
+# What an extension answers is an answer, or an error that says what it printed.
+$ sh printf '%s\n' '#!/bin/sh' 'echo hello' > config/extensions/bad && chmod +x config/extensions/bad
+$ call bad
+! EXTENSION_PROTOCOL_FAILURE ["bad", ..., "hello\n"]
+$ sh printf '%s\n' '#!/bin/sh' 'echo "[methodResponse][params][param][value][struct][member][name]Status[/name][value]Failure[/value][/member][member][name]ErrorDescription[/name][value][array][data][value]MY_ERROR[/value][value]why[/value][/data][/array][/value][/member][/struct][/value][/param][/params][/methodResponse]" | tr "[]" "\074\076"' > config/extensions/bad
+$ call bad
+! MY_ERROR ["why"]
+
+# Extensions are for pool-admin.
+$ call role.get_by_name_label "pool-operator"
+["<operator>"]
+$ call role.get_by_name_label "pool-admin"
+["<admin>"]
+$ call subject.create {"subject_identifier": "alice", "other_config": {}}
+"<alice>"
+$ call subject.add_to_roles "<alice>", "<operator>"
+""
+$ call subject.remove_from_roles "<alice>", "<admin>"
+""
+$ call@alice vm.count "a<b"
+! RBAC_PERMISSION_DENIED ["host.call_extension", ...]
+$ call subject.destroy "<alice>"
+""
+
+# Clients are remembered by their programs.
+$ sh curl -s -o /dev/null -H "User-Agent: my-tool/7.1 (extra)" --unix-socket xapi -d "$(echo "[methodCall][methodName]system.listMethods[/methodName][params/][/methodCall]" | tr "[]" "\074\076")" http://localhost/
+$ call host.get_tracked_user_agents "<host>" | my-tool
+"7.1"
+
+# Times and threads are told for those who look for a fault.
+$ call host.get_diagnostic_timing_stats "<host>", true | host.has_extension
+"... average, ... longest of 1"
+$ call host.get_thread_diagnostics "<host>"
+"thread  state  name             waits in\n...worker..."
+
+# HTTPS only: what comes without TLS is refused.
+$ plain host.get_all
+["<host>"]
+$ call host.set_https_only "<host>", true
+""
+$ plain host.get_all
+! HTTP 403: ...
+$ call host.get_https_only "<host>"
+true
+$ call pool.set_https_only "<pool>", false
+""
+$ plain host.get_all
+["<host>"]
+
+# Dumps that lie on the host at start are recorded, and go with their record.
+$ sh mkdir -p state/system/var/crash/20260101-0102/sub && head -c 1000 /dev/zero > state/system/var/crash/20260101-0102/sub/vmcore && mkdir state/system/var/crash/other
+$ restart
+$ call host_crashdump.get_all
+["<dump>"]
+$ call host_crashdump.get_record "<dump>" | size
+"1000"
+$ restart
+$ call host_crashdump.get_all
+["<dump>"]
+$ call host_crashdump.upload "<dump>", "file:///tmp/x", {}
+! INVALID_VALUE ["url", "file:///tmp/x"]
+$ sh for t in tar gzip; do ln -s $(which $t) state/system/usr/bin/$t; done; printf '%s\n' '#!/bin/sh' 'for a in "$@"; do [ "$b" = --upload-file ] && cp $a ${0%/*}/sent; b=$a; done' 'echo "$*" > ${0%/*}/curl.log; [ ! -f ${0%/*}/curl.fails ] || { echo "curl: (22) no" >&2; exit 22; }; cat' > state/system/usr/bin/curl && chmod +x state/system/usr/bin/curl
+$ call host_crashdump.upload "<dump>", "https://dumps.example.org/put", {"http_proxy": "http://proxy:3128"}
+""
+$ sh tar tzf state/system/usr/bin/sent; cat state/system/usr/bin/curl.log; ls state | grep crashdump
+./
+./sub/
+./sub/vmcore
+--silent --show-error --fail --globoff --upload-file .../state/crashdump... --proxy http://proxy:3128 -- https://dumps.example.org/put
+$ call host_crashdump.destroy "<dump>"
+""
+$ sh ls state/system/var/crash
+other
+
+# A test of the network says what came back, or why nothing did.
+$ call pool.send_test_post "example.org", 443, "hello"
+"hello"
+$ call pool.send_test_post "example.org", 99999, "hello"
+! INVALID_VALUE ["port", "99999"]
+$ sh touch state/system/usr/bin/curl.fails
+$ call pool.send_test_post "example.org", 443, "hello"
+! TLS_CONNECTION_FAILED ["example.org", "443", "curl ...: curl: (22) no"]
+
+# Machines are switched on as is set.
+$ call host.power_on "<host>"
+! HOST_POWER_ON_MODE_DISABLED []
+$ call host.set_power_on_mode "<host>", "DRAC", {}
+""
+$ call host.power_on "<host>"
+! XENAPI_MISSING_PLUGIN ["power-on-host"]
+$ sh printf '%s\n' '#!/bin/sh' 'echo "[methodResponse][params][param][value]True[/value][/param][/params][/methodResponse]" | tr "[]" "\074\076"' > config/plugins/power-on-host && chmod +x config/plugins/power-on-host
+$ call host.power_on "<host>"
+""
+$ call host.set_power_on_mode "<host>", "wake-on-lan", {"power_on_ip": "127.0.0.1"}
+""
+$ call host.power_on "<host>"
+""
+$ call host.set_power_on_mode "<host>", "", {}
+""
+
+# Settings of the pool are checked.
+$ call pool.set_local_auth_max_threads "<pool>", 0
+! VALUE_NOT_SUPPORTED ["value", "0", "it must be positive"]
+$ call pool.set_local_auth_max_threads "<pool>", 2
+""
+$ call pool.configure_update_sync "<pool>", "weekly", 7
+! INVALID_UPDATE_SYNC_DAY ["7"]
+$ call pool.configure_update_sync "<pool>", "weekly", 3
+""
+$ call pool.set_update_sync_enabled "<pool>", true
+! NO_REPOSITORIES_CONFIGURED []
+$ call pool.configure_repository_proxy "<pool>", "ftp://x", "", ""
+! INVALID_REPOSITORY_PROXY_URL ["ftp://x"]
+$ call pool.configure_repository_proxy "<pool>", "http://proxy:3128", "me", ""
+! INVALID_REPOSITORY_PROXY_CREDENTIAL []
+$ call pool.configure_repository_proxy "<pool>", "http://proxy:3128", "me", "secret"
+""
+$ call secret.get_all
+["<secret>"]
+$ call pool.get_repository_proxy_password "<pool>"
+"<secret>"
+$ call pool.disable_repository_proxy "<pool>"
+""
+$ call secret.get_all
+[]
+$ call pool.set_telemetry_next_collection "<pool>", "21000101T00:00:00Z"
+! TELEMETRY_NEXT_COLLECTION_TOO_LATE ["21000101T00:00:00Z"]
+$ call pool.reset_telemetry_uuid "<pool>"
+""
+$ call secret.get_all
+["<telemetry>"]
+$ call pool.reset_telemetry_uuid "<pool>"
+""
+$ call secret.get_all
+["<!telemetry>"]

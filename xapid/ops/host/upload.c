@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/host/upload.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/host/system.h"
+
+#define URL_LIMIT 2048
+#define BODY_LIMIT ((size_t)1 << 20)
+#define ANSWER_LIMIT ((size_t)1 << 20)
+#define TIMEOUT (3600 * USEC_PER_SEC)
+#define POST_TIMEOUT (60 * USEC_PER_SEC)
+
+/*** files ***/
+
+struct error *upload_check_url(struct call *call, const char *url)
+{
+    static const char *const schemes[] = {"https://", "http://", "ftp://"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
+        if (strncasecmp(url, schemes[i], strlen(schemes[i])) == 0 && url[strlen(schemes[i])] &&
+            strlen(url) <= URL_LIMIT && !strpbrk(url, " \t\r\n"))
+            return OK;
+    return err_invalid_value(call, "url", url);
+}
+
+struct error *upload_file(struct call *call, const char *path, const char *url,
+                          const struct strmap *options)
+{
+    const char *proxy = strmap_get(options, "http_proxy");
+    const char *argv[16] = {"curl",          "--silent", "--show-error", "--fail", "--globoff",
+                            "--upload-file", path};
+    size_t n = 7;
+    struct child_result result;
+
+    TRY(upload_check_url(call, url));
+    if (proxy && *proxy) {
+        argv[n++] = "--proxy";
+        argv[n++] = proxy;
+    }
+    argv[n++] = "--";
+    argv[n] = url;
+    return system_run(call, &(struct child_spec){.argv = argv, .timeout = TIMEOUT}, &result);
+}
+
+struct error *upload_spool_make(struct call *call, const char *name, struct upload_spool *out)
+{
+    char *path = arena_printf(call->arena, "%s/%s.XXXXXX", call->xapid->options.state_dir, name);
+    int fd = mkostemp(path, O_CLOEXEC);
+
+    if (fd < 0)
+        return error_internal(call->arena, "cannot make %s: %s", path, strerror(errno));
+    *out = (struct upload_spool){path, fd};
+    return OK;
+}
+
+void upload_spool_release(struct upload_spool *spool)
+{
+    if (!spool->path)
+        return;
+    close(spool->fd);
+    unlink(spool->path);
+}
+
+/*** a test ***/
+
+/* curl says the number of what went wrong as its exit status; what it is about is in its words. */
+struct error *pool_send_test_post(struct call *call, const struct pool_send_test_post_args *args,
+                                  const char **result)
+{
+    const char *port = arena_printf(call->arena, "%lld", (long long)args->port);
+    const char *host =
+        strchr(args->host, ':') ? arena_printf(call->arena, "[%s]", args->host) : args->host;
+    const char *argv[] = {"curl",
+                          "--silent",
+                          "--show-error",
+                          "--fail",
+                          "--globoff",
+                          "--data-binary",
+                          "@-",
+                          "--header",
+                          "Content-Type: text/plain",
+                          "--",
+                          arena_printf(call->arena, "https://%s:%s/", host, port),
+                          NULL};
+    struct child_result answer;
+    struct error *e;
+
+    if (!system_is_address(args->host))
+        return err_invalid_value(call, "host", args->host);
+    if (args->port < 1 || args->port > 65535)
+        return err_invalid_value(call, "port", port);
+    if (strlen(args->body) > BODY_LIMIT)
+        return err_invalid_value(call, "body", "longer than 1 MiB");
+    e = system_run(call,
+                   &(struct child_spec){.argv = argv,
+                                        .input = args->body,
+                                        .input_size = strlen(args->body),
+                                        .output_limit = ANSWER_LIMIT,
+                                        .timeout = POST_TIMEOUT},
+                   &answer);
+    if (error_is(e, "INTERNAL_ERROR")) /* why stands behind what is declared */
+        return error_new(call->arena, "TLS_CONNECTION_FAILED", 3, args->host, port, e->params[0]);
+    TRY(e);
+    *result = answer.output;
+    return OK;
+}
