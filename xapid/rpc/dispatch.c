@@ -526,8 +526,7 @@ static void has_waited(void *arg)
     struct rpc_call *rpc = arg;
 
     if (!workers_run(rpc->call.xapid->workers, begin_late, rpc))
-        refuse(rpc, error_internal(rpc->call.arena,
-                                   "xapid has too many calls waiting; try again later"));
+        refuse(rpc, rpc_too_many(rpc));
 }
 
 /* True where the call's client has used up its tokens: the call goes on once there are new ones. */
