@@ -11,11 +11,12 @@ Tables say what is allowed besides "an error, and everything as before" (which i
   BESIDES    what an operation does after its own end, whose failure does not make it fail
 """
 
+import http.client
 import os
 
 import lab
 import world
-from daemon import NULL, until
+from daemon import NULL, Lost, XapiError, until
 
 FORWARD = {
     "vm_shutdown/asked": "the guest was asked, and ends",
@@ -514,6 +515,8 @@ def clear(c):
     for ref, network in c("network.get_all_records").items():
         if network["name_label"] == "plugged":
             c("network.destroy", ref)
+    for blob in c("blob.get_by_name_label", "faulty blob"):
+        c("blob.destroy", blob)
     for sr in c("SR.get_by_name_label", "faulty repository"):
         for pbd in c("SR.get_PBDs", sr):
             c("PBD.unplug", pbd)
@@ -532,3 +535,22 @@ def server_certificate(c):
     host = lab.host(c)
     before = c("host.get_server_certificate", host)
     return Try(lambda: c("host.reset_server_certificate", host), lambda: c("host.get_server_certificate", host) != before)
+
+
+@operation
+def blob_put(c):
+    blob = c("pool.create_new_blob", c("pool.get_all")[0], "faulty blob", "", False)
+
+    def put():
+        connection = c._connect()
+        try:
+            connection.request("PUT", f"/blob?ref={blob}&session_id={c.session}", b"data", {"Expect": "100-continue"})
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as e:
+            raise Lost(str(e)) from e
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise XapiError(["INTERNAL_ERROR", text])
+    return Try(put, lambda: c("blob.get_size", blob) == "4")

@@ -6,6 +6,7 @@
 #include "xapid/stream/files.h"
 #include "xapid/main/later.h"
 #include "xapid/main/members.h"
+#include "xapid/stream/blob.h"
 #include "xapid/stream/console.h"
 #include "xapid/stream/raw.h"
 #include "xapid/rpc/rpc.h"
@@ -30,6 +31,8 @@ const struct http_route http_routes[] = {
     {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
     {HTTP_M_GET, "/audit_log", audit_log_get, 0},
     {HTTP_M_POST, "/cli", cli_post, CLI_REQUEST_MAX},
+    {HTTP_M_GET, "/blob", blob_get, 0},
+    {HTTP_M_PUT, "/blob", blob_put, -1},
     {HTTP_M_GET, "/internal/pool", members_get, 0},
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
@@ -51,8 +54,6 @@ const struct http_route http_routes[] = {
     LATER(HTTP_M_PUT, "/pool_patch_upload"),
     LATER(HTTP_M_GET, "/pool/xmldbdump"),
     LATER(HTTP_M_PUT, "/pool/xmldbdump"),
-    LATER(HTTP_M_GET, "/blob"),
-    LATER(HTTP_M_PUT, "/blob"),
     LATER(HTTP_M_PUT, "/messages"),
     LATER(HTTP_M_GET, "/services"),
     LATER(HTTP_M_POST, "/services"),

@@ -28,6 +28,7 @@
 #include "xapid/main/routes.h"
 #include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
+#include "xapid/ops/blob.h"
 #include "xapid/ops/certificates/server.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/op.h"
@@ -303,6 +304,7 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
         srs_end_servers(&call);
         host_settle(&call);
         e = certificates_start(&call);
+        blobs_sweep(&call);
     }
     call_release(&call);
     return e;
@@ -362,6 +364,7 @@ static void housekeeping(void *arg)
     call_init_internal(&call, x, &arena);
     tasks_collect(&call);
     certificates_look_after(&call);
+    blobs_sweep(&call);
     srs_check_servers(&call);
     ssh_expire(&call);
     call_release(&call);

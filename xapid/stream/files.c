@@ -97,7 +97,7 @@ static void file_release(struct http_body *body)
     free(b);
 }
 
-static void send_file(struct http_request *request, int fd, int64_t size, const char *path)
+void files_send(struct http_request *request, int fd, int64_t size, const char *type)
 {
     static const struct http_pair headers[] = {
         {"Cache-Control", "no-cache"},
@@ -105,7 +105,7 @@ static void send_file(struct http_request *request, int fd, int64_t size, const 
     };
     struct file_body *b = xcalloc(1, sizeof *b);
     struct http_response response = {.status = 200,
-                                     .content_type = content_type(path),
+                                     .content_type = type,
                                      .n_headers = ARRAY_SIZE(headers),
                                      .headers = headers,
                                      .body = &b->body};
@@ -194,7 +194,7 @@ static void look(void *arg)
     /* Its failure costs only time. */
     if (readahead(fd, 0, (size_t)st.st_size) < 0)
         errno = 0;
-    send_file(request, fd, st.st_size, path);
+    files_send(request, fd, st.st_size, content_type(path));
 }
 
 void files_get(struct http_request *request, void *ctx)

@@ -6,6 +6,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
 #include "xapid/ops/rows.h"
+#include "xapid/ops/blob.h"
 
 /* Length of an interface's name in Linux. */
 #define BRIDGE_NAME_MAX 15
@@ -159,9 +160,7 @@ static struct error *destroy_txn(struct txn *txn, void *arg)
         return err_cannot_destroy_system_network(txn_call(txn), call_ref(txn_call(txn), ref));
     for (size_t i = 0; i < vifs.n; i++)
         txn_destroy(txn, CLASS_vif, vifs.v[i]);
-    for (size_t i = 0; i < network->blobs.n; i++)
-        if (txn_find(txn, CLASS_blob, network->blobs.v[i].value))
-            txn_destroy(txn, CLASS_blob, network->blobs.v[i].value);
+    txn_blobs_destroy(txn, &network->blobs);
     txn_destroy(txn, CLASS_network, ref);
     return OK;
 }

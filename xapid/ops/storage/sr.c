@@ -7,6 +7,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/blob.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/making.h"
@@ -222,7 +223,10 @@ static void txn_sr_gone(struct txn *txn, ref_t sr)
 {
     struct refs vdis = txn_referrers(txn, FIELD_vdi_sr, sr);
     struct refs pbds = txn_referrers(txn, FIELD_pbd_sr, sr);
+    const struct sr *row = txn_find(txn, CLASS_sr, sr);
 
+    if (row)
+        txn_blobs_destroy(txn, &row->blobs);
     for (size_t i = 0; i < vdis.n; i++)
         txn_vdi_gone(txn, &(struct vdi_gone){.vdi = vdis.v[i]});
     for (size_t i = 0; i < pbds.n; i++) {

@@ -7,6 +7,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/blob.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/plans.h"
@@ -121,9 +122,7 @@ static void destroy_parts(struct txn *txn, const struct vm *vm)
         txn_destroy(txn, CLASS_vm_metrics, vm->metrics);
     if (txn_find(txn, CLASS_vm_guest_metrics, vm->guest_metrics))
         txn_destroy(txn, CLASS_vm_guest_metrics, vm->guest_metrics);
-    for (size_t i = 0; i < vm->blobs.n; i++)
-        if (txn_find(txn, CLASS_blob, vm->blobs.v[i].value))
-            txn_destroy(txn, CLASS_blob, vm->blobs.v[i].value);
+    txn_blobs_destroy(txn, &vm->blobs);
 }
 
 /* What descended from it descends from where it descended from. */
