@@ -109,8 +109,8 @@ static void command_optional(struct words *w, const struct xe_command *c)
         add(w, "<host-selectors>");
 }
 
-static bool params_of(struct arena *arena, const char *command, struct strings *required,
-                      struct strings *optional)
+bool help_words(struct arena *arena, const char *command, struct strings *required,
+                struct strings *optional)
 {
     struct words r = {.arena = arena}, o = {.arena = arena};
     const struct xe_command *c = command_by_name(command);
@@ -135,7 +135,7 @@ struct strings help_params(struct arena *arena, const char *command)
     struct strings required = {0}, optional = {0};
     struct words all = {.arena = arena};
 
-    params_of(arena, command, &required, &optional);
+    help_words(arena, command, &required, &optional);
     for (size_t i = 0; i < required.n; i++)
         add(&all, required.v[i]);
     for (size_t i = 0; i < optional.n; i++)
@@ -197,7 +197,7 @@ static void help_command(struct xe *xe, const char *command)
 {
     struct strings required = {0}, optional = {0};
 
-    if (!params_of(&xe->arena, command, &required, &optional)) {
+    if (!help_words(&xe->arena, command, &required, &optional)) {
         out_text(&xe->out, arena_printf(&xe->arena, "Unknown command '%s'", command));
         return;
     }

@@ -15,6 +15,7 @@
 #include "xe-cli/complete.h"
 #include "xe-cli/help.h"
 #include "xe-cli/run.h"
+#include "xe-cli/schema.h"
 #include "xe-cli/server.h"
 #include "xe-cli/thin.h"
 
@@ -114,15 +115,15 @@ static int run_completion(struct xe *xe, int argc, const char *const *argv)
 
 static int run(struct xe *xe, int argc, const char *const *argv)
 {
-    struct strings commands;
-
     if (argc > 1 && !strcmp(argv[1], "--completion"))
         return run_completion(xe, argc - 2, argv + 2);
     if (argc > 2 && !strcmp(argv[1], "--thin"))
         return thin_main(argv[2], argc > 3 ? argv[3] : NULL);
-    if (argc == 2 && !strcmp(argv[1], "--schema-commands")) {
-        commands = help_commands(&xe->arena, true);
-        out_list(&xe->out, &commands);
+    if (argc > 1 && !strcmp(argv[1], "--schema-commands")) {
+        if (argc > 2 && !strcmp(argv[2], "all"))
+            schema_all(xe);
+        else
+            schema_names(xe);
         return 0;
     }
     return run_line(xe, argc, argv);

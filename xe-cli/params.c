@@ -75,10 +75,26 @@ static const char *stem_of(const struct xe_param *p)
     return p->stem ? p->stem : p->path;
 }
 
+/* Some sets have elements of another name: pool.add_repository, but pool.set_repositories. */
+static void method_name(struct buf *out, const struct xe_class *class, const char *verb,
+                        const struct xe_param *p)
+{
+    AUTO(buf) name = {0};
+
+    buf_printf(&name, "%s.%s%s", class->api, verb, stem_of(p));
+    if (api_message_by_name(name.data))
+        buf_puts(out, name.data);
+    else
+        buf_printf(out, "%s.%s%s", class->api, verb, p->path);
+}
+
 static const char *method_of(struct xe *xe, const struct xe_class *class, const char *verb,
                              const struct xe_param *p)
 {
-    return arena_printf(&xe->arena, "%s.%s%s", class->api, verb, stem_of(p));
+    AUTO(buf) name = {0};
+
+    method_name(&name, class, verb, p);
+    return arena_strdup(&xe->arena, name.data);
 }
 
 static struct error *changed(struct xe *xe, const char *method, const char *ref,
@@ -379,4 +395,39 @@ struct error *params_clear(struct xe *xe, const struct xe_class *class)
     if (params_addable(p))
         return clear_each(xe, class, p, &object);
     return xe_fail(xe, "Can only clear RW parameters");
+}
+
+/* --- What is called --- */
+
+/* The message of that verb, or where there is none the one that sets the whole. */
+static void add_message(struct buf *out, const struct xe_class *class, const char *verb,
+                        const struct xe_param *p)
+{
+    AUTO(buf) name = {0};
+
+    method_name(&name, class, verb, p);
+    if (!api_message_by_name(name.data)) {
+        name.len = 0;
+        method_name(&name, class, "set_", p);
+    }
+    buf_printf(out, " %s", name.data);
+}
+
+void params_messages(struct buf *out, const struct xe_class *class, const char *verb,
+                     const struct xe_param *p)
+{
+    bool set = !strcmp(verb, "param-set"), clear = !strcmp(verb, "param-clear");
+    bool map = (p->flags & XE_MAP) != 0;
+
+    if (set && (p->flags & XE_SET_IN))
+        buf_printf(out, " %s.set_property", class->api);
+    if ((set && (params_settable(p) || (p->flags & XE_SET_MAP))) ||
+        (clear && (params_settable(p) || (p->flags & (XE_CLEAR | XE_SET_MAP)))))
+        add_message(out, class, "set_", p);
+    if (!params_addable(p))
+        return;
+    if ((set && map) || !strcmp(verb, "param-add"))
+        add_message(out, class, map ? "add_to_" : "add_", p);
+    if ((set && map) || !strcmp(verb, "param-remove") || (clear && !params_settable(p)))
+        add_message(out, class, map ? "remove_from_" : "remove_", p);
 }

@@ -15,3 +15,8 @@ MUST_CHECK struct error *params_clear(struct xe *xe, const struct xe_class *clas
 bool params_settable(const struct xe_param *param);
 bool params_addable(const struct xe_param *param);
 bool params_clearable(const struct xe_param *param);
+
+/* Adds, each after a blank, the messages by which the command <class>-<verb> may change this
+ * parameter. */
+void params_messages(struct buf *out, const struct xe_class *class, const char *verb,
+                     const struct xe_param *param);
