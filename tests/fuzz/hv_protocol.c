@@ -39,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         JOURNEY(read_config, write_config, hv_domain_config, message);
         JOURNEY(read_domain, write_domain, hv_domain, message);
         JOURNEY(read_host, write_host, hv_host_info, message);
+        JOURNEY(read_stats, write_stats, hv_stats, message);
         JOURNEY(read_disk, write_disk, hv_disk, message);
         JOURNEY(read_nic, write_nic, hv_nic, message);
         error_ignore(read_error(&arena, message)); /* only that it can be read matters */

@@ -186,6 +186,17 @@ struct error *hv_debug_keys(struct hv *hv, const struct hv_request *rq, const ch
     return call_plain(hv, rq, "debug_keys", args);
 }
 
+struct error *hv_stats(struct hv *hv, const struct hv_request *rq, struct hv_stats *out)
+{
+    AUTO(answer) a = {0};
+    struct reader r;
+
+    TRY(hv_link_call(hv->link, rq, "stats", json_object(), &a.json));
+    r = reader_of(rq->arena, a.json);
+    read_stats(&r, out);
+    return r.bad ? unreadable(rq, "stats", r.bad) : OK;
+}
+
 static struct error *call_for_domid(struct hv *hv, const struct hv_request *rq, const char *call,
                                     json_t *args, int *domid)
 {

@@ -120,6 +120,55 @@ struct hv_host_info {
     usec_t boot_time; /* wall clock */
 };
 
+/*
+ * What the machine and its domains have used, for statistics.  Counters rise from the beginning of
+ * what they count; -1 where nobody knows.
+ */
+enum hv_disk_counter {
+    HV_DISK_READ_BYTES,
+    HV_DISK_WRITE_BYTES,
+    HV_DISK_READ_OPS,
+    HV_DISK_WRITE_OPS,
+    HV_DISK_READ_USEC, /* how long requests have taken, summed up */
+    HV_DISK_WRITE_USEC,
+    HV_DISK_INFLIGHT, /* no counter: requests under way */
+    HV_DISK_COUNTERS
+};
+enum hv_nic_counter {
+    HV_NIC_RX_BYTES, /* as its owner sees it: what a guest has received */
+    HV_NIC_TX_BYTES,
+    HV_NIC_RX_ERRORS,
+    HV_NIC_TX_ERRORS,
+    HV_NIC_COUNTERS
+};
+
+struct hv_counters {
+    const char *name; /* a disk's device, a NIC's number, a host's interface */
+    size_t n;
+    const int64_t *v;
+};
+
+struct hv_usage {
+    char uuid[UUID_TEXT_SIZE]; /* of the VM; any for domain 0 */
+    int domid;
+    int64_t memory, memory_target; /* bytes */
+    int64_t guest_free;            /* bytes that the guest itself calls free */
+    struct hv_counters vcpus;      /* nanoseconds that each was running */
+    size_t n_disks, n_nics;
+    const struct hv_counters *disks, *nics;
+};
+
+struct hv_stats {
+    usec_t time;                       /* wall clock when they were taken */
+    int64_t memory_total, memory_free; /* bytes */
+    int64_t running_vcpus;             /* at this moment */
+    double load;                       /* of the control domain, over a minute */
+    struct hv_counters cpus;           /* nanoseconds that each was not idle */
+    size_t n_ports, n_domains;
+    const struct hv_counters *ports; /* the host's network interfaces */
+    const struct hv_usage *domains;  /* domain 0 among them */
+};
+
 MUST_CHECK struct error *hv_host(struct hv *hv, const struct hv_request *rq,
                                  struct hv_host_info *out);
 /* Builds the domain paused.  *domid rises with every domain and is never used again. */
@@ -203,6 +252,8 @@ MUST_CHECK struct error *hv_list(struct hv *hv, const struct hv_request *rq, siz
 /* One domain; *out is NULL if there is none. */
 MUST_CHECK struct error *hv_get(struct hv *hv, const struct hv_request *rq, const char *uuid,
                                 const struct hv_domain **out);
+/* What host and domains have used up to now, in one answer. */
+MUST_CHECK struct error *hv_stats(struct hv *hv, const struct hv_request *rq, struct hv_stats *out);
 /* What became of the request rq->id: *known is false if the executor has never seen the id, and
    from then on it refuses it, so that a request still on its way is not done behind the caller's
    back.  Else *outcome is its error or OK; one that is still being worked on is waited for, up to

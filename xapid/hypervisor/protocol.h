@@ -47,6 +47,8 @@
 #define PROTOCOL_NICS_MAX 64
 #define PROTOCOL_PAIRS_MAX 4096
 #define PROTOCOL_DOMAINS_MAX 4096
+#define PROTOCOL_COUNTERS_MAX 4096 /* of one thing: processors */
+#define PROTOCOL_PORTS_MAX 256
 
 /* How the texts of these failures begin, so that hv_failure_of can tell them from others. */
 #define FAILURE_UNKNOWN "hypervisor: outcome unknown: "
@@ -119,6 +121,8 @@ json_t *write_domain(const struct hv_domain *domain);
 void read_domain(struct reader *r, struct hv_domain *out);
 json_t *write_host(const struct hv_host_info *host);
 void read_host(struct reader *r, struct hv_host_info *out);
+json_t *write_stats(const struct hv_stats *stats);
+void read_stats(struct reader *r, struct hv_stats *out);
 json_t *write_error(const struct error *e);
 /* Never NULL: what cannot be read becomes an error that says so. */
 MUST_CHECK struct error *read_error(struct arena *arena, const json_t *value);

@@ -10,6 +10,7 @@
 #include "xapid/stream/console.h"
 #include "xapid/stream/raw.h"
 #include "xapid/rpc/rpc.h"
+#include "xapid/stats/stats.h"
 
 /* A call of the XenAPI: records of a few hundred disks fit, floods do not. */
 #define RPC_BODY (4 << 20)
@@ -33,6 +34,12 @@ const struct http_route http_routes[] = {
     {HTTP_M_POST, "/cli", cli_post, CLI_REQUEST_MAX},
     {HTTP_M_GET, "/blob", blob_get, 0},
     {HTTP_M_PUT, "/blob", blob_put, -1},
+    {HTTP_M_GET, "/host_rrd", stats_get_host, 0},
+    {HTTP_M_GET, "/vm_rrd", stats_get_vm, 0},
+    {HTTP_M_GET, "/sr_rrd", stats_get_sr, 0},
+    {HTTP_M_GET, "/rrd_updates", stats_get_updates, 0},
+    {HTTP_M_PUT, "/rrd", stats_put, STATS_PUT_MAX},
+    {HTTP_M_GET, "/metrics", stats_get_metrics, 0},
     {HTTP_M_GET, "/internal/pool", members_get, 0},
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
@@ -41,11 +48,6 @@ const struct http_route http_routes[] = {
     LATER(HTTP_M_GET, "/export_metadata"),
     LATER(HTTP_M_PUT, "/import"),
     LATER(HTTP_M_PUT, "/import_metadata"),
-    LATER(HTTP_M_GET, "/host_rrd"),
-    LATER(HTTP_M_GET, "/vm_rrd"),
-    LATER(HTTP_M_GET, "/sr_rrd"),
-    LATER(HTTP_M_GET, "/rrd_updates"),
-    LATER(HTTP_M_PUT, "/rrd"),
     LATER(HTTP_M_GET, "/vncsnapshot"),
     LATER(HTTP_M_GET, "/host_backup"),
     LATER(HTTP_M_PUT, "/host_restore"),
@@ -66,6 +68,5 @@ const struct http_route http_routes[] = {
     LATER(HTTP_M_GET, "/wlb_report"),
     LATER(HTTP_M_GET, "/wlb_diagnostics"),
     LATER(HTTP_M_POST, "/remote_db_access"),
-    LATER(HTTP_M_GET, "/metrics"),
     {HTTP_M_GET, NULL, NULL, 0},
 };

@@ -35,6 +35,7 @@
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/squeezer.h"
 #include "xapid/ops/vm/watch.h"
+#include "xapid/stats/stats.h"
 #include "xapid/task/task.h"
 #include "xapid/task/timing.h"
 #include "xapid/worker/workers.h"
@@ -411,6 +412,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     if (x->peers)
         x->roam = roam_new(x);
     roam_recall(x->roam);
+    x->stats = stats_start(x);
     TRY(open_doors(arena, x));
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
@@ -472,12 +474,14 @@ void xapid_stop(struct xapid *x)
     if (x->http)
         http_server_free(x->http, STOP_GRACE);
     events_free(x->events);
+    stats_stop(x->stats);
     vm_watch_stop(x->watch);
     squeezer_stop(x->squeezer);
     office_stop(x->office);
     members_stop(x->members);
     roam_stop(x->roam);
     workers_free(x->workers);
+    stats_free(x->stats);
     consoles_free(x->consoles);
     clis_free(x->clis);
     sr_table_free(x->srs);

@@ -35,6 +35,7 @@ struct members;
 struct office;
 struct roam;
 struct timings;
+struct stats;
 
 struct xapid_options {
     const char *state_dir;      /* database, secrets, certificate; default /var/lib/xapid */
@@ -93,6 +94,7 @@ struct xapid {
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */
     ref_t host;              /* row of the host this daemon runs on */
+    struct stats *stats;
     ref_t pool;
     uint64_t epoch;           /* of the coordinator, as applied here; xapid_epoch reads it */
     int tls_port, plain_port; /* as bound */

@@ -106,6 +106,7 @@ const struct handler executor_handlers[EXECUTOR_N_HANDLERS] = {
     {"host", false, run_host},
     {"list", false, run_list},
     {"get", false, run_get},
+    {"stats", false, run_stats},
     {"wait_death", false, run_wait_death},
     {"control", false, run_control},
     {"build", true, run_build},

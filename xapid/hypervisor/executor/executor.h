@@ -9,7 +9,7 @@
  *
  * Its files: xen (a context and what libxl said), config (what libxl builds from), domains (finding
  * and describing them), calls (the small handlers), build, image (save, restore), guest (shutdown
- * and death), devices, host, settle (what a life before left), journal, worker (threads), watch,
+ * and death), devices, host, stats, settle (what a life before left), journal, worker (threads), watch,
  * console and terminal (screens).  Private to this folder.
  */
 #pragma once
@@ -188,6 +188,7 @@ MUST_CHECK struct error *memory_need(struct arena *arena, struct xen *xen, int64
 struct error *run_host(struct request *rq, json_t **result);
 struct error *run_list(struct request *rq, json_t **result);
 struct error *run_get(struct request *rq, json_t **result);
+struct error *run_stats(struct request *rq, json_t **result);
 struct error *run_build(struct request *rq, json_t **result);
 struct error *run_restore(struct request *rq, json_t **result);
 struct error *run_save(struct request *rq, json_t **result);
@@ -207,7 +208,7 @@ struct error *run_guest_write(struct request *rq, json_t **result);
 struct error *run_core_dump(struct request *rq, json_t **result);
 struct error *run_messages(struct request *rq, json_t **result);
 struct error *run_debug_keys(struct request *rq, json_t **result);
-#define EXECUTOR_N_HANDLERS 27
+#define EXECUTOR_N_HANDLERS 28
 extern const struct handler executor_handlers[EXECUTOR_N_HANDLERS];
 
 /* build.c */

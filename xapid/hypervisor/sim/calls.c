@@ -206,8 +206,7 @@ static struct error *run_set_vcpus(struct request *rq, json_t **result)
     TRY(domain_alive(rq, &d));
     if (vcpus < 1 || vcpus > d->config.vcpus_max)
         return error_internal(&rq->arena, "the domain has 1 to %d vCPUs", d->config.vcpus_max);
-    d->cpu_time = domain_cpu_time(d);
-    d->running_since = loop_now(sim_of(rq)->loop);
+    domain_settle(d);
     d->vcpus = vcpus;
     domain_changed(d);
     return OK;
@@ -217,6 +216,7 @@ const struct handler sim_handlers[SIM_N_HANDLERS] = {
     {"host", false, run_host},
     {"list", false, run_list},
     {"get", false, run_get},
+    {"stats", false, run_stats},
     {"wait_death", false, run_wait_death},
     {"control", false, run_control},
     {"build", true, run_build},

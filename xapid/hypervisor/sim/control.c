@@ -10,6 +10,7 @@
 
 #define MS_MAX ((int64_t)24 * 3600 * 1000)
 #define GUEST_IO_MAX 4096
+#define LOAD_MAX ((int64_t)1 << 36) /* bytes a second */
 
 /* The command, and its values by key. */
 struct command {
@@ -246,6 +247,7 @@ static struct error *do_advance(const struct command *c, json_t *answer)
     (void)answer;
     TRY(number_of(c, "advance-ms", MS_MAX, &ms));
     loop_advance(c->rq->server->loop, ms * USEC_PER_MSEC);
+    sim_of(c->rq)->advanced += ms * USEC_PER_MSEC;
     /* Callers wait by their own clocks, which have not moved. */
     for (struct request *rq = c->rq->server->requests; rq; rq = rq->next) {
         rq->deadline += ms * USEC_PER_MSEC;
@@ -266,6 +268,31 @@ static struct error *do_set_key(const struct command *c, json_t *answer)
     else
         keys_drop(&d->guest, text_of(c, "key"));
     domain_changed(d);
+    return OK;
+}
+
+/* What is not named stays as it was. */
+static struct error *do_load(const struct command *c, json_t *answer)
+{
+    struct sim_load load;
+    const struct {
+        const char *key;
+        int64_t max, *to;
+    } parts[] = {{"cpu", 100, &load.cpu},
+                 {"read", LOAD_MAX, &load.read},
+                 {"write", LOAD_MAX, &load.write},
+                 {"rx", LOAD_MAX, &load.rx},
+                 {"tx", LOAD_MAX, &load.tx}};
+    struct domain *d;
+
+    (void)answer;
+    TRY(domain_named(c, "guest-load", &d));
+    load = d->load;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (value_of(c, parts[i].key))
+            TRY(number_of(c, parts[i].key, parts[i].max, parts[i].to));
+    domain_settle(d);
+    d->load = load;
     return OK;
 }
 
@@ -359,6 +386,7 @@ struct error *run_control(struct request *rq, json_t **result)
         {"end-ms", do_end_ms},
         {"advance-ms", do_advance},
         {"guest-key", do_set_key},
+        {"guest-load", do_load},
         {"guest-write", do_guest_write},
         {"guest-read", do_guest_read},
     };

@@ -152,6 +152,7 @@ struct error *domain_build(struct request *rq, const struct hv_domain_config *co
     d->state = HV_PAUSED;
     d->memory = d->memory_target = config->memory_target;
     d->vcpus = config->vcpus;
+    d->load = sim_usual_load;
     d->start_time = clock_wall();
     d->domid = sim->last_domid + 1;
     e = add_devices(rq, d, config);
@@ -172,21 +173,12 @@ struct error *domain_build(struct request *rq, const struct hv_domain_config *co
     return OK;
 }
 
-usec_t domain_cpu_time(const struct domain *d)
-{
-    /* A guest that is one twentieth busy. */
-    if (d->state != HV_RUNNING)
-        return d->cpu_time;
-    return d->cpu_time + (loop_now(d->sim->loop) - d->running_since) * d->vcpus / 20;
-}
-
 void domain_set_running(struct domain *d, bool running)
 {
     if (running == (d->state == HV_RUNNING))
         return;
-    d->cpu_time = domain_cpu_time(d);
+    domain_settle(d);
     d->state = running ? HV_RUNNING : HV_PAUSED;
-    d->running_since = loop_now(d->sim->loop);
     if (running)
         guest_resume(d);
     else
@@ -200,7 +192,7 @@ void domain_end(struct domain *d, enum hv_reason reason)
 
     if (d->state == HV_SHUTDOWN)
         return;
-    d->cpu_time = domain_cpu_time(d);
+    domain_settle(d);
     guest_freeze(d);
     d->state = HV_SHUTDOWN;
     d->reason = reason;
@@ -223,6 +215,7 @@ void domain_destroy(struct domain *d)
     while (*at != d)
         at = &(*at)->next;
     *at = d->next;
+    domain_leave(d);
     sim->n_domains--;
     sim->memory_used -= domain_memory(d) + d->live.shadow;
     requests_wake(sim->server, WAIT_ACK, d, error_internal(&arena, FAILURE_NO_DOMAIN "%s", d->uuid),

@@ -46,6 +46,16 @@ struct sim_nic {
     struct hv_nic d;
 };
 
+/* How busy a guest is: each vCPU, in percent, and each disk and NIC, in bytes a second.  And what
+ * has come of it while it ran: for each vCPU, disk and NIC the same. */
+struct sim_load {
+    int64_t cpu, read, write, rx, tx;
+};
+struct sim_work {
+    usec_t cpu;
+    int64_t read, write, rx, tx;
+};
+
 /* What the guest does next of its own accord. */
 enum guest_plan { GUEST_IDLE, GUEST_BOOTS, GUEST_ENDS };
 
@@ -75,6 +85,8 @@ struct domain {
     usec_t start_time;    /* wall clock */
     usec_t running_since; /* loop time, while running */
     usec_t cpu_time;      /* up to running_since */
+    struct sim_load load;
+    struct sim_work work; /* up to running_since */
     struct keys guest;
     struct sim_disk disks[PROTOCOL_DISKS_MAX];
     struct sim_nic nics[PROTOCOL_NICS_MAX];
@@ -100,6 +112,8 @@ struct sim {
     struct domain *domains;
     int64_t memory_used;
     struct buf messages;        /* what the hypervisor has said */
+    struct sim_work past;       /* of domains that are gone, of all their vCPUs and NICs */
+    usec_t advanced;            /* how far time was moved by tests */
     usec_t boot_time, end_time; /* how long guests take; tests change them */
 
     struct screens screens;
@@ -120,7 +134,7 @@ static inline struct sim *sim_of(const struct request *rq)
 /*
  * calls.c
  */
-#define SIM_N_HANDLERS 27
+#define SIM_N_HANDLERS 28
 extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
@@ -137,7 +151,6 @@ MUST_CHECK struct error *domain_build(struct request *rq, const struct hv_domain
 /* It stops where it is, for that reason. */
 void domain_end(struct domain *d, enum hv_reason reason);
 void domain_destroy(struct domain *d);
-usec_t domain_cpu_time(const struct domain *d);
 /* Something about it has changed: listeners and screens are told. */
 void domain_changed(struct domain *d);
 json_t *domain_json(const struct domain *d);
@@ -206,6 +219,19 @@ struct image {
     char uuid[UUID_TEXT_SIZE];
 };
 MUST_CHECK struct error *image_load(struct request *rq, const char *path, struct image *out);
+
+/*
+ * stats.c
+ */
+usec_t domain_cpu_time(const struct domain *d);
+extern const struct sim_load sim_usual_load;
+/* What a guest has done up to now. */
+struct sim_work domain_work(const struct domain *d);
+/* Counts what it has done so far; before its load, its vCPUs or whether it runs change. */
+void domain_settle(struct domain *d);
+/* What it has done stays with the host. */
+void domain_leave(const struct domain *d);
+struct error *run_stats(struct request *rq, json_t **result);
 
 /*
  * host.c, control.c
