@@ -158,3 +158,76 @@ $ call pool.reset_telemetry_uuid "<pool>"
 ""
 $ call secret.get_all
 ["<!telemetry>"]
+
+# A report has what was asked for, without secrets, in the form that was asked for.
+$ call host.get_system_status_capabilities "<host>"
+"...system-status-capabilities...key=\"xapid-logs\"..."
+$ sh mkdir -p state/system/var/log state/system/proc && echo "login password=abc" > state/system/var/log/syslog && echo 6.1 > state/system/proc/version
+$ sh curl -s --unix-socket xapi -o report.tar "http://localhost/system-status?entries=system-logs,kernel-info&output=tar" && tar xOf report.tar system-logs/syslog kernel-info/version kernel-info/dmesg; tar tf report.tar | grep -v logs
+login password=***
+6.1
+(INTERNAL_ERROR(this host has no program dmesg (looked for below .../state/system/usr)))
+kernel-info/version
+kernel-info/cmdline
+kernel-info/modules
+kernel-info/interrupts
+kernel-info/meminfo
+kernel-info/dmesg
+$ sh curl -s --unix-socket xapi -o report.zip "http://localhost/system-status?entries=xen-info,xapid-db&output=zip" && python3 -m zipfile -l report.zip | cut -d" " -f1
+File
+xen-info/xen-messages
+xen-info/xl-info
+xen-info/xl-list
+xen-info/xl-vcpu-list
+xapid-db/database
+$ sh curl -s --unix-socket xapi -o report.tar.bz2 "http://localhost/system-status?entries=xapid-db&output=tar.bz2" && python3 -c "import tarfile; print(tarfile.open('report.tar.bz2').extractfile('xapid-db/database').read().decode())" | grep -E "^(pool|host) "; ls state | grep status
+host 1
+pool 1
+$ sh curl -s -w "%{http_code}" -o refused --unix-socket xapi "http://localhost/system-status?entries=nothing"; curl -s -w " %{http_code}" -o refused --unix-socket xapi "http://localhost/system-status?output=rar"
+400 400
+$ sh curl -s --unix-socket xapi "http://localhost/host_logs_download" | tar t
+xapid-logs/xapid.log
+system-logs/journal.log
+system-logs/syslog
+system-logs/messages
+system-logs/kern.log
+system-logs/daemon.log
+xen-info/xen-messages
+xen-info/xl-info
+xen-info/xl-list
+xen-info/xl-vcpu-list
+$ xe host-get-system-status filename=<dir>/mine.tar entries=xapid-db output=tar
+$ sh tar tf mine.tar
+xapid-db/database
+
+# It is sent where somebody wants it.
+$ sh rm state/system/usr/bin/curl.fails
+$ xe host-bugreport-upload url=https://reports.example.org/x
+$ sh tar tf state/system/usr/bin/sent | head -2; ls state | grep bugreport
+xapid-logs/xapid.log
+system-logs/journal.log
+$ call host.bugreport_upload "<host>", "", {}
+! INVALID_VALUE ["url", ""]
+$ sh touch state/system/usr/bin/curl.fails
+$ call host.bugreport_upload "<host>", "https://reports.example.org/x", {}
+! INTERNAL_ERROR ["curl ...: curl: (22) no"]
+
+# What no storage here can do is not switched on.
+$ call SR.get_by_name_label "Local storage"
+["<sr>"]
+$ call host.enable_local_storage_caching "<host>", "<sr>"
+! HOST_NOT_DISABLED []
+$ call host.disable "<host>"
+""
+$ call host.enable_local_storage_caching "<host>", "<sr>"
+! SR_OPERATION_NOT_SUPPORTED ["<sr>"]
+$ call pool.enable_local_storage_caching "<pool>"
+! HOSTS_FAILED_TO_ENABLE_CACHING ["<host>"]
+$ call pool.disable_local_storage_caching "<pool>"
+""
+$ call host.enable "<host>"
+""
+$ call host.get_sm_diagnostics "<host>"
+"SR ... (ext): in use 0 times..."
+$ call host.declare_dead "<host>"
+! HOST_IS_LIVE ["<host>"]

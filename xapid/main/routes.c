@@ -9,6 +9,7 @@
 #include "xapid/stream/blob.h"
 #include "xapid/stream/console.h"
 #include "xapid/stream/raw.h"
+#include "xapid/stream/status.h"
 #include "xapid/rpc/rpc.h"
 #include "xapid/stats/stats.h"
 
@@ -31,6 +32,8 @@ const struct http_route http_routes[] = {
     {HTTP_M_PUT, "/import_raw_vdi", raw_import, -1},
     {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
     {HTTP_M_GET, "/audit_log", audit_log_get, 0},
+    {HTTP_M_GET, "/system-status", status_get, 0},
+    {HTTP_M_GET, "/host_logs_download", status_get_logs, 0},
     {HTTP_M_POST, "/cli", cli_post, CLI_REQUEST_MAX},
     {HTTP_M_GET, "/blob", blob_get, 0},
     {HTTP_M_PUT, "/blob", blob_put, -1},
@@ -51,8 +54,6 @@ const struct http_route http_routes[] = {
     LATER(HTTP_M_GET, "/vncsnapshot"),
     LATER(HTTP_M_GET, "/host_backup"),
     LATER(HTTP_M_PUT, "/host_restore"),
-    LATER(HTTP_M_GET, "/host_logs_download"),
-    LATER(HTTP_M_GET, "/system-status"),
     LATER(HTTP_M_PUT, "/pool_patch_upload"),
     LATER(HTTP_M_GET, "/pool/xmldbdump"),
     LATER(HTTP_M_PUT, "/pool/xmldbdump"),

@@ -67,6 +67,28 @@ struct error *host_tickle_heartbeat(struct call *call,
     return metrics->live ? OK : CALL_SET(call, host_metrics, metrics->ref, live, true);
 }
 
+/* The administrator's word that a host is off.  This one speaks, and one that was heard of lately
+ * lives. */
+struct error *host_declare_dead(struct call *call, const struct host_declare_dead_args *args)
+{
+    const struct host_metrics *metrics;
+    const struct host *host;
+    struct refs vms;
+
+    TRY(DB_GET(call, host, args->host, &host));
+    metrics = db_find(call, CLASS_host_metrics, host->metrics);
+    if (ref_equal(host->ref, call->xapid->host) || (metrics && metrics->live))
+        return err_host_is_live(call, call_ref(call, args->host));
+    vms = db_referrers(call, FIELD_vm_resident_on, host->ref);
+    for (size_t i = 0; i < vms.n; i++) {
+        const struct vm *vm = db_find(call, CLASS_vm, vms.v[i]);
+
+        if (vm && !vm->is_control_domain)
+            TRY(vm_power_state_reset(call, &(struct vm_power_state_reset_args){vms.v[i]}));
+    }
+    return OK;
+}
+
 /* Every member has the whole database, by the log. */
 struct error *host_request_backup(struct call *call, const struct host_request_backup_args *args)
 {

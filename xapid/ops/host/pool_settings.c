@@ -174,15 +174,65 @@ struct error *pool_configure_update_sync(struct call *call,
     return db_update(call, rhythm_txn, &r);
 }
 
+/* Nothing here downloads from repositories, so nothing can do so by itself. */
 struct error *pool_set_update_sync_enabled(struct call *call,
                                            const struct pool_set_update_sync_enabled_args *args)
 {
     const struct pool *pool;
 
     TRY(DB_GET(call, pool, args->self, &pool));
-    if (args->value && !pool->repositories.n)
-        return err_no_repositories_configured(call);
-    return CALL_SET(call, pool, args->self, update_sync_enabled, args->value);
+    if (!args->value)
+        return CALL_SET(call, pool, args->self, update_sync_enabled, false);
+    return pool->repositories.n ? err_can_not_periodic_sync_updates(call)
+                                : err_no_repositories_configured(call);
+}
+
+/* Which repositories count. */
+struct repositories {
+    ref_t pool;
+    struct refs all;   /* of set */
+    ref_t add, remove; /* or one of these */
+};
+
+static struct error *repositories_txn(struct txn *txn, void *arg)
+{
+    const struct repositories *r = arg;
+    const struct repository *repository;
+    const struct pool *pool;
+
+    TRY(TXN_GET(txn, pool, r->pool, &pool));
+    for (size_t i = 0; i < r->all.n; i++)
+        TRY(TXN_GET(txn, repository, r->all.v[i], &repository));
+    if (!ref_is_null(r->add)) {
+        TRY(TXN_GET(txn, repository, r->add, &repository));
+        txn_set_add(txn, FIELD_pool_repositories, r->pool, &r->add);
+    } else if (!ref_is_null(r->remove)) {
+        TRY(TXN_GET(txn, repository, r->remove, &repository));
+        txn_set_remove(txn, FIELD_pool_repositories, r->pool, &r->remove);
+    } else {
+        TXN_SET(txn, pool, r->pool, repositories, r->all);
+    }
+    return OK;
+}
+
+struct error *pool_set_repositories(struct call *call,
+                                    const struct pool_set_repositories_args *args)
+{
+    return db_update(call, repositories_txn,
+                     &(struct repositories){.pool = args->self, .all = args->value});
+}
+
+struct error *pool_add_repository(struct call *call, const struct pool_add_repository_args *args)
+{
+    return db_update(call, repositories_txn,
+                     &(struct repositories){.pool = args->self, .add = args->value});
+}
+
+struct error *pool_remove_repository(struct call *call,
+                                     const struct pool_remove_repository_args *args)
+{
+    return db_update(call, repositories_txn,
+                     &(struct repositories){.pool = args->self, .remove = args->value});
 }
 
 struct proxy {
@@ -253,5 +303,14 @@ struct error *pool_set_vswitch_controller(struct call *call,
     if (*args->address)
         return err_operation_not_allowed(
             call, "A controller needs Open vSwitch as network backend of every host.");
+    return OK;
+}
+
+/*** the redo log ***/
+
+/* The log that the members share is all that is written; there is no other to be stopped. */
+struct error *pool_disable_redo_log(struct call *call)
+{
+    (void)call;
     return OK;
 }

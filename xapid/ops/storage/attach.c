@@ -667,3 +667,22 @@ struct error *vdi_error(struct call *call, struct error *e, ref_t sr, ref_t vdi)
     }
     return e;
 }
+
+/*** for people ***/
+
+void srs_describe(struct call *call, struct buf *out)
+{
+    struct sr_table *t = call->xapid->srs;
+
+    MUTEX_GUARD(&t->lock);
+    for (const struct sr_entry *e = t->entries; e; e = e->next) {
+        buf_printf(out, "SR %s (%s): in use %d times%s\n", e->handle.uuid, e->handle.driver->type,
+                   e->uses, e->busy ? ", being attached or detached" : "");
+        for (const struct disk *d = e->disks; d; d = d->next)
+            buf_printf(out, "    %s as %s (%s, %s): %d users%s%s\n", d->location,
+                       d->path ? d->path : "-", d->format ? d->format : "-",
+                       d->writable ? "read and write" : "read only", d->count,
+                       d->served ? ", through the data path" : "",
+                       d->busy ? ", being attached or detached" : "");
+    }
+}

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "libxapi/base/buf.h"
 #include "storage-repos/datapath/datapath.h"
 #include "storage-repos/sr.h"
 #include "xapid/db/db.h"
@@ -73,6 +74,8 @@ MUST_CHECK struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writa
 /* Whether the disk is attached here through the data path: then it can be forked while a guest
  * writes to it. */
 bool vdi_is_served(struct call *call, ref_t vdi);
+/* What is attached here and how often it is in use, for people: one line for each SR and disk. */
+void srs_describe(struct call *call, struct buf *out);
 /* At start of the daemon, once everything that is in use is attached again: ends the servers of
  * disks that nobody uses. */
 void srs_end_servers(struct call *call);
