@@ -173,6 +173,12 @@ int64_t vdi_io_size(const struct vdi_io *io);
 /* Reads exactly n bytes; beyond the end is an error. */
 MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset,
                                      void *buf, size_t n);
+/*
+ * The first run of bytes from 'offset' on that may be other than zero; 'size' to 'size' where there
+ * is none.  It may be cut short: what follows it is to be asked for again.
+ */
+MUST_CHECK struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset,
+                                     int64_t *start, int64_t *end);
 MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
                                       const void *buf, size_t n);
 /* Writes zeroes, deallocating where possible. */

@@ -136,7 +136,9 @@ static bool nbd_connect(struct vdi_io *io, int fd)
 {
     usec_t deadline = clock_mono() + OPEN_TIMEOUT;
 
-    if (nbd_aio_connect_socket(io->nbd, fd) < 0)
+    /* Where the image has no data: without it, everything counts as data. */
+    if (nbd_add_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+        nbd_aio_connect_socket(io->nbd, fd) < 0)
         return false;
     while (!nbd_aio_is_ready(io->nbd))
         if (nbd_aio_is_dead(io->nbd) || nbd_aio_is_closed(io->nbd) || !nbd_turn(io, deadline))
@@ -336,6 +338,81 @@ struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, 
         buf = (char *)buf + part;
         n -= part;
     }
+    return OK;
+}
+
+/* ---- where the data is ---- */
+
+static void raw_data(struct vdi_io *io, int64_t offset, int64_t *start, int64_t *end)
+{
+    off_t data = lseek(io->fd, offset, SEEK_DATA);
+    off_t hole = data < 0 ? -1 : lseek(io->fd, data, SEEK_HOLE);
+
+    if (data < 0 && errno == ENXIO) {
+        *start = *end = io->size;
+    } else if (hole > data) { /* else the file system does not say */
+        *start = MIN((int64_t)data, io->size);
+        *end = MIN((int64_t)hole, io->size);
+    }
+}
+
+/* What a server says of one question. */
+struct extents {
+    int64_t offset, start, end; /* the first run of data; start < 0: none so far */
+    bool over;                  /* the run has ended */
+};
+
+static int take_extents(void *user, const char *context, uint64_t offset, uint32_t *v, size_t n,
+                        int *error)
+{
+    struct extents *x = user;
+
+    (void)context;
+    (void)offset;
+    (void)error;
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        if (v[i + 1] & LIBNBD_STATE_ZERO) {
+            x->over |= x->start >= 0;
+        } else if (!x->over) {
+            x->start = x->start < 0 ? x->offset : x->start;
+            x->end = x->offset + v[i];
+        }
+        x->offset += v[i];
+    }
+    return 0;
+}
+
+static struct error *nbd_data(struct call *call, struct vdi_io *io, int64_t offset, int64_t *start,
+                              int64_t *end)
+{
+    struct extents x = {.start = -1, .offset = offset};
+
+    while (x.start < 0 && x.offset < io->size) {
+        int64_t n = MIN(io->size - x.offset, ZERO_CHUNK), from = x.offset;
+        nbd_extent_callback callback = {.callback = take_extents, .user_data = &x};
+
+        TRY(nbd_finish(call, io,
+                       nbd_aio_block_status(io->nbd, (uint64_t)n, (uint64_t)from, callback,
+                                            NBD_NULL_COMPLETION, 0),
+                       "block status", n));
+        if (x.offset <= from)
+            return io_error(call, "block status: the server does not say where the data is");
+    }
+    *start = x.start < 0 ? io->size : x.start;
+    *end = x.start < 0 ? io->size : MIN(x.end, io->size);
+    return OK;
+}
+
+struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset, int64_t *start,
+                          int64_t *end)
+{
+    *start = offset;
+    *end = io->size;
+    TRY(check(call, io, offset, 0, false));
+    if (io->fd)
+        raw_data(io, offset, start, end);
+    else if (nbd_can_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1)
+        return nbd_data(call, io, offset, start, end);
     return OK;
 }
 
