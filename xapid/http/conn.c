@@ -397,6 +397,8 @@ static bool body_begin(struct http_conn *conn, bool expect_continue)
     int64_t size = conn->request.content_length;
     bool has_body = conn->request.method == HTTP_M_POST || conn->request.method == HTTP_M_PUT;
 
+    if (http_header(&conn->request, "transfer-encoding"))
+        return conn_refuse(conn, 400);
     if (size < 0 && has_body && conn->route->body_limit > 0)
         return conn_refuse(conn, 411);
     if (size > conn->route->body_limit)

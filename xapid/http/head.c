@@ -239,8 +239,13 @@ static int check_headers(struct http_head *head)
     for (size_t i = 0; i < head->n_headers; i++) {
         const struct http_pair *header = &head->headers[i];
 
-        if (strcmp(header->name, "transfer-encoding") == 0)
-            return 400;
+        if (strcmp(header->name, "transfer-encoding") == 0) {
+            /* Nobody here reads such a body.  An upload's handler says so itself. */
+            if (head->method != HTTP_M_PUT || head->chunked ||
+                strcasecmp(header->value, "chunked") != 0)
+                return 400;
+            head->chunked = true;
+        }
         if (strcmp(header->name, "content-length") == 0 &&
             (head->content_length >= 0 || !read_length(header->value, &head->content_length)))
             return 400;
@@ -256,7 +261,7 @@ static int check_headers(struct http_head *head)
             head->expect_continue = head->minor_version > 0;
         }
     }
-    return 0;
+    return head->chunked && head->content_length >= 0 ? 400 : 0;
 }
 
 static int hex_value(char c)

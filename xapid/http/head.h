@@ -34,6 +34,7 @@ struct http_head {
     int minor_version; /* 0 or 1 */
     bool keep_alive;
     bool expect_continue;
+    bool chunked; /* a PUT whose body has no length: to be refused */
     const char *target, *path;
     size_t n_headers, n_query;
     const struct http_pair *headers; /* names in lower case */
