@@ -9,9 +9,8 @@
 #include "pool/log/batch.h"
 
 /* A second entry under way makes both smaller: on a lone voter 46,000 write-sets a second instead
-   of 55,000. */
-#define MAX_INFLIGHT_ALONE 1
-#define MAX_INFLIGHT 2
+   of 55,000, with three voters 8,300 instead of 9,200. */
+#define MAX_INFLIGHT 1
 #define MAX_ITEMS 8192 /* write-sets in one entry */
 #define RETRY (20 * USEC_PER_MSEC)
 
@@ -370,10 +369,11 @@ static size_t n_inflight(const struct raft_log *log)
 
 static void submit_waiting(struct raft_log *log)
 {
-    size_t max = log->alone ? MAX_INFLIGHT_ALONE : MAX_INFLIGHT, size;
     struct flight *f;
+    size_t size;
 
-    while (!log->failed && n_inflight(log) < max && (f = propose_gather(log, &size)) != NULL) {
+    while (!log->failed && n_inflight(log) < MAX_INFLIGHT &&
+           (f = propose_gather(log, &size)) != NULL) {
         if (!submit(log, f, size))
             break;
         log->full_since = 0;

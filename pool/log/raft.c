@@ -455,12 +455,15 @@ static void raft_log_propose(struct log *base, struct log_proposal *proposal)
 {
     struct raft_log *log = raft_log_of(base);
 
+    bool first;
+
     proposal->since = clock_mono();
     MUTEX_GUARD(&log->lock);
+    first = !log->queue.head; /* else somebody has called already */
     queue_add(&log->queue, proposal);
     if (log->no_loop)
         cond_broadcast(&log->changed);
-    else
+    else if (first)
         uv_async_send(&log->wake);
 }
 

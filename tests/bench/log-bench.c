@@ -27,7 +27,8 @@ struct proposer {
     struct mutex lock;
     struct cond done;
     bool answered;
-    float *samples;
+    usec_t answered_at;
+    float *samples, *answers; /* until this thread runs again; until the log says so */
     size_t n;
 };
 
@@ -75,6 +76,7 @@ static void on_done(struct log_proposal *proposal, const struct log_result *resu
         abort();
     MUTEX_GUARD(&p->lock);
     p->answered = true;
+    p->answered_at = clock_mono();
     cond_signal(&p->done);
 }
 
@@ -94,8 +96,10 @@ static void *propose_many(void *arg)
             cond_wait(&p->done, &p->lock);
         mutex_unlock(&p->lock);
         after = clock_mono();
-        if (p->n < MAX_SAMPLES)
+        if (p->n < MAX_SAMPLES) {
+            p->answers[p->n] = (float)(p->answered_at - t);
             p->samples[p->n++] = (float)(after - t);
+        }
         t = after;
     }
     return NULL;
@@ -108,25 +112,36 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* All proposers' samples (those at 'offset' in each), sorted. */
+static float *gather(const struct proposer *proposers, unsigned n, size_t offset, size_t *total)
+{
+    float *all = NULL;
+
+    *total = 0;
+    for (unsigned i = 0; i < n; i++) {
+        const struct proposer *p = &proposers[i];
+
+        all = xrealloc(all, (*total + p->n + 1) * sizeof *all);
+        memcpy(all + *total, *(float *const *)((const char *)p + offset), p->n * sizeof *all);
+        *total += p->n;
+    }
+    qsort(all, *total, sizeof *all, compare);
+    return all;
+}
+
 static void report(const struct proposer *proposers, unsigned n, double seconds)
 {
-    size_t total = 0;
-    float *all;
+    size_t total;
+    float *all = gather(proposers, n, offsetof(struct proposer, samples), &total);
 
-    for (unsigned i = 0; i < n; i++)
-        total += proposers[i].n;
-    all = xmalloc((total + 1) * sizeof *all);
-    total = 0;
-    for (unsigned i = 0; i < n; i++) {
-        memcpy(all + total, proposers[i].samples, proposers[i].n * sizeof *all);
-        total += proposers[i].n;
-    }
-    qsort(all, total, sizeof *all, compare);
     printf("log_%u_per_second %.0f\n", n, (double)total / seconds);
     printf("log_%u_p50_usec %.0f\n", n, (double)all[total / 2]);
     printf("log_%u_p99_usec %.0f\n", n, (double)all[total * 99 / 100]);
-    fflush(stdout);
     free(all);
+    all = gather(proposers, n, offsetof(struct proposer, answers), &total);
+    printf("log_%u_answer_p50_usec %.0f\n", n, (double)all[total / 2]);
+    free(all);
+    fflush(stdout);
 }
 
 static void measure(struct log *log, unsigned n, double seconds)
@@ -141,6 +156,7 @@ static void measure(struct log *log, unsigned n, double seconds)
         p->end = end;
         p->id[0] = i;
         p->samples = xmalloc(MAX_SAMPLES * sizeof(float));
+        p->answers = xmalloc(MAX_SAMPLES * sizeof(float));
         p->proposal = (struct log_proposal){.data = p->id, .size = WRITE_SET, .done = on_done};
         mutex_init(&p->lock);
         cond_init(&p->done);
@@ -149,8 +165,10 @@ static void measure(struct log *log, unsigned n, double seconds)
     for (unsigned i = 0; i < n; i++)
         thread_join(&proposers[i].thread);
     report(proposers, n, seconds);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         free(proposers[i].samples);
+        free(proposers[i].answers);
+    }
     free(proposers);
 }
 
