@@ -88,6 +88,7 @@ static void note_entries(struct net_dest *d, const struct raft_append_entries *a
     if (d->term != args->term) {
         d->term = args->term;
         d->told = 0;
+        d->asked = 0;
     }
     d->told = MAX(d->told, known);
     if (args->n_entries == 0 && !d->asked)
@@ -235,6 +236,15 @@ static bool snapshot_must_wait(const struct raft_log *log)
     return log->raft.legacy.snapshot_taking || log->raft.snapshot.installing || log->restoring.base;
 }
 
+/* One that is to lead at once, but has entries still on their way to its disk, would not: the
+ * library ignores the request, and writes stop for an election time-out. */
+static bool must_wait(const struct raft_log *log, const struct raft_message *m)
+{
+    return m->type == RAFT_INSTALL_SNAPSHOT
+               ? snapshot_must_wait(log)
+               : log->raft.last_stored < raft_last_index((struct raft *)&log->raft);
+}
+
 static void hold(struct net *net, const struct raft_message *m)
 {
     drop_held(net);
@@ -318,7 +328,13 @@ static bool admit(struct raft_log *log, struct raft_message *m)
         break;
     case RAFT_INSTALL_SNAPSHOT:
         good = takes_entries(log) && snapshot_good(log, &m->install_snapshot);
-        if (good && snapshot_must_wait(log)) {
+        if (good && must_wait(log, m)) {
+            hold(&log->net, m);
+            return false;
+        }
+        break;
+    case RAFT_TIMEOUT_NOW:
+        if (must_wait(log, m)) {
             hold(&log->net, m);
             return false;
         }
@@ -362,7 +378,7 @@ void net_turn(struct raft_log *log)
 {
     struct raft_message m = log->net.held;
 
-    if (!log->net.have_held || snapshot_must_wait(log))
+    if (!log->net.have_held || must_wait(log, &m))
         return;
     log->net.have_held = false;
     if (log->closing_since)

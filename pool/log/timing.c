@@ -11,13 +11,16 @@
 #define ALONE_MSEC 50
 #define LATE (100 * USEC_PER_MSEC)
 
-/* What took longer than a second was no delay but a failure. */
-static void add(struct timing_estimate *e, usec_t took)
+/* What took longer than a second was no delay but a failure; and what took much longer than
+ * patience may have been one, so it counts as no more than enough to let patience grow step by
+ * step. */
+static void add(const struct timing *t, struct timing_estimate *e, usec_t took)
 {
-    double off = (double)took - e->mean;
+    double off;
 
     if (took > USEC_PER_SEC)
         return;
+    off = (double)MIN(took, 2 * (usec_t)t->election * USEC_PER_MSEC) - e->mean;
     e->mean += off / 8;
     e->stray += ((off < 0 ? -off : off) - e->stray) / 4;
 }
@@ -35,12 +38,12 @@ static void fade(struct timing_estimate *e)
 
 void timing_round_trip(struct timing *timing, usec_t took)
 {
-    add(&timing->round_trip, took);
+    add(timing, &timing->round_trip, took);
 }
 
 void timing_gap(struct timing *timing, usec_t took)
 {
-    add(&timing->gap, took);
+    add(timing, &timing->gap, took);
 }
 
 static double larger(double a, double b)
@@ -48,13 +51,20 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
+/* So that one value among many does little: as many times as what is usual for the mean, and few
+ * times for what strays from it. */
+static double several(const struct timing_estimate *e, int times)
+{
+    return larger(times * e->mean, 2 * usual(e));
+}
+
 /* What patience should be, in milliseconds. */
 static unsigned wanted(const struct timing *t)
 {
-    double usec = 10 * usual(&t->round_trip);
+    double usec = several(&t->round_trip, 10);
 
-    usec = larger(usec, 4 * usual(&t->append));
-    usec = larger(usec, 3 * usual(&t->gap));
+    usec = larger(usec, several(&t->append, 4));
+    usec = larger(usec, several(&t->gap, 3));
     if (usec / 1000 <= t->base)
         return t->base;
     return (unsigned)MIN(usec / 1000, MAX(t->base, ELECTION_MAX_MSEC));
@@ -180,10 +190,10 @@ void timing_turn(struct raft_log *log)
     usec_t now;
 
     if (log->disk.append_took) {
-        add(&t->append, log->disk.append_took);
+        add(t, &t->append, log->disk.append_took);
         log->disk.append_took = 0;
         now = clock_mono();
-        if (!log->alone && 4 * usual(&t->append) / 1000 > t->election &&
+        if (!log->alone && several(&t->append, 4) / 1000 > t->election &&
             now - t->adapted > 100 * USEC_PER_MSEC)
             adapt(log);
     }

@@ -19,6 +19,7 @@
 #define UNKNOWN_FOR USEC_PER_SEC
 #define ENDED_FOR IDLE_LIMIT
 #define GHOSTS 4096
+#define ASK_EVERY (250 * USEC_PER_MSEC)
 
 /* What a session is beside its public, immutable part. */
 struct entry {
@@ -28,6 +29,8 @@ struct entry {
     uint32_t count;              /* holders; atomic */
     usec_t created, last_active; /* wall, to be shown; under lock */
     usec_t used;        /* monotonic: a clock that is set must not end sessions; under lock */
+    usec_t asked;       /* the others, because of the doubt; monotonic; under lock */
+    usec_t doubted;     /* since when it may be elsewhere by now, monotonic; 0: no; under lock */
     struct arena arena; /* its strings */
     struct arena config_arena;
     struct strmap other_config; /* under lock */
@@ -451,26 +454,52 @@ void sessions_announce_again(struct sessions *s)
     }
 }
 
+/* With the lock held.  *ask: it is in doubt, goes on here for the moment, and nobody asks yet. */
+static bool is_elsewhere(struct sessions *s, struct entry *e, bool *ask)
+{
+    usec_t now = clock_mono();
+
+    if (!e->here)
+        return true;
+    /* Cut off, nobody could tell us that it is elsewhere by now. */
+    if (e->roams && !e->doubted && s->remote.cut_off && s->remote.cut_off(s->remote.ctx))
+        e->doubted = now;
+    if (!e->doubted)
+        return false;
+    if (now - e->used >= SESSION_GRACE || now - e->doubted >= SESSION_DOUBT_FOR)
+        return true;
+    *ask = now - e->asked >= ASK_EVERY;
+    if (*ask)
+        e->asked = now;
+    return false;
+}
+
 bool session_is_elsewhere(struct sessions *s, ref_t ref)
 {
-    const struct entry *e;
+    bool elsewhere, ask = false;
+    struct entry *e;
 
     if (!s->remote.bring)
         return false;
-    MUTEX_GUARD(&s->lock);
+    mutex_lock(&s->lock);
     e = *place_of(s, ref);
-    if (e) /* cut off, nobody could tell us that it is elsewhere by now */
-        return !e->here || (e->roams && s->remote.cut_off && s->remote.cut_off(s->remote.ctx));
-    return !ghost_has(s->ended, ref) && !ghost_has(s->unknown, ref);
+    elsewhere =
+        e ? is_elsewhere(s, e, &ask) : !ghost_has(s->ended, ref) && !ghost_has(s->unknown, ref);
+    mutex_unlock(&s->lock);
+    if (ask && s->remote.doubted)
+        s->remote.doubted(s->remote.ctx, ref);
+    return elsewhere;
 }
 
 void sessions_doubt(struct sessions *s)
 {
+    usec_t now = clock_mono();
+
     MUTEX_GUARD(&s->lock);
     for (int i = 0; i < BUCKETS; i++)
         for (struct entry *e = s->buckets[i]; e; e = e->next)
-            if (e->roams)
-                e->here = false;
+            if (e->roams && !e->doubted)
+                e->doubted = now;
 }
 
 struct error *session_bring(struct sessions *s, struct arena *arena, ref_t ref)
@@ -563,7 +592,10 @@ void session_settle(struct sessions *s, ref_t ref, uint64_t times, uint64_t seen
     if (!e)
         return;
     session_saw(&e->public, seen);
-    e->here |= e->taken == times;
+    if (e->taken == times) {
+        e->here = true;
+        e->doubted = 0;
+    }
 }
 
 void session_note_unknown(struct sessions *s, ref_t ref)

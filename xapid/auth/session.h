@@ -18,6 +18,13 @@
 struct sessions;
 struct xapid;
 
+/* A session in doubt (sessions_doubt) that was last called less than SESSION_GRACE ago goes on
+ * here, for at most SESSION_DOUBT_FOR: a member that cannot ask this one waits for longer before it
+ * takes the session over, so a client that makes one call after the other was nowhere else since.
+ */
+#define SESSION_GRACE (100 * USEC_PER_MSEC)
+#define SESSION_DOUBT_FOR (2 * USEC_PER_SEC)
+
 /* Counted; immutable but for what session.c guards. */
 struct auth_session {
     ref_t ref;
@@ -52,6 +59,8 @@ struct session_remote {
     void (*ended)(void *ctx, ref_t ref);
     /* session_bring. */
     struct error *(*bring)(void *ctx, struct arena *arena, ref_t ref);
+    /* Session_bring is wanted, and nobody waits for it. */
+    void (*doubted)(void *ctx, ref_t ref);
     /* True while no member leads as far as is known here: then nobody could tell this one that a
      * session is used elsewhere by now.  NULL: never. */
     bool (*cut_off)(void *ctx);
@@ -91,8 +100,8 @@ void session_announce(struct sessions *sessions, ref_t ref);
 void sessions_announce_again(struct sessions *sessions);
 /* True where a call with that session must bring it here first, on a worker. */
 bool session_is_elsewhere(struct sessions *sessions, ref_t ref);
-/* This member may have been out of contact for a while: those that were used on several members may
- * have gone on elsewhere without its notice, and must be brought again.  Does not block. */
+/* This member may be out of contact: those that were used on several members may go on elsewhere
+ * without its notice, and must be brought again after a pause.  Does not block. */
 void sessions_doubt(struct sessions *sessions);
 /* Brings it here; blocks for as long as roam.c says.  OK also where nobody knows it: session_find
  * shows.  An error where this member is too far behind what the session has seen. */

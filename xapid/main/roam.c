@@ -22,6 +22,9 @@
 #define TELL_WITHIN (5 * USEC_PER_SEC)
 /* A member of which nothing was heard for longer is not asked. */
 #define SILENT (3 * USEC_PER_SEC)
+/* Others may let a session of ours that they cannot ask about go on that long (session.h). */
+_Static_assert(ANSWER_KNOWN > SESSION_GRACE && SILENT > SESSION_DOUBT_FOR,
+               "no session in two places");
 #define CATCH_UP (5 * USEC_PER_SEC)
 #define LEADER_WITHIN (2 * USEC_PER_SEC)
 /* Unknown sessions that are asked for at the same time. */
@@ -244,6 +247,7 @@ struct question {
     struct mutex lock;
     struct cond changed;
     size_t n_asked, n_over, n_answered, n_found;
+    size_t n_missed; /* asked, and could not be reached */
     bool found, ended, configured;
     uint64_t seen;
     struct arena arena; /* of 'copy' */
@@ -286,8 +290,18 @@ static void on_answer(void *ctx, enum peer_outcome outcome, const void *data, si
     mutex_lock(&q->lock);
     if (outcome == PEER_ANSWERED)
         take_answer(q, data, size);
+    else
+        q->n_missed++;
     q->n_over++;
     cond_signal(&q->changed);
+    mutex_unlock(&q->lock);
+    question_unref(q);
+}
+
+static void not_asked(struct question *q)
+{
+    mutex_lock(&q->lock);
+    q->n_over++;
     mutex_unlock(&q->lock);
     question_unref(q);
 }
@@ -295,7 +309,7 @@ static void on_answer(void *ctx, enum peer_outcome outcome, const void *data, si
 static struct question *ask_all(struct roam *r, ref_t ref, usec_t within)
 {
     struct question *q = xcalloc(1, sizeof *q);
-    usec_t deadline = clock_mono() + within;
+    usec_t begin = clock_mono(), deadline = begin + within;
     AUTO(arena) arena = {0};
     const char *text = arena_printf(&arena, "{\"ref\":\"%s\"}", ref_text(&arena, ref));
     uint64_t *ids;
@@ -310,14 +324,18 @@ static struct question *ask_all(struct roam *r, ref_t ref, usec_t within)
         usec_t heard = peer_heard(r->xapid->peers, ids[i]);
 
         /* Of a daemon that has just started the others have not been heard yet. */
-        if (within == ANSWER_UNKNOWN || (heard && heard > clock_mono() - SILENT))
+        if (within == ANSWER_UNKNOWN || (heard && heard > begin - SILENT))
             peer_ask(r->xapid->peers, ids[i], PEER_SESSION_TAKE, text, strlen(text), within,
                      on_answer, q);
         else
-            on_answer(q, PEER_UNSENT, NULL, 0);
+            not_asked(q);
     }
     mutex_lock(&q->lock);
     while (q->n_over < q->n_asked && cond_wait_until(&q->changed, &q->lock, deadline))
+        ;
+    /* Who could not be asked may be using it for a moment more. */
+    deadline = MIN(deadline, begin + ANSWER_KNOWN);
+    while (q->n_missed > 0 && cond_wait_until(&q->changed, &q->lock, deadline))
         ;
     mutex_unlock(&q->lock);
     return q;
@@ -413,6 +431,31 @@ static struct error *bring(void *ctx, struct arena *arena, ref_t ref)
     return e;
 }
 
+struct doubt {
+    struct roam *roam;
+    ref_t ref;
+};
+
+/* As long as it cannot be told, it stays in doubt. */
+static void bring_doubted(void *arg)
+{
+    AUTO(arena) arena = {0};
+    struct doubt *d = arg;
+    const struct error *e = bring(d->roam, &arena, d->ref);
+
+    (void)e;
+    free(d);
+}
+
+static void on_doubted(void *ctx, ref_t ref)
+{
+    struct doubt *d = xmalloc(sizeof *d);
+
+    *d = (struct doubt){ctx, ref};
+    if (!workers_run(d->roam->xapid->workers, bring_doubted, d))
+        free(d);
+}
+
 /*** those of before a restart ***/
 
 struct recall {
@@ -499,8 +542,12 @@ static bool is_cut_off(void *ctx)
 struct roam *roam_new(struct xapid *xapid)
 {
     struct roam *r = xcalloc(1, sizeof *r);
-    const struct session_remote remote = {
-        .ctx = r, .created = on_created, .ended = on_ended, .bring = bring, .cut_off = is_cut_off};
+    const struct session_remote remote = {.ctx = r,
+                                          .created = on_created,
+                                          .ended = on_ended,
+                                          .bring = bring,
+                                          .doubted = on_doubted,
+                                          .cut_off = is_cut_off};
 
     r->xapid = xapid;
     mutex_init(&r->lock);

@@ -168,7 +168,7 @@ static void the_record_shows_the_other_config_that_was_set(void **state)
 /*** several members ***/
 
 struct told {
-    int created, ended;
+    int created, ended, doubted;
     uint64_t seen;
     ref_t last;
     bool cut_off;
@@ -196,6 +196,14 @@ static struct error *bring_nothing(void *ctx, struct arena *arena, ref_t ref)
     return OK;
 }
 
+static void on_doubted(void *ctx, ref_t ref)
+{
+    struct told *t = ctx;
+
+    t->doubted++;
+    t->last = ref;
+}
+
 static bool is_cut_off(void *ctx)
 {
     return ((const struct told *)ctx)->cut_off;
@@ -204,7 +212,8 @@ static bool is_cut_off(void *ctx)
 static struct told *join(struct fixture *f)
 {
     static struct told told;
-    const struct session_remote remote = {&told, on_created, on_ended, bring_nothing, is_cut_off};
+    const struct session_remote remote = {&told,         on_created, on_ended,
+                                          bring_nothing, on_doubted, is_cut_off};
 
     told = (struct told){0};
     sessions_set_remote(f->sessions, &remote);
@@ -268,7 +277,24 @@ static void a_session_of_another_member_is_elsewhere_until_it_is_settled(void **
     arena_release(&arena);
 }
 
-/* Such a member serves those who never were elsewhere, and no others. */
+/* Waits until the session was not used for longer than others wait before they take it. */
+static void pause_for_longer_than_the_grace(void)
+{
+    clock_sleep(SESSION_GRACE + USEC_PER_MSEC);
+}
+
+/* Used and asked for at once; a machine that was busy with others in between gets another try. */
+static bool goes_on_here(struct fixture *f, ref_t ref)
+{
+    for (int i = 0; i < 10; i++) {
+        session_unref(session_find(f->sessions, ref));
+        if (!session_is_elsewhere(f->sessions, ref))
+            return true;
+    }
+    return false;
+}
+
+/* Such a member serves those who never were elsewhere, and those who go on without a pause. */
 static void a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_still_its_own(
     void **state)
 {
@@ -280,11 +306,50 @@ static void a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_st
     assert_true(session_taken(f->sessions, guest, &times));
     session_settle(f->sessions, guest, times, 55, NULL);
     assert_false(session_is_elsewhere(f->sessions, guest));
+    pause_for_longer_than_the_grace();
     t->cut_off = true;
     assert_true(session_is_elsewhere(f->sessions, guest));
     assert_false(session_is_elsewhere(f->sessions, own));
+    /* Until it was brought again, which clears the doubt. */
     t->cut_off = false;
+    assert_true(session_is_elsewhere(f->sessions, guest));
+    session_settle(f->sessions, guest, times, 55, NULL);
     assert_false(session_is_elsewhere(f->sessions, guest));
+}
+
+static void one_in_doubt_goes_on_while_it_is_used_without_a_pause(void **state)
+{
+    struct fixture *f = *state;
+    struct told *t = join(f);
+    ref_t guest = adopt(f, "bob");
+    uint64_t times;
+
+    assert_true(session_taken(f->sessions, guest, &times));
+    session_settle(f->sessions, guest, times, 55, NULL);
+    sessions_doubt(f->sessions);
+    assert_true(goes_on_here(f, guest));
+    t->cut_off = true;
+    assert_true(goes_on_here(f, guest));
+    assert_true(t->doubted > 0 && ref_equal(t->last, guest));
+    pause_for_longer_than_the_grace();
+    assert_true(session_is_elsewhere(f->sessions, guest));
+}
+
+static void doubt_does_not_last_however_often_it_is_used(void **state)
+{
+    struct fixture *f = *state;
+    ref_t guest;
+    usec_t begin;
+    uint64_t times;
+
+    join(f);
+    guest = adopt(f, "bob");
+    assert_true(session_taken(f->sessions, guest, &times));
+    session_settle(f->sessions, guest, times, 55, NULL);
+    begin = clock_mono();
+    sessions_doubt(f->sessions);
+    while (goes_on_here(f, guest))
+        assert_true(clock_mono() - begin < 2 * SESSION_DOUBT_FOR);
 }
 
 /* Else two members that ask each other would both believe to have it. */
@@ -395,6 +460,8 @@ int main(void)
         TEST(only_what_was_announced_is_told_to_have_ended),
         TEST(a_session_of_another_member_is_elsewhere_until_it_is_settled),
         TEST(a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_still_its_own),
+        TEST(one_in_doubt_goes_on_while_it_is_used_without_a_pause),
+        TEST(doubt_does_not_last_however_often_it_is_used),
         TEST(one_that_was_taken_meanwhile_stays_elsewhere),
         TEST(what_is_taken_is_given_with_all_it_has_seen),
         TEST(a_late_announcement_does_not_bring_back_what_has_ended),
