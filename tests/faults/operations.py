@@ -13,8 +13,12 @@ Tables say what is allowed besides "an error, and everything as before" (which i
 
 import http.client
 import os
+import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "transfer"))
 import lab
+import web
+import xva
 import world
 from daemon import NULL, Lost, XapiError, until
 
@@ -554,3 +558,16 @@ def blob_put(c):
         if answer.status != 200:
             raise XapiError(["INTERNAL_ERROR", text])
     return Try(put, lambda: c("blob.get_size", blob) == "4")
+
+
+@operation
+def vm_export(c):
+    vm = _small(c, "faulty")
+    return Try(lambda: web.get(c, "/export", ref=vm))
+
+
+@operation
+def vm_import(c):
+    pieces = {"Ref:10": [b"x" * lab.MIB], "Ref:11": [b"y" * lab.MIB, None, b"z" * lab.MIB]}
+    objects = xva.objects({"Ref:10": lab.MIB, "Ref:11": 3 * lab.MIB}, "faulty", network="faulty network")
+    return Try(lambda: web.put(c, "/import", xva.write(pieces, objects)), _named(c, "VM", "faulty"))

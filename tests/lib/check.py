@@ -310,6 +310,11 @@ def suite_faults(_long):
         run_all("faults", [python("steps", "faults/steps.py", limit=30)], 1)
 
 
+def suite_transfer(_long):
+    if build("build"):
+        run_all("transfer", [python("transfer", "transfer/transfer.py", limit=10)], 1)
+
+
 def suite_pool(long):
     if not build("build"):
         return
@@ -394,6 +399,7 @@ SUITES = [
     ("golden", suite_golden, "the schema compiler, the schema, who includes whom, docs/coverage.md"),
     ("unit", suite_unit, "unit tests"),
     ("api", suite_api, "transcripts of calls and commands against a daemon"),
+    ("transfer", suite_transfer, "machines and disks exported and imported, whole, broken and hostile"),
     ("demo", suite_demo, "./demo: started twice, used, stopped"),
     ("asan", suite_asan, "unit and api under AddressSanitizer and UndefinedBehaviorSanitizer"),
     ("tsan", suite_tsan, "unit and api under ThreadSanitizer"),

@@ -8,8 +8,10 @@
 #include "xapid/main/members.h"
 #include "xapid/stream/blob.h"
 #include "xapid/stream/console.h"
-#include "xapid/stream/raw.h"
 #include "xapid/stream/status.h"
+#include "xapid/transfer/export.h"
+#include "xapid/transfer/import.h"
+#include "xapid/transfer/raw.h"
 #include "xapid/rpc/rpc.h"
 #include "xapid/stats/stats.h"
 
@@ -31,6 +33,10 @@ const struct http_route http_routes[] = {
     {HTTP_M_GET, "/console", console_websocket, -1},
     {HTTP_M_PUT, "/import_raw_vdi", raw_import, -1},
     {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
+    {HTTP_M_GET, "/export", export_vm, -1},
+    {HTTP_M_GET, "/export_metadata", export_metadata, -1},
+    {HTTP_M_PUT, "/import", import_vm, -1},
+    {HTTP_M_PUT, "/import_metadata", import_metadata, -1},
     {HTTP_M_GET, "/audit_log", audit_log_get, 0},
     {HTTP_M_GET, "/system-status", status_get, 0},
     {HTTP_M_GET, "/host_logs_download", status_get_logs, 0},
@@ -47,10 +53,6 @@ const struct http_route http_routes[] = {
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
     /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
-    LATER(HTTP_M_GET, "/export"),
-    LATER(HTTP_M_GET, "/export_metadata"),
-    LATER(HTTP_M_PUT, "/import"),
-    LATER(HTTP_M_PUT, "/import_metadata"),
     LATER(HTTP_M_GET, "/vncsnapshot"),
     LATER(HTTP_M_GET, "/host_backup"),
     LATER(HTTP_M_PUT, "/host_restore"),

@@ -165,6 +165,13 @@ void task_end(struct call *call, const struct error *error, const char *result)
                   error_line(call->arena, e));
 }
 
+void task_leave(struct call *call)
+{
+    if (call->task)
+        forget(call->xapid->tasks, call->task);
+    call->task = NULL;
+}
+
 /*** meanwhile ***/
 
 void task_progress(struct call *call, double done)

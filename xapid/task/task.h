@@ -33,6 +33,8 @@ MUST_CHECK struct error *task_begin(struct call *call, const char *name, bool wi
 /* Ends it: 'result' is the XML-RPC text of the value (NULL with an error).  The row says success,
  * failure or cancelled.  The handle is gone afterwards. */
 void task_end(struct call *call, const struct error *error, const char *result);
+/* Lets go of a client's task without ending it: the client goes on with it on another host. */
+void task_leave(struct call *call);
 /* 0 to 1; lazily written. */
 void task_progress(struct call *call, double done);
 /* TASK_CANCELLED(task) once somebody asked for it, else OK.  Long work asks often. */

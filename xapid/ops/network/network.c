@@ -7,6 +7,7 @@
 #include "xapid/db/row.h"
 #include "xapid/ops/rows.h"
 #include "xapid/ops/blob.h"
+#include "xapid/ops/network/bridge.h"
 
 /* Length of an interface's name in Linux. */
 #define BRIDGE_NAME_MAX 15
@@ -37,6 +38,16 @@ static bool is_reserved(const char *bridge)
     return false;
 }
 
+const char *network_free_bridge(struct txn *txn, int skip)
+{
+    for (int i = 0;; i++) {
+        const char *name = arena_printf(txn_arena(txn), "xapi%d", i);
+
+        if (!bridge_is_used(txn, name) && skip-- == 0)
+            return name;
+    }
+}
+
 static struct error *choose_bridge(struct txn *txn, struct network *row)
 {
     struct call *call = txn_call(txn);
@@ -50,12 +61,7 @@ static struct error *choose_bridge(struct txn *txn, struct network *row)
     }
     if (!row->managed)
         return err_invalid_value(call, "bridge", row->bridge);
-    for (int i = 0; !*row->bridge; i++) {
-        const char *name = arena_printf(txn_arena(txn), "xapi%d", i);
-
-        if (!bridge_is_used(txn, name))
-            row->bridge = name;
-    }
+    row->bridge = network_free_bridge(txn, 0);
     return OK;
 }
 

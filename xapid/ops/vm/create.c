@@ -9,6 +9,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/blob.h"
 #include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/gone.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/plans.h"
 
@@ -134,16 +135,24 @@ static void adopt_children(struct txn *txn, const struct vm *vm)
         TXN_SET(txn, vm, children.v[i], parent, vm->parent);
 }
 
+void txn_vm_gone(struct txn *txn, ref_t ref)
+{
+    const struct vm *vm = txn_find(txn, CLASS_vm, ref);
+
+    if (!vm)
+        return;
+    destroy_parts(txn, vm);
+    txn_destroy(txn, CLASS_vm, vm->ref);
+}
+
 static struct error *record_destroyed(struct txn *txn, void *arg)
 {
     const struct vm_destroy_intent *intent = arg;
     const struct vm *vm = txn_find(txn, CLASS_vm, intent->vm);
 
-    if (!vm)
-        return OK;
-    destroy_parts(txn, vm);
-    adopt_children(txn, vm);
-    txn_destroy(txn, CLASS_vm, vm->ref);
+    if (vm)
+        adopt_children(txn, vm);
+    txn_vm_gone(txn, intent->vm);
     return OK;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * raw.h -- PUT /import_raw_vdi and GET /export_raw_vdi: the contents of a disk as a stream.
+ * raw.h -- PUT /import_raw_vdi and GET /export_raw_vdi: the contents of a disk as a stream, as it
+ * is or in the format of others.
  *
  * The answer's head goes out before an upload's body is read, so what happens to the data is told
  * by the task: the client's (task_id), which always ends, or one of our own.  An upload of which

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* disk.h -- a disk that is read or written as a whole: open for as long as a scope lasts. */
+#pragma once
+
+#include "storage-repos/sr.h"
+#include "xapid/db/db.h"
+
+/* Zero holds nothing. */
+struct open_disk {
+    struct call *call;
+    ref_t vdi;
+    struct vdi_io *io;
+};
+/* The caller has checked that it may be used so. */
+MUST_CHECK struct error *open_disk(struct call *call, ref_t vdi, bool writable,
+                                   struct open_disk *out);
+void open_disk_release(struct open_disk *disk);
+
+/* Where the data of a disk lies, asked for piece by piece.  Zeroed before the first question; the
+ * offsets asked for rise. */
+struct disk_map {
+    int64_t start, end; /* the run of data that was found last */
+};
+/* True where n bytes at 'at' surely read as zeroes, without reading them. */
+MUST_CHECK struct error *disk_is_hole(struct call *call, struct disk_map *map, struct vdi_io *io,
+                                      int64_t at, int64_t n, bool *hole);
+/* What is written where nothing was before need not be written if it is zero: writes the n bytes in
+ * pieces, zeroes as such or, on a fresh disk, not at all. */
+MUST_CHECK struct error *disk_write(struct call *call, struct vdi_io *io, bool fresh, int64_t at,
+                                    const char *p, size_t n);
+/* n bytes of zero. */
+MUST_CHECK struct error *disk_zero(struct call *call, struct vdi_io *io, bool fresh, int64_t at,
+                                   int64_t n);
+
+/* The address of a host that has all those repositories attached, where this one does not; NULL
+ * where this one has them or nobody has. */
+const char *disks_elsewhere(struct call *call, const struct refs *srs);
