@@ -17,7 +17,8 @@ A transcript begins with a sentence; each later case begins with one on a line "
 with the lines it prints beneath: those of its standard error after "! ".  Blank lines count for nothing.  In all of them
 <name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on, <!name> for any other; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
-<dir> is a directory that goes with the daemon, <port> where it listens for TLS.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one.
+<dir> is a directory that goes with the daemon, <port> where it listens for TLS.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one,
+"faults" one with --enable-faults.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
 """
 
@@ -133,9 +134,9 @@ class Runner:
 
     # -- the daemon --
 
-    def fresh(self):
+    def fresh(self, faults=False):
         self.end()
-        self.daemon = Daemon(args=["--op-wait", "5"])
+        self.daemon = Daemon(faults=faults, args=["--op-wait", "5"])
 
     def end(self):
         if self.daemon:
@@ -255,14 +256,15 @@ class Runner:
     def transcript(self, path):
         where = os.path.basename(path)[:-2]
         cases = read(path)
-        if not self.daemon or "[fresh]" in cases[0].title:
-            self.fresh()
+        alone = "[fresh]" in cases[0].title or "[faults]" in cases[0].title
+        if not self.daemon or alone:
+            self.fresh("[faults]" in cases[0].title)
         names = {"dir": self.daemon.dir}
         for case in cases:
             self.case(case, names, where)
         if self.accept:
             rewrite(path, cases)
-        if "[fresh]" in cases[0].title:
+        if alone:
             self.end()
 
 

@@ -50,6 +50,8 @@ FORWARD = {
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
 }
 HALFWAY = {
+    "vm_appliance_run/group": "some of its machines have started or stopped",
+    "vm_appliance_run/commit": "its machines have started or stopped",
     "vm_reboot/asked": "the guest was asked, and ends",
     "vm_reboot/waiting": "the guest was asked, and ends",
     "vm_reboot/ended": "the old domain is gone, the new one is not there yet",
@@ -234,6 +236,38 @@ def vm_scheduling(c):
 def vm_shadow(c):
     vm = _running(c, "faulty")
     return Try(lambda: c("VM.set_shadow_multiplier_live", vm, 2.0), lambda: c("VM.get_HVM_shadow_multiplier", vm) == 2.0)
+
+
+def _appliance(c, name, running=False):
+    """An appliance of two machines, one after the other."""
+    appliance = c("VM_appliance.create", {"name_label": name, "name_description": ""})
+    vms = [_small(c, f"{name} {n}") for n in range(2)]
+    for n, vm in enumerate(vms):
+        c("VM.set_appliance", vm, appliance)
+        c("VM.set_order", vm, n)
+        if running:
+            c("VM.start", vm, False, False)
+    return appliance, vms
+
+
+def _idle(c, appliance):
+    return not c("VM_appliance.get_current_operations", appliance)
+
+
+@operation
+def vm_appliance_start(c):
+    appliance, vms = _appliance(c, "faulty")
+    return Try(lambda: c("VM_appliance.start", appliance, False),
+               lambda: _idle(c, appliance) and all(c("VM.get_power_state", vm) == "Running" for vm in vms),
+               lambda: _idle(c, appliance) and c("VM.get_power_state", vms[0]) == "Running")
+
+
+@operation
+def vm_appliance_hard_shutdown(c):
+    appliance, vms = _appliance(c, "faulty", True)
+    return Try(lambda: c("VM_appliance.hard_shutdown", appliance),
+               lambda: _idle(c, appliance) and all(c("VM.get_power_state", vm) == "Halted" for vm in vms),
+               lambda: _idle(c, appliance) and c("VM.get_power_state", vms[1]) == "Halted")
 
 
 @operation
@@ -507,6 +541,8 @@ def clear(c):
             c("VM.hard_shutdown", ref)
     for ref in ours:
         c("VM.destroy", ref)
+    for ref in c("VM_appliance.get_all"):
+        c("VM_appliance.destroy", ref)
     srs = {r for r, s in c("SR.get_all_records").items() if s["type"] in ("ext", "file")}
 
     def a_disk_less():

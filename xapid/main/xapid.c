@@ -33,6 +33,8 @@
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/vm/appliance.h"
+#include "xapid/ops/vm/scheduler.h"
 #include "xapid/ops/vm/squeezer.h"
 #include "xapid/ops/vm/watch.h"
 #include "xapid/stats/stats.h"
@@ -414,6 +416,8 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     roam_recall(x->roam);
     x->stats = stats_start(x);
     TRY(open_doors(arena, x));
+    appliances_go_on(x);
+    scheduler_start(x);
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
 }

@@ -94,3 +94,21 @@ void faults_step_ignored(struct call *call, const char *intent, const char *step
     /* The work is done and recorded: an error here would be a lie. */
     error_ignore(faults_step(call, intent, step));
 }
+
+usec_t faults_clock(struct xapid *xapid)
+{
+    struct faults *f = xapid->faults;
+    long long seconds = 0;
+    char path[4096];
+    FILE *file;
+
+    if (!f)
+        return 0;
+    snprintf(path, sizeof path, "%s/clock", f->dir);
+    file = fopen(path, "re");
+    if (file && fscanf(file, "%lld", &seconds) != 1)
+        seconds = 0;
+    if (file)
+        fclose(file);
+    return seconds * USEC_PER_SEC;
+}

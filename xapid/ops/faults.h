@@ -12,5 +12,8 @@
 
 /* OK, an error to be returned, or no return at all. */
 MUST_CHECK struct error *faults_step(struct call *call, const char *intent, const char *step);
+/* Microseconds that the clock of schedules is ahead: <state_dir>/clock holds seconds.  0 without
+ * --enable-faults. */
+usec_t faults_clock(struct xapid *xapid);
 /* After the point of no return: may only kill. */
 void faults_step_ignored(struct call *call, const char *intent, const char *step);

@@ -276,20 +276,28 @@ void op_release(struct op *op)
 
 /*** recovery ***/
 
+bool op_adopt(struct call *call, const struct intent *row, struct op *op, const void **intent)
+{
+    *op = (struct op){.call = call, .intent = row->ref, .epoch = xapid_epoch(call->xapid)};
+    memcpy(op->id, call_ref(call, row->ref) + strlen("OpaqueRef:"), UUID_TEXT_SIZE);
+    if (intent_kind_by_name(row->kind, &op->kind) &&
+        intent_of_text(call->arena, op->kind, row->data, intent) &&
+        intent_read_holds(call->arena, row, op))
+        return true;
+    log_error("intent %s of kind '%s' cannot be read; it is left alone", op->id, row->kind);
+    op->intent = REF_NULL;
+    return false;
+}
+
 static void recover_one(struct call *call, const struct intent *row)
 {
-    struct op op = {.call = call, .intent = row->ref, .epoch = xapid_epoch(call->xapid)};
     const struct intent_desc *desc;
     const void *intent;
     struct error *e;
+    struct op op;
 
-    memcpy(op.id, call_ref(call, row->ref) + strlen("OpaqueRef:"), UUID_TEXT_SIZE);
-    if (!intent_kind_by_name(row->kind, &op.kind) ||
-        !intent_of_text(call->arena, op.kind, row->data, &intent) ||
-        !intent_read_holds(call->arena, row, &op)) {
-        log_error("intent %s of kind '%s' cannot be read; it is left alone", op.id, row->kind);
+    if (!op_adopt(call, row, &op, &intent))
         return;
-    }
     desc = &api_intents[op.kind];
     log_info("recovering %s %s", desc->name, op.id);
     e = desc->recover(call, &op, intent);

@@ -68,6 +68,10 @@ void op_release(struct op *op);
 /* At start: recovers every intent of this host.  Returns how many there were. */
 int ops_recover(struct call *call);
 
+/* For operations that a recover function has left alone (op->unknown): the op as it was, held
+ * again. False where the row cannot be read. */
+bool op_adopt(struct call *call, const struct intent *row, struct op *op, const void **intent);
+
 struct op_queue *op_queue_new(void);
 void op_queue_free(struct op_queue *queue);
 

@@ -16,6 +16,7 @@
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/aside.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/snapshots.h"
 #include "xapid/ops/vm/twin.h"
 
 /* How often a copy is planned for a VM whose power state changes meanwhile. */
@@ -28,6 +29,7 @@ struct copying {
     bool stale;                      /* and that it no longer has */
     enum vm_operations operation;
     enum twin_how how;
+    bool scheduled;
     enum vdi_how disk_how;
     ref_t sr;            /* for the copies; null: where the source is */
     struct refs ignored; /* disks that are left out */
@@ -118,6 +120,7 @@ static struct error *record_copy(struct txn *txn, void *arg)
                               .twin = c->intent.copy,
                               .name = c->intent.name,
                               .plans = &c->plans,
+                              .scheduled = c->scheduled,
                               .image = c->intent.image};
 
     TRY(txn_disk_plans_made(txn, &c->plans));
@@ -360,6 +363,20 @@ struct error *vm_checkpoint(struct call *call, const struct vm_checkpoint_args *
         .intent = {.vm = args->vm, .how = "checkpoint", .name = args->new_name},
         .operation = VM_OP_CHECKPOINT,
         .how = TWIN_CHECKPOINT,
+        .disk_how = VDI_SNAPSHOT,
+    };
+
+    return copy(call, &c, result);
+}
+
+struct error *vm_snapshot_scheduled(struct call *call, ref_t vm, const char *name, bool checkpoint,
+                                    ref_t *result)
+{
+    struct copying c = {
+        .intent = {.vm = vm, .how = checkpoint ? "checkpoint" : "snapshot", .name = name},
+        .operation = checkpoint ? VM_OP_CHECKPOINT : VM_OP_SNAPSHOT,
+        .how = checkpoint ? TWIN_CHECKPOINT : TWIN_SNAPSHOT,
+        .scheduled = true,
         .disk_how = VDI_SNAPSHOT,
     };
 

@@ -177,7 +177,7 @@ static void twin_vm(struct txn *txn, const struct twin *t, const struct vm *sour
     row.blobs = (struct refmap){0};
     row.blocked_operations = (struct map){0};
     row.protection_policy = row.snapshot_schedule = row.appliance = REF_NULL;
-    row.is_vmss_snapshot = false;
+    row.is_vmss_snapshot = t->scheduled;
     row.ha_always_run = false;
     row.version = 0;
     row.requires_reboot = false;

@@ -18,8 +18,9 @@ struct twin {
     ref_t source, twin;
     const char *name;
     const struct disk_plans
-        *plans;  /* what its disks became; a disk that is not there is left out */
-    ref_t image; /* of a checkpoint: the memory image, a row already; else null */
+        *plans;     /* what its disks became; a disk that is not there is left out */
+    bool scheduled; /* by a snapshot schedule */
+    ref_t image;    /* of a checkpoint: the memory image, a row already; else null */
 };
 
 /* Records everything but the disks: the VM, its metrics, VBDs, VIFs, and the source's place in the
