@@ -4,25 +4,43 @@ $ xe vm-install template="Other install media" new-name-label=measured
 <vm>
 $ xe vm-data-source-list uuid=<vm>
 $ xe vm-data-source-query uuid=<vm> data-source=memory
-! You attempted an operation on a VM that was not in an appropriate power state at the time; for example, you attempted to start a VM that was already running.  The parameters returned are the VM's handle, and the expected and actual VM state at the time of the call.
+! The VM is not in a power state in which this operation can be done.
 ! vm: <vm> (measured)
 ! expected: running
 ! actual: halted
 $ xe vm-start uuid=<vm>
 $ xe vm-data-source-query uuid=<vm> data-source=memory
-268435456.000
+268435456.000000
 $ xe vm-param-get uuid=<vm> param-name=memory-target
 268435456
 $ xe vm-data-source-query uuid=<vm> data-source=no_such_thing
+! The value given for this field is not one it can take.
+! field: data_source
+! value: no_such_thing
 
 # What was forgotten is not recorded until somebody wants it.
 $ xe vm-data-source-forget uuid=<vm> data-source=memory_target
 $ xe vm-data-source-record uuid=<vm> data-source=memory_target
 $ xe vm-data-source-record uuid=<vm> data-source=no_such_thing
+! The value given for this field is not one it can take.
+! field: data_source
+! value: no_such_thing
 $ xe host-data-source-record data-source=running_vcpus
 $ xe host-data-source-query data-source=running_vcpus
+1.000000
 $ xe host-data-source-forget data-source=running_vcpus
-$ xe sr-data-source-list name-label="ISO library"
+$ until xe sr-data-source-query name-label="Local storage" data-source=size
+<size>
+$ xe sr-data-source-list name-label="Local storage"
+...
+name_label          : physical_utilisation
+    name_description: Space taken in the storage repository
+             enabled: true
+            standard: true
+                 min: 0.000
+                 max: inf
+               units: B
+...
 $ xe vm-uninstall uuid=<vm> force=true
 The following items are about to be destroyed
 ...

@@ -62,26 +62,35 @@ static int64_t newest_update(const struct table *t)
     return newest / USEC_PER_SEC;
 }
 
-/* The archives to take, in the order of objects and functions.  All have rows of one length: that
- * of the first. */
+/* What is taken of one object: for each function one archive, with rows as long as those of the
+ * first object (0: there is none yet). */
+static size_t choose_of(const struct object *o, const struct update_query *q, int64_t start,
+                        int64_t *step, struct part *parts)
+{
+    size_t n = 0;
+
+    for (int cf = RRD_AVERAGE; cf <= RRD_LAST; cf++) {
+        const struct rrd_archive *a = rrd_best(o->rrd, (enum rrd_cf)cf, q->interval, start);
+
+        if (!a || (q->cf >= 0 && q->cf != cf) || (*step && rrd_row_seconds(a) != *step))
+            continue;
+        *step = rrd_row_seconds(a);
+        parts[n++] = (struct part){o, a};
+    }
+    return n;
+}
+
+/* The host, then VMs, then repositories. */
 static size_t choose(const struct table *t, const struct update_query *q, int64_t start,
                      struct part *parts)
 {
     int64_t step = 0;
     size_t n = 0;
 
-    for (size_t i = 0; i < t->n; i++) {
-        const struct object *o = t->v[i];
-
-        for (int cf = RRD_AVERAGE; is_asked_for(q, o) && cf <= RRD_LAST; cf++) {
-            const struct rrd_archive *a = rrd_best(o->rrd, (enum rrd_cf)cf, q->interval, start);
-
-            if (!a || (q->cf >= 0 && q->cf != cf) || (step && rrd_row_seconds(a) != step))
-                continue;
-            step = rrd_row_seconds(a);
-            parts[n++] = (struct part){o, a};
-        }
-    }
+    for (enum stats_owner owner = OWNER_HOST; owner <= OWNER_SR; owner++)
+        for (size_t i = 0; i < t->n; i++)
+            if (t->v[i]->owner == owner && is_asked_for(q, t->v[i]))
+                n += choose_of(t->v[i], q, start, &step, parts + n);
     return n;
 }
 
