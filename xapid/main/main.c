@@ -210,18 +210,19 @@ static void tell_service_manager(void)
         close(fd);
 }
 
-static void tell_ready(const struct settings *s, const struct xapid *xapid)
+static void tell_ready(struct settings *s, const struct xapid *xapid)
 {
     tell_service_manager();
     if (s->ready_fd < 0)
         return;
     dprintf(s->ready_fd, "%d %d\n", xapid->tls_port, xapid->plain_port);
     close(s->ready_fd);
+    s->ready_fd = -1;
 }
 
-/* SIGHUP reads the certificate again; the others end the daemon.  All are blocked in every
- * thread and taken here. */
-static void wait_for_end(struct xapid *xapid, const sigset_t *set)
+/* SIGHUP reads the certificate again, SIGUSR1 begins anew; the others end the daemon.  All are
+ * blocked in every thread and taken here. */
+static int wait_for_end(struct xapid *xapid, const sigset_t *set)
 {
     int sig;
 
@@ -231,17 +232,48 @@ static void wait_for_end(struct xapid *xapid, const sigset_t *set)
         xapid_reload(xapid);
     }
     log_info("ending on signal %d", sig);
+    return sig;
+}
+
+static void ask_restart(void)
+{
+    kill(getpid(), SIGUSR1);
+}
+
+/* One life of the daemon.  True if another is to follow; else *status is the program's. */
+static bool live(struct settings *s, const sigset_t *set, int *status)
+{
+    struct arena arena = {0};
+    struct xapid *xapid = NULL;
+    struct error *e = xapid_start(&arena, &s->options, &xapid);
+    bool again;
+
+    *status = e && !end_is_asked();
+    if (*status)
+        log_error("xapid cannot start: %s", e->n_params ? e->params[0] : e->code);
+    else if (e)
+        log_info("ending: %s", e->n_params ? e->params[0] : e->code);
+    arena_release(&arena);
+    if (!xapid)
+        return false;
+    tell_ready(s, xapid);
+    again = wait_for_end(xapid, set) == SIGUSR1;
+    /* Ports that the system chose stay what clients know. */
+    s->options.tls_port = xapid->options.tls_port < 0 ? -1 : xapid->tls_port;
+    s->options.plain_port = xapid->options.plain_port < 0 ? -1 : xapid->plain_port;
+    xapid_stop(xapid);
+    return again;
 }
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.options = {.tls_port = 443, .plain_port = 80, .give_up = end_is_asked},
+    struct settings s = {.options = {.tls_port = 443,
+                                     .plain_port = 80,
+                                     .give_up = end_is_asked,
+                                     .restart = ask_restart},
                          .ready_fd = -1};
-    struct arena arena = {0};
-    struct xapid *xapid = NULL;
-    struct error *e;
     sigset_t set;
-    int c;
+    int c, status;
 
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
         set_option(&s, c);
@@ -254,22 +286,10 @@ int main(int argc, char **argv)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     codec_init();
-    e = xapid_start(&arena, &s.options, &xapid);
-    if (e && end_is_asked()) {
-        log_info("ending: %s", e->n_params ? e->params[0] : e->code);
-        arena_release(&arena);
-        return 0;
-    }
-    if (e) {
-        log_error("xapid cannot start: %s", e->n_params ? e->params[0] : e->code);
-        arena_release(&arena);
-        return 1;
-    }
-    arena_release(&arena);
-    tell_ready(&s, xapid);
-    wait_for_end(xapid, &set);
-    xapid_stop(xapid);
-    return 0;
+    while (live(&s, &set, &status))
+        ;
+    return status;
 }

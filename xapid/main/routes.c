@@ -8,6 +8,7 @@
 #include "xapid/main/members.h"
 #include "xapid/stream/blob.h"
 #include "xapid/stream/console.h"
+#include "xapid/stream/database.h"
 #include "xapid/stream/status.h"
 #include "xapid/transfer/export.h"
 #include "xapid/transfer/import.h"
@@ -42,6 +43,8 @@ const struct http_route http_routes[] = {
     {HTTP_M_GET, "/host_logs_download", status_get_logs, 0},
     {HTTP_M_POST, "/cli", cli_post, CLI_REQUEST_MAX},
     {HTTP_M_GET, "/blob", blob_get, 0},
+    {HTTP_M_GET, "/pool/xmldbdump", database_get, 0},
+    {HTTP_M_PUT, "/pool/xmldbdump", database_put, -1},
     {HTTP_M_PUT, "/blob", blob_put, -1},
     {HTTP_M_GET, "/host_rrd", stats_get_host, 0},
     {HTTP_M_GET, "/vm_rrd", stats_get_vm, 0},
@@ -57,8 +60,6 @@ const struct http_route http_routes[] = {
     LATER(HTTP_M_GET, "/host_backup"),
     LATER(HTTP_M_PUT, "/host_restore"),
     LATER(HTTP_M_PUT, "/pool_patch_upload"),
-    LATER(HTTP_M_GET, "/pool/xmldbdump"),
-    LATER(HTTP_M_PUT, "/pool/xmldbdump"),
     LATER(HTTP_M_PUT, "/messages"),
     LATER(HTTP_M_GET, "/services"),
     LATER(HTTP_M_POST, "/services"),

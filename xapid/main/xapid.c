@@ -17,6 +17,7 @@
 #include "xapid/auth/callers.h"
 #include "xapid/auth/session.h"
 #include "xapid/db/db.h"
+#include "xapid/db/replace.h"
 #include "xapid/event/event.h"
 #include "xapid/http/certificate.h"
 #include "xapid/http/http.h"
@@ -184,6 +185,7 @@ static struct error *start_database(struct arena *arena, struct xapid *x)
     x->office = office_new(x);
     TRY(members_new(arena, x, &x->members));
     options.dir = arena_printf(arena, "%s/db", x->options.state_dir);
+    TRY(db_replace_settle(arena, options.dir));
     options.raft = members_log_options(x->members);
     options.leader = on_leader;
     options.members = on_members;

@@ -66,6 +66,8 @@ struct xapid_options {
     bool joining;           /* a new state directory waits to be added to a pool */
     /* Asked while xapid_start waits for a pool: true ends it.  May be NULL. */
     bool (*give_up)(void);
+    /* Asks for this daemon's end and a new start, soon; must only post.  May be NULL. */
+    void (*restart)(void);
 };
 
 struct xapid {
