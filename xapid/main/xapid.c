@@ -45,6 +45,7 @@
 
 #define MAX_WORKERS 512
 #define HOUSEKEEPING_PERIOD (30 * USEC_PER_SEC)
+#define SCHEDULER_PERIOD (5 * USEC_PER_SEC)
 #define SIM_TIMEOUT (20 * USEC_PER_SEC)
 #define STOP_GRACE (5 * USEC_PER_SEC)
 /* How long a host that is alone may take to lead itself. */
@@ -386,6 +387,32 @@ static void housekeeping_due(void *arg)
     workers_run(x->workers, housekeeping, x);
 }
 
+/* A schedule's snapshots may take long: it has a worker of its own. */
+static void schedules_due(void *arg);
+
+static void schedules_later(struct xapid *x)
+{
+    MUTEX_GUARD(&x->timer_lock);
+    if (!x->stopping)
+        http_post_after(x->http, SCHEDULER_PERIOD, schedules_due, x);
+}
+
+static void schedules(void *arg)
+{
+    struct xapid *x = arg;
+
+    scheduler_tick(x->scheduler);
+    schedules_later(x);
+}
+
+static void schedules_due(void *arg)
+{
+    struct xapid *x = arg;
+
+    if (!workers_run(x->workers, schedules, x))
+        schedules_later(x);
+}
+
 static struct error *start_parts(struct arena *arena, struct xapid *x)
 {
     TRY(make_dir(arena, x->options.state_dir));
@@ -419,7 +446,8 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->stats = stats_start(x);
     TRY(open_doors(arena, x));
     appliances_go_on(x);
-    scheduler_start(x);
+    x->scheduler = scheduler_new(x);
+    http_post_after(x->http, SCHEDULER_PERIOD, schedules_due, x);
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
 }
@@ -501,6 +529,7 @@ void xapid_stop(struct xapid *x)
     roam_free(x->roam);
     agents_free(x->agents);
     timings_free(x->timings);
+    scheduler_free(x->scheduler);
     op_queue_free(x->queue);
     db_close(x->db);
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */

@@ -16,6 +16,7 @@ struct clis;
 struct consoles;
 struct vm_watch;
 struct squeezer;
+struct scheduler;
 struct db;
 struct db_options;
 struct events;
@@ -89,6 +90,7 @@ struct xapid {
     struct clis *clis;
     struct vm_watch *watch;
     struct squeezer *squeezer;
+    struct scheduler *scheduler;
     struct peers *peers; /* links to the other members; NULL: this host stays alone */
     struct members *members;
     struct office *office;

@@ -16,7 +16,6 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "xapid/db/ready.h"
-#include "xapid/http/http.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/faults.h"
 #include "xapid/ops/message.h"
@@ -24,9 +23,7 @@
 #include "xapid/ops/vm/snapshots.h"
 #include "xapid/ops/vm/timetable.h"
 #include "xapid/task/task.h"
-#include "xapid/worker/workers.h"
 
-#define PERIOD (5 * USEC_PER_SEC)
 #define SUMMARY_MAX MESSAGE_BODY_MAX
 
 /*** one machine ***/
@@ -213,7 +210,7 @@ static void look_at(struct call *call, struct scheduler *s, const struct vmss *v
         log_warning("schedule '%s': %s", vmss->name_label, error_line(call->arena, e));
 }
 
-static void look_at_all(struct scheduler *s)
+void scheduler_tick(struct scheduler *s)
 {
     usec_t now = now_of(s);
     AUTO(arena) arena = {0};
@@ -222,6 +219,8 @@ static void look_at_all(struct scheduler *s)
     const struct vmss *vmss;
     struct call call;
 
+    if (sequence_daemon_ends(s->xapid))
+        return;
     if (db_leads(s->xapid->db)) {
         call_init_internal(&call, s->xapid, &arena);
         snap = db_snap_ref(call.snap);
@@ -235,41 +234,16 @@ static void look_at_all(struct scheduler *s)
     s->looked = now;
 }
 
-static void due(void *arg);
-
-static void look_again_later(struct scheduler *s)
-{
-    struct xapid *xapid = s->xapid;
-    MUTEX_GUARD(&xapid->timer_lock);
-
-    if (xapid->stopping)
-        free(s);
-    else
-        http_post_after(xapid->http, PERIOD, due, s);
-}
-
-static void tick(void *arg)
-{
-    struct scheduler *s = arg;
-
-    if (!sequence_daemon_ends(s->xapid))
-        look_at_all(s);
-    look_again_later(s);
-}
-
-static void due(void *arg)
-{
-    struct scheduler *s = arg;
-
-    if (!workers_run(s->xapid->workers, tick, s))
-        look_again_later(s);
-}
-
-void scheduler_start(struct xapid *xapid)
+struct scheduler *scheduler_new(struct xapid *xapid)
 {
     struct scheduler *s = xcalloc(1, sizeof *s);
 
     *s = (struct scheduler){.xapid = xapid, .first = true};
     s->looked = now_of(s);
-    http_post_after(xapid->http, PERIOD, due, s);
+    return s;
+}
+
+void scheduler_free(struct scheduler *s)
+{
+    free(s);
 }

@@ -9,5 +9,10 @@
 
 #include "libxapi/base/call.h"
 
-/* Begins to look at the schedules every few seconds, on a worker.  Ends with the daemon. */
-void scheduler_start(struct xapid *xapid);
+struct scheduler;
+
+struct scheduler *scheduler_new(struct xapid *xapid);
+void scheduler_free(struct scheduler *scheduler);
+/* To be called every few seconds, from one thread at a time: takes what is due since the last time,
+ * which may last. */
+void scheduler_tick(struct scheduler *scheduler);
