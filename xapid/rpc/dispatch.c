@@ -273,12 +273,27 @@ static void *result_of(struct rpc_call *rpc)
     return result;
 }
 
+/* A message on an object that is not there is refused as such, whatever else is wrong with it. */
+static struct error *check_object(struct rpc_call *rpc)
+{
+    const struct message_desc *m = rpc->message;
+    const struct param_desc *self = m->n_params ? &m->params[0] : NULL;
+    const void *row;
+
+    if (!self || self->type->kind != TYPE_REF || self->type->class_id != m->class_id ||
+        !(api_classes[m->class_id].flags & CLASS_STORED))
+        return OK;
+    return db_get(&rpc->call, m->class_id, *(const ref_t *)((const char *)rpc->args + self->offset),
+                  &row);
+}
+
 static struct error *carry_out(struct rpc_call *rpc, void **result)
 {
     message_fn *fn = api_implementations[rpc->message->id];
 
     *result = result_of(rpc);
     call_refresh(&rpc->call);
+    TRY(check_object(rpc));
     return fn ? fn(&rpc->call, rpc->args, *result) : implicit_write(rpc);
 }
 
