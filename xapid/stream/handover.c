@@ -121,6 +121,18 @@ void handover_begin(struct xapid *xapid, struct http_request *request, const cha
     auth_http(xapid, request, action, authenticated, asked);
 }
 
+void handover_begin_open(struct xapid *xapid, struct http_request *request, const char *action,
+                         void (*run)(struct handover *h))
+{
+    struct job *job = job_new(request, &(struct asked){xapid, action, run});
+
+    job->h.task = REF_NULL;
+    if (workers_run(xapid->workers, run_job, job))
+        return;
+    http_error(request, 503, "too many transfers are under way");
+    job_free(job);
+}
+
 /*** answers ***/
 
 struct refusal refuse(int status, struct error *e)

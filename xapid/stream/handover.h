@@ -33,6 +33,9 @@ struct refusal refuse(int status, struct error *e);
  */
 void handover_begin(struct xapid *xapid, struct http_request *request, const char *action,
                     void (*run)(struct handover *h));
+/* The same for what everybody may do: nobody is asked who they are, and there is no task. */
+void handover_begin_open(struct xapid *xapid, struct http_request *request, const char *action,
+                         void (*run)(struct handover *h));
 /* Answers the request with the refusal, and ends the task with its error. */
 void handover_refuse(struct handover *h, struct refusal r);
 /* Answers the request with the address of the same thing on another host; the task goes on
