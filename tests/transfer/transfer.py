@@ -538,6 +538,29 @@ def exports_that_break(c):
 
 
 @test
+def full(c):
+    """A repository that has no room."""
+    drop_network(c)
+    place = os.path.join(c.daemon.dir, "small")
+    os.makedirs(place)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", place], capture_output=True).returncode:
+        report.note("nothing can be mounted here: no test of a full repository")
+        return
+    sr = None
+    try:
+        sr = c("SR.create", lab.host(c), {"location": place}, 0, "small", "", "file", "user", False, {})
+        before = set(os.listdir(place))
+        leaves_nothing(c, "a full repository", lambda: fails(c, lambda: web.put(c, "/import", big(), sr_id=sr), "SR_FULL", "a full repository"))
+        report.check_none([f for f in set(os.listdir(place)) - before if not f.endswith(".xapid-lock")], "a full repository: no file is left in it")
+    finally:
+        if sr:
+            for pbd in c("SR.get_PBDs", sr):
+                c("PBD.unplug", pbd)
+            c("SR.forget", sr)
+        subprocess.run(["umount", place], check=True)
+
+
+@test
 def hostile(c):
     drop_network(c)
     before, files = world.world(c), set(c.daemon.files())
@@ -551,6 +574,9 @@ def hostile(c):
 @test
 def refused(c):
     iso = next((r for r, s in c("SR.get_all_records").items() if s["content_type"] == "iso"), None)
+    objects = xva.objects({}) + [{"class": "VTPM", "id": "Ref:60", "snapshot": {"VM": "Ref:0"}}]
+    leaves_nothing(c, "a machine with a TPM", lambda: fails(
+        c, lambda: web.put(c, "/import", xva.write({}, objects)), "IMPORT_ERROR", "a machine with a TPM"))
     for title, path, query, headers, status, code in (
             ("a body in pieces", "/import", {}, [("Transfer-Encoding", "chunked")], 403, "IMPORT_ERROR_CANNOT_HANDLE_CHUNKED"),
             ("an ISO library", "/import", {"sr_id": iso}, [("Content-Length", "0")], 400, "SR_OPERATION_NOT_SUPPORTED"),

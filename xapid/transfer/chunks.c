@@ -46,8 +46,11 @@ static void xxhash_text(char out[17], const void *p, size_t n)
 
 void chunk_writer_init(struct chunk_writer *w, struct sink *to, int64_t total)
 {
-    *w = (struct chunk_writer){
-        .to = to, .total = total, .last = clock_mono(), .room = xmalloc((size_t)CHUNK_SIZE)};
+    *w = (struct chunk_writer){.to = to,
+                               .total = total,
+                               .last = clock_mono(),
+                               .silence = QUIET_LIMIT,
+                               .room = xmalloc((size_t)CHUNK_SIZE)};
 }
 
 void chunk_writer_release(struct chunk_writer *w)
@@ -106,9 +109,9 @@ struct error *chunks_send(struct call *call, struct chunk_writer *w, const char 
         TRY(read_piece(call, w, io, &map, at, n, &needed));
         if (needed) {
             TRY(send_piece(call, w, id, number, n));
-        } else if (clock_mono() - w->last > QUIET_LIMIT) {
-            TRY(send_piece(call, w, id, number, 0));
-            continue;
+        } else if (clock_mono() - w->last >= w->silence) {
+            /* It takes this number; what is left out here takes the next. */
+            TRY(send_piece(call, w, id, number++, 0));
         }
         at += n;
         w->sent += n;

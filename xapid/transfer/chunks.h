@@ -28,8 +28,9 @@ struct chunk_writer {
     int64_t sent, total; /* bytes of all disks, for the task's progress */
     bool no_holes;       /* the archive's first piece was a short one: gaps would be too */
     bool begun;
-    usec_t last; /* monotonic: when something was written */
-    char *room;  /* CHUNK_SIZE bytes */
+    usec_t last;    /* monotonic: when something was written */
+    usec_t silence; /* after how long a piece without bytes is sent; 5 s */
+    char *room;     /* CHUNK_SIZE bytes */
 };
 void chunk_writer_init(struct chunk_writer *w, struct sink *to, int64_t total);
 void chunk_writer_release(struct chunk_writer *w);

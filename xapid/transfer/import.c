@@ -214,7 +214,7 @@ static struct refusal check_sr(struct incoming *in)
     const struct sr *sr = db_find(in->call, CLASS_sr, in->options.sr);
 
     if (!sr)
-        return refuse(400, err_sr_has_no_pbds(in->call, "OpaqueRef:NULL"));
+        return refuse(400, err_default_sr_not_found(in->call, call_ref(in->call, in->options.sr)));
     if (strcmp(sr->content_type, "iso") == 0)
         return refuse(400, err_sr_operation_not_supported(in->call, call_ref(in->call, sr->ref)));
     return (struct refusal){0};

@@ -34,6 +34,14 @@ static bool has_refs(const struct type *type)
            (type->elem && has_refs(type->elem));
 }
 
+/* Sets and maps of enums: what another version knows of an operation or a guidance need not stop
+ * anybody. */
+static bool is_list_of_words(const struct type *type)
+{
+    return (type->elem && type->elem->kind == TYPE_ENUM) ||
+           (type->key && type->key->kind == TYPE_ENUM);
+}
+
 /* Fills a row from a record: all but references, which mean nothing here, and what is under way. */
 static struct error *read_record(struct call *call, const struct manifest_object *o, void *row)
 {
@@ -49,10 +57,15 @@ static struct error *read_record(struct call *call, const struct manifest_object
             strcmp(f->name, "current_operations") == 0)
             continue;
         e = wire_to_value(call->arena, f->type, member, f->name, (char *)row + f->offset);
-        if (e)
+        if (e && is_list_of_words(f->type)) {
+            value_empty(f->type, (char *)row + f->offset);
+            log_info("import: %s: its %s is left out (%s)", label(call, o), f->name,
+                     error_line(call->arena, e));
+        } else if (e) {
             return wrong(call, o,
                          arena_printf(call->arena, "its %s cannot be read (%s)", f->name,
                                       error_line(call->arena, e)));
+        }
     }
     head->ref = o->ref;
     return OK;
@@ -690,6 +703,23 @@ static struct error *plan_devices(struct call *call, struct import_plan *p)
     return OK;
 }
 
+/* Devices that cannot be made here.  Without its TPM a guest may not boot again: that is for its
+ * owner to say. */
+static struct error *refuse_devices(struct call *call, const struct import_plan *p)
+{
+    for (size_t i = 0; i < p->manifest->n; i++) {
+        const struct manifest_object *o = &p->manifest->v[i];
+
+        if (!o->class)
+            continue;
+        if (o->class->id == CLASS_vtpm && !p->options->force)
+            return wrong(call, o, "a TPM cannot be imported yet; with force it is left out");
+        if (o->class->id == CLASS_vtpm || o->class->id == CLASS_vgpu)
+            log_warning("import: %s is left out", label(call, o));
+    }
+    return OK;
+}
+
 /* Disks of no device are not made, networks of no device neither. */
 static bool network_is_used(const struct import_plan *p, ref_t network)
 {
@@ -718,6 +748,7 @@ struct error *import_plan_make(struct call *call, struct manifest *manifest,
     TRY(plan_vms(call, out));
     TRY(plan_disks(call, out));
     TRY(plan_devices(call, out));
+    TRY(refuse_devices(call, out));
     drop_unused_networks(out);
     return OK;
 }

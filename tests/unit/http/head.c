@@ -100,11 +100,27 @@ static void versions_decide_about_keep_alive(void **state)
     }
 }
 
+static void an_upload_in_pieces_is_left_to_its_handler_to_refuse(void **state)
+{
+    const char *text = "PUT /import HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n";
+    struct arena arena = {0};
+    struct http_head head;
+
+    (void)state;
+    assert_int_equal(judge(&arena, text, strlen(text), &head), 0);
+    assert_true(head.chunked);
+    assert_int_equal(head.content_length, -1);
+    arena_release(&arena);
+}
+
 static void what_has_two_readings_is_refused(void **state)
 {
     static const char *const refused[] = {
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST / HTTP/1.1\r\ntransfer-ENCODING: identity\r\nContent-Length: 3\r\n\r\n",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\n",
@@ -270,6 +286,7 @@ int main(void)
         cmocka_unit_test(a_head_is_taken_apart),
         cmocka_unit_test(the_end_is_found_however_the_bytes_arrive),
         cmocka_unit_test(versions_decide_about_keep_alive),
+        cmocka_unit_test(an_upload_in_pieces_is_left_to_its_handler_to_refuse),
         cmocka_unit_test(what_has_two_readings_is_refused),
         cmocka_unit_test(nul_bytes_are_refused),
         cmocka_unit_test(other_refusals_say_why),
