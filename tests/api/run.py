@@ -12,6 +12,7 @@ A transcript begins with a sentence; each later case begins with one on a line "
     $ sim crash=<vm>                        a command of the simulator
     $ until xe ...                          repeated until it answers as expected, for at most 30 s
     $ restart | kill                        the daemon ends and comes back, in an orderly way or by kill -9
+    $ device usb 1-2 product=Camera         a device comes to the host: pci, usb, or gone (tests/lib/sysfs.py)
     $ sh mkdir <dir>/x                      anything else
 
 with the lines it prints beneath: those of its standard error after "! ".  Blank lines count for nothing.  In all of them
@@ -34,6 +35,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 from daemon import Daemon, Lost, XapiError  # noqa: E402
 from report import Report  # noqa: E402
+import sysfs  # noqa: E402
 import world  # noqa: E402
 
 VALUE = r"[^\s\"',()\[\]{}<>]+"
@@ -170,6 +172,9 @@ class Runner:
                 self.daemon.start()
             else:
                 self.daemon.restart()
+            return []
+        if word == "device":
+            sysfs.command(os.path.join(self.daemon.state, "sysfs"), shlex.split(rest))
             return []
         if word == "sh":
             done = subprocess.run(rest, shell=True, cwd=self.daemon.dir, capture_output=True, text=True, timeout=60)

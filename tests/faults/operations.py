@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import lab
 import web
 import xva
+import sysfs
 import world
 from daemon import NULL, Lost, XapiError, until
 
@@ -35,6 +36,7 @@ FORWARD = {
     "pbd_unplug/detached": "nothing uses it any more",
     "vbd_unplug/unplugged": "the guest has let go of the disk",
     "vbd_eject/ejected": "the guest has let go of the medium",
+    "vusb_unplug/unplugged": "the device is not the guest's any more",
     "vif_unplug/unplugged": "the guest has let go of the interface",
     "vm_resume/commit": "the VM runs; its memory image goes at the next start at the latest",
     "vm_destroy/recorded": "the VM is gone; its memory image goes at the next start at the latest",
@@ -46,7 +48,7 @@ FORWARD = {
     "vif_move/moved": "the interface is on the other bridge",
     "host_power/commit": "the machine was told",
     **{f"{intent}/commit": "what was done is recorded with another try" for intent in
-       ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move")},
+       ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move", "vusb_unplug")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
 }
 HALFWAY = {
@@ -391,6 +393,32 @@ def vif_unplug(c):
     vif = lab.vif(c, vm, lab.network(c, "plugged"), "0")
     c("VIF.plug", vif)
     return Try(lambda: c("VIF.unplug", vif), lambda: not c("VIF.get_currently_attached", vif))
+
+
+def _camera(c):
+    """A USB device that VMs may have; its reference."""
+    root = os.path.join(c.daemon.state, "sysfs")
+    sysfs.usb(root, "1-2")
+    c("PUSB.scan", c("host.get_all")[0])
+    pusb = c("PUSB.get_all")[0]
+    c("PUSB.set_passthrough_enabled", pusb, True)
+    return pusb
+
+
+@operation
+def vm_start_with_devices(c):
+    vm = lab.vm(c, "faulty")
+    c("VUSB.create", vm, c("PUSB.get_USB_group", _camera(c)), {})
+    return Try(lambda: c("VM.start", vm, False, False), _state(c, vm, "Running"))
+
+
+@operation
+def vusb_unplug(c):
+    pusb = _camera(c)
+    vm = lab.vm(c, "faulty")
+    vusb = c("VUSB.create", vm, c("PUSB.get_USB_group", pusb), {})
+    c("VM.start", vm, False, False)
+    return Try(lambda: c("VUSB.unplug", vusb), lambda: not c("VUSB.get_currently_attached", vusb))
 
 
 @operation

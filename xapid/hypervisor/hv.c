@@ -395,6 +395,15 @@ struct error *hv_core_dump(struct hv *hv, const struct hv_request *rq, const cha
     return call_plain(hv, rq, "core_dump", args);
 }
 
+struct error *hv_usb_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                            const char *id)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "usb", json_text(id));
+    return call_plain(hv, rq, "usb_unplug", args);
+}
+
 struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n,
                       const struct hv_domain **out)
 {

@@ -65,6 +65,12 @@ struct hv_nic {
     int64_t mtu;
 };
 
+/* A USB device of the host, by its present numbers there. */
+struct hv_usb {
+    const char *id; /* chosen by the caller: by it the device is taken away again */
+    int bus, address;
+};
+
 /* What a domain is built from.  A NULL string reads as "". */
 struct hv_domain_config {
     const char *uuid; /* of the VM: the domain's identity */
@@ -82,6 +88,9 @@ struct hv_domain_config {
     const struct hv_disk *disks;
     size_t n_nics;
     const struct hv_nic *nics;
+    size_t n_pcis, n_usbs;
+    const char *const *pcis; /* PCI functions of the host for the guest alone: "0000:04:00.0" */
+    const struct hv_usb *usbs;
 };
 
 enum hv_state {
@@ -118,6 +127,7 @@ struct hv_host_info {
     const char *features_pv, *features_hvm; /* 8-hex-digit words joined by '-' */
     double cpu_mhz;
     usec_t boot_time; /* wall clock */
+    bool iommu;       /* guests can be given PCI functions */
 };
 
 /*
@@ -246,6 +256,9 @@ MUST_CHECK struct error *hv_guest_write(struct hv *hv, const struct hv_request *
 /* Writes the memory of a domain, also of one that has crashed, to a new file. */
 MUST_CHECK struct error *hv_core_dump(struct hv *hv, const struct hv_request *rq, const char *uuid,
                                       const char *path);
+/* Takes a USB device away that the domain was built with; one that is gone is not an error. */
+MUST_CHECK struct error *hv_usb_unplug(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                                       const char *id);
 /* All domains but the control domain. */
 MUST_CHECK struct error *hv_list(struct hv *hv, const struct hv_request *rq, size_t *n,
                                  const struct hv_domain **out);

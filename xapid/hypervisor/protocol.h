@@ -45,6 +45,8 @@
 #define PROTOCOL_KEYS_MAX 64
 #define PROTOCOL_DISKS_MAX 256
 #define PROTOCOL_NICS_MAX 64
+#define PROTOCOL_PCIS_MAX 128
+#define PROTOCOL_USBS_MAX 64
 #define PROTOCOL_PAIRS_MAX 4096
 #define PROTOCOL_DOMAINS_MAX 4096
 #define PROTOCOL_COUNTERS_MAX 4096 /* of one thing: processors */
@@ -115,6 +117,8 @@ json_t *write_disk(const struct hv_disk *disk);
 void read_disk(struct reader *r, struct hv_disk *out);
 json_t *write_nic(const struct hv_nic *nic);
 void read_nic(struct reader *r, struct hv_nic *out);
+json_t *write_usb(const struct hv_usb *usb);
+void read_usb(struct reader *r, struct hv_usb *out);
 json_t *write_config(const struct hv_domain_config *config);
 void read_config(struct reader *r, struct hv_domain_config *out);
 json_t *write_domain(const struct hv_domain *domain);

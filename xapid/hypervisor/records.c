@@ -162,6 +162,77 @@ static size_t read_nics(struct reader *r, const struct hv_nic **out)
     return n;
 }
 
+json_t *write_usb(const struct hv_usb *usb)
+{
+    json_t *o = json_object();
+
+    put_text(o, "id", usb->id);
+    put_int(o, "bus", usb->bus);
+    put_int(o, "address", usb->address);
+    return o;
+}
+
+void read_usb(struct reader *r, struct hv_usb *out)
+{
+    out->id = read_text(r, "id", NAME_MAX_BYTES);
+    out->bus = (int)read_int(r, "bus", 1, 999);
+    out->address = (int)read_int(r, "address", 1, 127);
+}
+
+static json_t *write_usbs(size_t n, const struct hv_usb *usbs)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        if (json_array_append_new(a, write_usb(&usbs[i])) < 0)
+            abort(); /* out of memory */
+    return a;
+}
+
+static size_t read_usbs(struct reader *r, const struct hv_usb **out)
+{
+    const json_t *a;
+    size_t n = read_array(r, "usbs", PROTOCOL_USBS_MAX, &a);
+    struct hv_usb *usbs = arena_array(r->arena, struct hv_usb, n + 1);
+
+    for (size_t i = 0; i < n; i++) {
+        struct reader inner = reader_of(r->arena, json_array_get(a, i));
+
+        read_usb(&inner, &usbs[i]);
+        if (!r->bad)
+            r->bad = inner.bad;
+    }
+    *out = usbs;
+    return n;
+}
+
+static json_t *write_pcis(size_t n, const char *const *pcis)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        if (json_array_append_new(a, json_text(pcis[i])) < 0)
+            abort(); /* out of memory */
+    return a;
+}
+
+static size_t read_pcis(struct reader *r, const char *const **out)
+{
+    const json_t *a;
+    size_t n = read_array(r, "pcis", PROTOCOL_PCIS_MAX, &a);
+    const char **pcis = arena_array(r->arena, const char *, n + 1);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_array_get(a, i));
+
+        if (!text && !r->bad)
+            r->bad = "pcis";
+        pcis[i] = arena_strdup(r->arena, text ? text : "");
+    }
+    *out = pcis;
+    return n;
+}
+
 json_t *write_config(const struct hv_domain_config *c)
 {
     json_t *o = json_object();
@@ -184,6 +255,8 @@ json_t *write_config(const struct hv_domain_config *c)
     put(o, "bios_strings", write_strmap(&c->bios_strings));
     put(o, "disks", write_disks(c->n_disks, c->disks));
     put(o, "nics", write_nics(c->n_nics, c->nics));
+    put(o, "pcis", write_pcis(c->n_pcis, c->pcis));
+    put(o, "usbs", write_usbs(c->n_usbs, c->usbs));
     return o;
 }
 
@@ -207,6 +280,8 @@ void read_config(struct reader *r, struct hv_domain_config *out)
     out->bios_strings = read_strmap_if_any(r, "bios_strings");
     out->n_disks = read_disks(r, &out->disks);
     out->n_nics = read_nics(r, &out->nics);
+    out->n_pcis = read_pcis(r, &out->pcis);
+    out->n_usbs = read_usbs(r, &out->usbs);
 }
 
 json_t *write_domain(const struct hv_domain *d)
@@ -268,6 +343,7 @@ json_t *write_host(const struct hv_host_info *h)
     put_text(o, "features_hvm", h->features_hvm);
     put(o, "cpu_mhz", json_real(isfinite(h->cpu_mhz) ? h->cpu_mhz : 0));
     put_int(o, "boot_time", h->boot_time);
+    put(o, "iommu", json_boolean(h->iommu));
     return o;
 }
 
@@ -289,6 +365,7 @@ void read_host(struct reader *r, struct hv_host_info *out)
     out->features_hvm = read_text(r, "features_hvm", TEXT_MAX_BYTES);
     out->cpu_mhz = read_real(r, "cpu_mhz");
     out->boot_time = read_int(r, "boot_time", 0, INT64_MAX);
+    out->iommu = read_bool(r, "iommu");
 }
 
 json_t *write_error(const struct error *e)

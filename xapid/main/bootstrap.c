@@ -22,6 +22,7 @@
 #include "xapid/main/templates.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/licence.h"
+#include "xapid/ops/devices/refresh.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/sm.h"
 
@@ -466,7 +467,7 @@ static void refresh_versions(struct txn *txn, const struct boot *b, const struct
     static const char *const editions[] = {LICENCE_EDITION};
     static const int64_t platforms[] = {0, 1, 2};
     struct arena *arena = txn_arena(txn);
-    const struct strpair iommu = {"iommu", b->facts.iommu ? "true" : "false"};
+    const struct strpair iommu = {"iommu", b->hv.iommu ? "true" : "false"};
 
     REFRESH(txn, host, host, api_version_major, API_MAJOR);
     REFRESH(txn, host, host, api_version_minor, API_MINOR);
@@ -993,6 +994,7 @@ struct error *bootstrap(struct call *call)
     office_read_epoch(xapid, call->snap);
     TRY(db_update(call, prepare_networks, &b));
     TRY(db_update(call, refresh_pifs, &b));
+    TRY(devices_refresh(call));
     TRY(sm_rows_refresh(call));
     TRY(make_storage(call, &b));
     return db_update(call, prepare_templates, &b);

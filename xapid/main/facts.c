@@ -2,7 +2,6 @@
 #include "xapid/main/facts.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -105,19 +104,6 @@ static struct strmap read_bios(struct arena *arena)
     map = strmap_with(arena, map, "oem-2",
                       "MS_VM_CERT/SHA1/bdbeb6e0a816d43fa6d3fe8aaef04c2bad9d3e3d");
     return strmap_with(arena, map, "hp-rombios", "");
-}
-
-static bool has_entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    bool found = false;
-
-    while (dir && !found && (entry = readdir(dir)))
-        found = entry->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return found;
 }
 
 /*** network ***/
@@ -274,6 +260,5 @@ void facts_read(struct arena *arena, struct facts *out)
         out->cpu_model = 0;
     out->cpu_stepping = line_value(arena, cpu, "stepping");
     out->bios_strings = read_bios(arena);
-    out->iommu = has_entries("/sys/class/iommu");
     read_nic(arena, &out->nic);
 }

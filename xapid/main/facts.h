@@ -22,7 +22,6 @@ struct facts {
     int64_t cpu_family, cpu_model;
     const char *cpu_stepping;
     struct strmap bios_strings; /* as host.bios_strings */
-    bool iommu;
     struct nic_facts nic;
 };
 

@@ -19,6 +19,7 @@ static const char usage[] =
     "usage: xapid [options]\n"
     "  --state DIR            database, certificate, secrets (default /var/lib/xapid)\n"
     "  --config DIR           configuration and plug-ins (default /etc/xapid)\n"
+    "  --sysfs DIR            the host's devices (default /sys; with the simulator <state>/sysfs)\n"
     "  --storage DIR          where the local storage repository lives (default <state>/storage)\n"
     "  --datapath fuse|nbd|none  how the hypervisor gets disks (default: nbd with Xen, none with "
     "sim)\n"
@@ -62,6 +63,7 @@ enum {
     OPT_WEB_ROOT,
     OPT_SYSTEM_ROOT,
     OPT_READY_FD,
+    OPT_SYSFS,
     OPT_OP_WAIT,
     OPT_POOL_ADDRESS,
     OPT_JOINING,
@@ -75,6 +77,7 @@ static const struct option long_options[] = {
     {"state", required_argument, NULL, OPT_STATE},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"storage", required_argument, NULL, OPT_STORAGE},
+    {"sysfs", required_argument, NULL, OPT_SYSFS},
     {"datapath", required_argument, NULL, OPT_DATAPATH},
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"listen", required_argument, NULL, OPT_LISTEN},
@@ -112,6 +115,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_CONFIG:
         o->config_dir = optarg;
+        break;
+    case OPT_SYSFS:
+        o->sysfs_dir = optarg;
         break;
     case OPT_STORAGE:
         o->storage_dir = optarg;

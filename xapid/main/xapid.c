@@ -115,6 +115,12 @@ static void set_defaults(struct xapid *x, struct arena *arena)
             strcmp(o->hypervisor, "sim") == 0 ? xasprintf("%s/system", o->state_dir) : xstrdup("");
     o->pool_address = o->pool_address ? xstrdup(o->pool_address) : NULL;
     o->pool_trust = o->pool_trust ? xstrdup(o->pool_trust) : NULL;
+    if (o->sysfs_dir)
+        o->sysfs_dir = xstrdup(o->sysfs_dir);
+    else if (strcmp(o->hypervisor, "sim") == 0)
+        o->sysfs_dir = xasprintf("%s/sysfs", o->state_dir);
+    else
+        o->sysfs_dir = xstrdup("/sys");
     if (!o->op_wait)
         o->op_wait = 20 * 60 * USEC_PER_SEC;
 }
@@ -538,6 +544,7 @@ void xapid_stop(struct xapid *x)
     faults_free(x->faults);
     free((char *)x->options.state_dir);
     free((char *)x->options.config_dir);
+    free((char *)x->options.sysfs_dir);
     free((char *)x->options.unix_socket);
     free((char *)x->options.listen_address);
     free((char *)x->options.hypervisor);

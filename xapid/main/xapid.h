@@ -59,6 +59,8 @@ struct xapid_options {
     bool enable_faults; /* tests: fail or die at op_steps named in <state_dir>/faults */
     usec_t op_wait; /* how long an operation waits in line for a busy object; default 20 minutes */
     const char *config_dir;      /* /etc/xapid */
+    const char *sysfs_dir;       /* the devices of the host; default /sys, with the simulator
+                                    <state_dir>/sysfs, where there is one */
     const struct db_options *db; /* tests: another log engine; its dir is not used */
     /* Of a pool of several hosts (xapid/main/members.h).  "HOST:PORT" where the other members reach
        this one; NULL: this host stays alone. */

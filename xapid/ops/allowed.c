@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/ops/allowed.h"
 
+#include "xapid/ops/devices/vusb.h"
 #include "xapid/ops/network/check.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/lifecycle.h"
@@ -43,6 +44,11 @@ static uint64_t of_vbd(const struct allowed_ctx *c, const void *row)
 static uint64_t of_vif(const struct allowed_ctx *c, const void *row)
 {
     return vif_allowed(c->snap, row);
+}
+
+static uint64_t of_vusb(const struct allowed_ctx *c, const void *row)
+{
+    return vusb_allowed(c->snap, row);
 }
 
 /*** the others ***/
@@ -123,6 +129,7 @@ static const struct {
     {CLASS_vm, of_vm},     {CLASS_vdi, of_vdi},   {CLASS_sr, of_sr},
     {CLASS_vbd, of_vbd},   {CLASS_vif, of_vif},   {CLASS_task, of_task},
     {CLASS_host, of_host}, {CLASS_pool, of_pool}, {CLASS_vm_appliance, of_appliance},
+    {CLASS_vusb, of_vusb},
 };
 
 const struct enums *allowed_operations(struct arena *arena, struct xapid *xapid,

@@ -123,6 +123,7 @@ const struct handler executor_handlers[EXECUTOR_N_HANDLERS] = {
     {"disk_change", true, run_disk_change},
     {"nic_plug", true, run_nic_plug},
     {"nic_unplug", true, run_nic_unplug},
+    {"usb_unplug", true, run_usb_unplug},
     {"sysrq", true, run_sysrq},
     {"trigger", true, run_trigger},
     {"set_scheduling", true, run_set_scheduling},

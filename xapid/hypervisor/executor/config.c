@@ -99,6 +99,46 @@ struct error *config_nic(struct arena *arena, const struct hv_nic *nic, libxl_de
     return OK;
 }
 
+/*** devices of the host ***/
+
+static struct error *config_pci(struct arena *arena, const char *id, libxl_device_pci *out)
+{
+    unsigned domain, bus, dev, func;
+    char rest;
+
+    libxl_device_pci_init(out);
+    if (sscanf(id, "%4x:%2x:%2x.%1x%c", &domain, &bus, &dev, &func, &rest) != 4)
+        return error_internal(arena, "'%s' is no PCI device", id);
+    out->domain = (int)domain;
+    out->bus = (uint8_t)bus;
+    out->dev = (uint8_t)dev;
+    out->func = (uint8_t)func;
+    /* One that no driver has is still to be taken by the backend. */
+    out->seize = true;
+    return OK;
+}
+
+static struct error *translate_host_devices(struct arena *arena, const struct hv_domain_config *c,
+                                            libxl_domain_config *out)
+{
+    out->pcidevs = xcalloc(c->n_pcis + 1, sizeof *out->pcidevs);
+    for (size_t i = 0; i < c->n_pcis; i++) {
+        out->num_pcidevs++;
+        TRY(config_pci(arena, c->pcis[i], &out->pcidevs[i]));
+    }
+    out->usbdevs = xcalloc(c->n_usbs + 1, sizeof *out->usbdevs);
+    for (size_t i = 0; i < c->n_usbs; i++) {
+        libxl_device_usbdev *usb = &out->usbdevs[out->num_usbdevs++];
+
+        /* libxl adds the controllers. */
+        libxl_device_usbdev_init(usb);
+        libxl_device_usbdev_init_type(usb, LIBXL_USBDEV_TYPE_HOSTDEV);
+        usb->u.hostdev.hostbus = (uint8_t)c->usbs[i].bus;
+        usb->u.hostdev.hostaddr = (uint8_t)c->usbs[i].address;
+    }
+    return OK;
+}
+
 static struct error *translate_devices(struct arena *arena, const struct hv_domain_config *c,
                                        libxl_domain_config *out)
 {
@@ -114,7 +154,7 @@ static struct error *translate_devices(struct arena *arena, const struct hv_doma
         out->num_nics++;
         TRY(config_nic(arena, &c->nics[i], &out->nics[i]));
     }
-    return OK;
+    return translate_host_devices(arena, c, out);
 }
 
 /*** the machine ***/

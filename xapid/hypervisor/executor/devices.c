@@ -273,3 +273,48 @@ struct error *run_nic_unplug(struct request *rq, json_t **result)
     xs_drop(&xen, nic_mark(rq, &d, device));
     return OK;
 }
+
+/*** USB devices of the host ***/
+
+static int usb_take_away(struct xen *xen, const struct found *d, const struct hv_usb *usb)
+{
+    int n = 0, rc = 0;
+    libxl_device_usbdev *all = libxl_device_usbdev_list(xen->ctx, d->domid, &n);
+
+    for (int i = 0; i < n && !rc; i++)
+        if (all[i].type == LIBXL_USBDEV_TYPE_HOSTDEV && all[i].u.hostdev.hostbus == usb->bus &&
+            all[i].u.hostdev.hostaddr == usb->address)
+            rc = libxl_device_usbdev_remove(xen->ctx, d->domid, &all[i], NULL);
+    libxl_device_usbdev_list_free(all, n);
+    return rc;
+}
+
+struct error *run_usb_unplug(struct request *rq, json_t **result)
+{
+    const char *id = read_text(&rq->args, "usb", UUID_TEXT_SIZE - 1), *path, *text;
+    AUTO(hold) hold = {0};
+    AUTO(xen) xen = {0};
+    struct reader r;
+    struct hv_usb usb;
+    struct found d;
+    json_t *record;
+    int rc;
+
+    (void)result;
+    TRY(begin(rq, false, &hold, &xen, &d));
+    path = mark_path(&rq->arena, d.domid, arena_printf(&rq->arena, "usb/%s", id));
+    text = xs_text(&rq->arena, &xen, path);
+    if (!text)
+        return OK;
+    record = json_loads(text, 0, NULL);
+    r = reader_of(&rq->arena, record);
+    read_usb(&r, &usb);
+    json_decref(record);
+    if (r.bad)
+        return error_internal(&rq->arena, "the USB device's mark cannot be read: %s", r.bad);
+    rc = usb_take_away(&xen, &d, &usb);
+    if (rc)
+        return xen_failed(&rq->arena, &xen, "taking the USB device away", rc);
+    xs_drop(&xen, path);
+    return OK;
+}

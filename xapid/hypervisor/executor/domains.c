@@ -174,6 +174,14 @@ struct error *mark_nic(struct arena *arena, struct xen *xen, uint32_t domid,
     return mark_record(arena, xen, mark_path(arena, domid, key), write_nic(nic));
 }
 
+static struct error *mark_usb(struct arena *arena, struct xen *xen, uint32_t domid,
+                              const struct hv_usb *usb)
+{
+    const char *key = arena_printf(arena, "usb/%s", usb->id);
+
+    return mark_record(arena, xen, mark_path(arena, domid, key), write_usb(usb));
+}
+
 struct error *mark_complete(struct request *rq, struct xen *xen, uint32_t domid,
                             const struct hv_domain_config *c)
 {
@@ -183,6 +191,8 @@ struct error *mark_complete(struct request *rq, struct xen *xen, uint32_t domid,
         TRY(mark_disk(a, xen, domid, &c->disks[i]));
     for (size_t i = 0; i < c->n_nics; i++)
         TRY(mark_nic(a, xen, domid, &c->nics[i]));
+    for (size_t i = 0; i < c->n_usbs; i++)
+        TRY(mark_usb(a, xen, domid, &c->usbs[i]));
     TRY(xs_put(a, xen, mark_path(a, domid, "start"),
                arena_printf(a, "%lld", (long long)clock_wall())));
     TRY(xs_put(a, xen, mark_path(a, domid, "static-max"),

@@ -200,6 +200,7 @@ struct error *run_disk_unplug(struct request *rq, json_t **result);
 struct error *run_disk_change(struct request *rq, json_t **result);
 struct error *run_nic_plug(struct request *rq, json_t **result);
 struct error *run_nic_unplug(struct request *rq, json_t **result);
+struct error *run_usb_unplug(struct request *rq, json_t **result);
 struct error *run_sysrq(struct request *rq, json_t **result);
 struct error *run_trigger(struct request *rq, json_t **result);
 struct error *run_set_scheduling(struct request *rq, json_t **result);
@@ -208,7 +209,7 @@ struct error *run_guest_write(struct request *rq, json_t **result);
 struct error *run_core_dump(struct request *rq, json_t **result);
 struct error *run_messages(struct request *rq, json_t **result);
 struct error *run_debug_keys(struct request *rq, json_t **result);
-#define EXECUTOR_N_HANDLERS 28
+#define EXECUTOR_N_HANDLERS 29
 extern const struct handler executor_handlers[EXECUTOR_N_HANDLERS];
 
 /* build.c */

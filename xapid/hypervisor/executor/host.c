@@ -90,6 +90,7 @@ static struct error *read_machine(struct arena *arena, struct xen *xen, struct h
     out->socket_count = MAX(out->cpu_count / per_socket, 1);
     out->nr_nodes = (int)MAX(info.nr_nodes, 1u);
     out->cpu_mhz = info.cpu_khz / 1000.0;
+    out->iommu = info.cap_hvm_directio;
     libxl_physinfo_dispose(&info);
     return memory_free(arena, xen, &out->memory_free);
 }

@@ -231,6 +231,7 @@ const struct handler sim_handlers[SIM_N_HANDLERS] = {
     {"disk_plug", true, run_disk_plug},
     {"disk_unplug", true, run_disk_unplug},
     {"disk_change", true, run_disk_change},
+    {"usb_unplug", true, run_usb_unplug},
     {"nic_plug", true, run_nic_plug},
     {"nic_unplug", true, run_nic_unplug},
     {"sysrq", true, run_sysrq},

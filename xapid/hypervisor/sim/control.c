@@ -127,6 +127,24 @@ static struct error *do_inspect(const struct command *c, json_t *answer)
     return OK;
 }
 
+/* The devices of the host that a domain has, each list in one text. */
+static struct error *do_devices(const struct command *c, json_t *answer)
+{
+    const char *pcis = "", *usbs = "";
+    struct arena *arena = &c->rq->arena;
+    struct domain *d;
+
+    TRY(domain_named(c, "devices", &d));
+    for (size_t i = 0; i < d->n_pcis; i++)
+        pcis = arena_printf(arena, "%s%s%s", pcis, i ? "," : "", d->pcis[i]);
+    for (size_t i = 0; i < d->n_usbs; i++)
+        usbs = arena_printf(arena, "%s%s%d.%d", usbs, i ? "," : "", d->usbs[i].bus,
+                            d->usbs[i].address);
+    json_object_set_new(answer, "pcis", json_text(pcis));
+    json_object_set_new(answer, "usbs", json_text(usbs));
+    return OK;
+}
+
 static struct error *do_show(const struct command *c, json_t *answer)
 {
     struct domain *d;
@@ -375,6 +393,7 @@ struct error *run_control(struct request *rq, json_t **result)
         {"uncooperative", do_uncooperative},
         {"cooperative", do_cooperative},
         {"inspect", do_inspect},
+        {"devices", do_devices},
         {"show", do_show},
         {"fail", do_fail},
         {"delay", do_delay},

@@ -122,13 +122,42 @@ struct error *nic_add(struct request *rq, struct domain *d, const struct hv_nic 
     return OK;
 }
 
+/*** devices of the host ***/
+
+struct error *pci_add(struct request *rq, struct domain *d, const char *id)
+{
+    for (const struct domain *o = sim_of(rq)->domains; o; o = o->next)
+        for (size_t i = 0; i < o->n_pcis; i++)
+            if (strcmp(o->pcis[i], id) == 0)
+                return error_internal(&rq->arena, "PCI device %s belongs to domain %d", id,
+                                      o->domid);
+    d->pcis[d->n_pcis++] = xstrdup(id);
+    return OK;
+}
+
+struct error *usb_add(struct request *rq, struct domain *d, const struct hv_usb *usb)
+{
+    for (const struct domain *o = sim_of(rq)->domains; o; o = o->next)
+        for (size_t i = 0; i < o->n_usbs; i++)
+            if (o->usbs[i].bus == usb->bus && o->usbs[i].address == usb->address)
+                return error_internal(&rq->arena, "USB device %d.%d belongs to domain %d", usb->bus,
+                                      usb->address, o->domid);
+    d->usbs[d->n_usbs] = *usb;
+    d->usbs[d->n_usbs++].id = xstrdup(usb->id);
+    return OK;
+}
+
 void devices_release(struct domain *d)
 {
     for (size_t i = 0; i < d->n_disks; i++)
         disk_release(&d->disks[i]);
     for (size_t i = 0; i < d->n_nics; i++)
         nic_release(&d->nics[i]);
-    d->n_disks = d->n_nics = 0;
+    for (size_t i = 0; i < d->n_pcis; i++)
+        free(d->pcis[i]);
+    for (size_t i = 0; i < d->n_usbs; i++)
+        free((char *)d->usbs[i].id);
+    d->n_disks = d->n_nics = d->n_pcis = d->n_usbs = 0;
 }
 
 /* The guest has to let go of a device, unless it is forced or there is no guest yet or any more. */
@@ -236,5 +265,23 @@ struct error *run_nic_unplug(struct request *rq, json_t **result)
     *nic = d->nics[--d->n_nics];
     guest_refresh(d);
     domain_changed(d);
+    return OK;
+}
+
+struct error *run_usb_unplug(struct request *rq, json_t **result)
+{
+    const char *id = read_text(&rq->args, "usb", UUID_TEXT_SIZE - 1);
+    struct domain *d;
+
+    (void)result;
+    TRY(domain_of(rq, &d));
+    for (size_t i = 0; i < d->n_usbs; i++) {
+        if (strcmp(d->usbs[i].id, id) != 0)
+            continue;
+        free((char *)d->usbs[i].id);
+        d->usbs[i] = d->usbs[--d->n_usbs];
+        domain_changed(d);
+        break;
+    }
     return OK;
 }

@@ -134,6 +134,10 @@ static struct error *add_devices(struct request *rq, struct domain *d,
         TRY(disk_add(rq, d, &c->disks[i]));
     for (size_t i = 0; i < c->n_nics; i++)
         TRY(nic_add(rq, d, &c->nics[i]));
+    for (size_t i = 0; i < c->n_pcis; i++)
+        TRY(pci_add(rq, d, c->pcis[i]));
+    for (size_t i = 0; i < c->n_usbs; i++)
+        TRY(usb_add(rq, d, &c->usbs[i]));
     return OK;
 }
 

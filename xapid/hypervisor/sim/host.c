@@ -34,6 +34,7 @@ void host_info(const struct sim *sim, struct hv_host_info *out)
                         "00000000-00000000",
         .cpu_mhz = 2600,
         .boot_time = sim->start_wall,
+        .iommu = true,
     };
 }
 

@@ -91,6 +91,9 @@ struct domain {
     struct sim_disk disks[PROTOCOL_DISKS_MAX];
     struct sim_nic nics[PROTOCOL_NICS_MAX];
     size_t n_disks, n_nics;
+    char *pcis[PROTOCOL_PCIS_MAX];
+    struct hv_usb usbs[PROTOCOL_USBS_MAX];
+    size_t n_pcis, n_usbs;
     struct live live;
     bool booted;          /* the guest agent has spoken */
     bool unresponsive;    /* the guest answers nothing more */
@@ -134,7 +137,7 @@ static inline struct sim *sim_of(const struct request *rq)
 /*
  * calls.c
  */
-#define SIM_N_HANDLERS 28
+#define SIM_N_HANDLERS 29
 extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
@@ -164,13 +167,17 @@ int64_t domain_memory(const struct domain *d);
  * devices.c
  */
 MUST_CHECK struct error *disk_add(struct request *rq, struct domain *d, const struct hv_disk *disk);
-MUST_CHECK struct error *nic_add(struct request *rq, struct domain *d, const struct hv_nic *nic);
+MUST_CHECK /* A device of the host: refused where another domain has it. */
+struct error *pci_add(struct request *rq, struct domain *d, const char *id);
+struct error *usb_add(struct request *rq, struct domain *d, const struct hv_usb *usb);
+struct error *nic_add(struct request *rq, struct domain *d, const struct hv_nic *nic);
 void devices_release(struct domain *d);
 struct sim_disk *disk_find(struct domain *d, const char *device);
 struct error *run_disk_plug(struct request *rq, json_t **result);
 struct error *run_disk_unplug(struct request *rq, json_t **result);
 struct error *run_disk_change(struct request *rq, json_t **result);
 struct error *run_nic_plug(struct request *rq, json_t **result);
+struct error *run_usb_unplug(struct request *rq, json_t **result);
 struct error *run_nic_unplug(struct request *rq, json_t **result);
 
 /*

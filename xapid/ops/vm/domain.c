@@ -12,6 +12,7 @@
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/placement.h"
 #include "xapid/ops/vm/squeezer.h"
 
@@ -117,6 +118,7 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .n_disks = disks->n,
         .disks = disks->hv,
     };
+    TRY(vm_devices_config(call, vm, out));
     return nics_config(call, vm, out);
 }
 

@@ -6,6 +6,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/share.h"
 
 /*** memory ***/
@@ -219,6 +220,7 @@ struct error *host_can_run(struct call *call, const struct db_snap *snap, const 
     TRY(check_networks(call, snap, host, vm));
     if (vm_needs_hvm(vm) && !host_has_hvm(host))
         return err_vm_hvm_required(call, call_ref(call, vm->ref));
+    TRY(host_has_devices(call, snap, host, vm));
     return rules.memory ? check_memory(call, snap, host, vm) : OK;
 }
 

@@ -14,6 +14,7 @@
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/dump.h"
+#include "xapid/ops/vm/passthrough.h"
 
 /*** consoles ***/
 
@@ -70,15 +71,13 @@ static void devices_attached(struct txn *txn, ref_t vm)
     }
     for (size_t i = 0; i < vifs.n; i++)
         TXN_SET(txn, vif, vifs.v[i], currently_attached, true);
+    txn_vm_devices_attached(txn, vm);
 }
 
 static void devices_detached(struct txn *txn, ref_t vm)
 {
     struct refs vbds = txn_referrers(txn, FIELD_vbd_vm, vm);
     struct refs vifs = txn_referrers(txn, FIELD_vif_vm, vm);
-    struct refs vgpus = txn_referrers(txn, FIELD_vgpu_vm, vm);
-    struct refs vusbs = txn_referrers(txn, FIELD_vusb_vm, vm);
-    struct refs pcis = txn_referrers(txn, FIELD_pci_attached_vms, vm);
 
     for (size_t i = 0; i < vbds.n; i++) {
         TXN_SET(txn, vbd, vbds.v[i], currently_attached, false);
@@ -86,14 +85,7 @@ static void devices_detached(struct txn *txn, ref_t vm)
     }
     for (size_t i = 0; i < vifs.n; i++)
         TXN_SET(txn, vif, vifs.v[i], currently_attached, false);
-    for (size_t i = 0; i < vgpus.n; i++) {
-        TXN_SET(txn, vgpu, vgpus.v[i], currently_attached, false);
-        TXN_SET(txn, vgpu, vgpus.v[i], resident_on, REF_NULL);
-    }
-    for (size_t i = 0; i < vusbs.n; i++)
-        TXN_SET(txn, vusb, vusbs.v[i], currently_attached, false);
-    for (size_t i = 0; i < pcis.n; i++)
-        txn_set_remove(txn, FIELD_pci_attached_vms, pcis.v[i], &vm);
+    txn_vm_devices_free(txn, vm);
 }
 
 /*** metrics ***/
@@ -241,8 +233,10 @@ void txn_vm_not_started(struct txn *txn, ref_t vm, int64_t old_target, bool was_
         return;
     TXN_SET(txn, vm, vm, scheduled_to_be_resident_on, REF_NULL);
     TXN_SET(txn, vm, vm, memory_target, old_target);
-    if (!was_suspended)
-        txn_vm_disks_unreserve(txn, vm);
+    if (was_suspended)
+        return;
+    txn_vm_disks_unreserve(txn, vm);
+    txn_vm_devices_free(txn, vm);
 }
 
 void vm_alert(struct call *call, const struct vm *vm, const char *name, const char *what)

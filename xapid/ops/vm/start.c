@@ -13,6 +13,7 @@
 #include "xapid/ops/vm/disks.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/placement.h"
 
 struct start {
@@ -27,6 +28,7 @@ static struct error *check_start(struct txn *txn, void *arg)
 
     TRY(txn_vm_check(txn, s->intent->vm, s->operation, &vm));
     TRY(txn_host_reserve(txn, s->intent->host, vm));
+    TRY(txn_vm_devices_reserve(txn, s->intent->host, vm));
     return txn_vm_disks_reserve(txn, vm);
 }
 
