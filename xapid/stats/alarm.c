@@ -11,6 +11,7 @@
 
 #define USUAL_PERIOD 60    /* seconds */
 #define USUAL_INHIBIT 3600 /* seconds */
+#define PER_HOST "_per_host"
 #define SECONDS_MAX (366 * 24 * 3600)
 
 /*** what a name measures ***/
@@ -68,16 +69,16 @@ static const struct measure *measure_of(const char *name)
     return NULL;
 }
 
-static double sum_of(const struct measure *m, size_t n, const struct figure *v)
+static double sum_of(const struct measure *m, const struct sampled *sample)
 {
     char name[RRD_NAME_MAX + 1];
     double sum = 0, count = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        figure_name(&v[i], name);
-        if (!m->includes(name) || isnan(v[i].value))
+    for (size_t i = 0; i < sample->n; i++) {
+        figure_name(&sample->v[i], name);
+        if (!m->includes(name) || isnan(sample->v[i].value))
             continue;
-        sum += v[i].value;
+        sum += sample->v[i].value;
         count++;
     }
     if (count < 1)
@@ -85,28 +86,28 @@ static double sum_of(const struct measure *m, size_t n, const struct figure *v)
     return m->mean ? sum / count : sum;
 }
 
-static double value_of(const char *wanted, size_t n, const struct figure *v)
+static double value_of(const char *wanted, const struct sampled *sample)
 {
     char name[RRD_NAME_MAX + 1];
 
-    for (size_t i = 0; i < n; i++) {
-        figure_name(&v[i], name);
+    for (size_t i = 0; i < sample->n; i++) {
+        figure_name(&sample->v[i], name);
         if (strcmp(name, wanted) == 0)
-            return v[i].value;
+            return sample->v[i].value;
     }
     return NAN;
 }
 
-static double measured(enum stats_owner owner, const char *name, size_t n, const struct figure *v)
+static double measured(const char *name, const struct sampled *sample)
 {
     const struct measure *m = measure_of(name);
 
     if (m)
-        return sum_of(m, n, v);
+        return sum_of(m, sample);
     /* A part of the whole, as levels are given. */
-    if (owner == OWNER_SR && strcmp(name, "physical_utilisation") == 0)
-        return value_of(name, n, v) / value_of("size", n, v);
-    return value_of(figure_of(name), n, v);
+    if (sample->owner == OWNER_SR && strcmp(name, "physical_utilisation") == 0)
+        return value_of(name, sample) / value_of("size", sample);
+    return value_of(figure_of(name), sample);
 }
 
 /*** reading ***/
@@ -275,19 +276,39 @@ static bool check(struct alarm *a, double value, usec_t time)
     return true;
 }
 
-void alarms_check(struct arena *arena, struct alarms *alarms, enum stats_owner owner,
-                  const char *uuid, size_t n, const struct figure *v, usec_t time,
+/* "sr_io_throughput_total_per_host" of a repository is an alarm of the host, under the name of what
+ * the host measures. */
+static bool is_of_host(const struct sampled *sample, const struct alarm *a)
+{
+    return sample->owner == OWNER_SR && sample->host && ends_with(a->name, PER_HOST);
+}
+
+static void name_at_host(const struct sampled *sample, struct alarm *a)
+{
+    size_t n = strlen(a->name) - strlen(PER_HOST);
+
+    snprintf(a->name + n, sizeof a->name - n, "_%.8s", sample->uuid);
+}
+
+void alarms_check(struct arena *arena, struct alarms *alarms, const struct sampled *sample,
                   struct raised **list)
 {
     for (size_t i = 0; i < alarms->n; i++) {
-        struct alarm *a = &alarms->v[i];
-        double value = measured(owner, a->name, n, v);
+        struct alarm *a = &alarms->v[i], told = *a;
+        const struct sampled *of = sample;
         struct raised *r;
+        double value;
 
-        if (!check(a, value, time))
+        if (is_of_host(sample, a)) {
+            of = sample->host;
+            name_at_host(sample, &told);
+        }
+        value = measured(told.name, of);
+        if (!check(a, value, sample->time))
             continue;
         r = arena_new(arena, struct raised);
-        *r = (struct raised){*list, owner, arena_strdup(arena, uuid), body_of(arena, a, value)};
+        *r = (struct raised){*list, of->owner, arena_strdup(arena, of->uuid),
+                             body_of(arena, &told, value)};
         *list = r;
     }
 }

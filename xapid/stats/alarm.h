@@ -40,7 +40,18 @@ struct raised {
  * false where all of it is unreadable. */
 bool alarms_set(struct alarms *alarms, enum stats_owner owner, const char *text);
 void alarms_release(struct alarms *alarms);
+/* A sample of one object. */
+struct sampled {
+    enum stats_owner owner;
+    const char *uuid;
+    usec_t time;
+    size_t n;
+    const struct figure *v;
+    /* Of a repository: the host, which measures what it does with it ("..._per_host").  May be
+     * NULL. */
+    const struct sampled *host;
+};
+
 /* Compares with a sample; adds what is raised to the list, in the arena. */
-void alarms_check(struct arena *arena, struct alarms *alarms, enum stats_owner owner,
-                  const char *uuid, size_t n, const struct figure *v, usec_t time,
+void alarms_check(struct arena *arena, struct alarms *alarms, const struct sampled *sample,
                   struct raised **list);

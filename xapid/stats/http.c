@@ -224,12 +224,46 @@ static void run_vm(struct asked *a)
     call_release(&call);
 }
 
+/* A host to which the repository is attached; null: none. */
+static ref_t host_of_sr(struct call *call, const char *uuid)
+{
+    struct refs pbds;
+    ref_t sr;
+
+    if (db_by_uuid(call, CLASS_sr, uuid, &sr))
+        return REF_NULL;
+    pbds = db_referrers(call, FIELD_pbd_sr, sr);
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
+
+        if (pbd && pbd->currently_attached)
+            return pbd->host;
+    }
+    return REF_NULL;
+}
+
+static void reply_sr(struct call *call, struct http_request *request, const char *uuid)
+{
+    struct rrd *rrd = copy_sampled(call->xapid->stats, OWNER_SR, uuid);
+    ref_t host = rrd ? REF_NULL : host_of_sr(call, uuid);
+
+    if (ref_is_null(host) || ref_equal(host, call->xapid->host))
+        reply_rrd(request, rrd);
+    else
+        send_to_host(call, request, host, "");
+}
+
 static void run_sr(struct asked *a)
 {
     const char *uuid = uuid_asked(a->request);
+    AUTO(arena) arena = {0};
+    struct call call;
 
-    if (uuid)
-        reply_rrd(a->request, copy_sampled(a->xapid->stats, OWNER_SR, uuid));
+    if (!uuid)
+        return;
+    call_init_internal(&call, a->xapid, &arena);
+    reply_sr(&call, a->request, uuid);
+    call_release(&call);
 }
 
 /*** updates ***/
@@ -285,9 +319,19 @@ static void run_updates(struct asked *a)
 
 /*** upload ***/
 
-/* Takes the database. */
+/* Both take the database. */
+static void put_archive(struct stats *stats, enum stats_owner owner, const char *uuid,
+                        struct rrd *rrd)
+{
+    MUTEX_GUARD(&stats->sampling); /* under which files are written */
+
+    store_save(stats, owner, uuid, rrd);
+    rrd_free(rrd);
+}
+
 static void put_live(struct stats *stats, enum stats_owner owner, const char *uuid, struct rrd *rrd)
 {
+    MUTEX_GUARD(&stats->sampling); /* a VM that starts meanwhile begins with it */
     struct object *o;
 
     mutex_lock(&stats->table.lock);
@@ -297,7 +341,7 @@ static void put_live(struct stats *stats, enum stats_owner owner, const char *uu
 
         o->rrd = rrd;
         rrd = old;
-        o->saved = 0; /* its file comes next */
+        o->saved = SAVE_NEXT;
     }
     mutex_unlock(&stats->table.lock);
     if (!o)
@@ -333,12 +377,10 @@ static void put_rrd(struct call *call, struct http_request *request, const char 
         http_error(request, 400, why);
         return;
     }
-    if (archive) {
-        store_save(call->xapid->stats, owner, uuid, rrd);
-        rrd_free(rrd);
-    } else {
+    if (archive)
+        put_archive(call->xapid->stats, owner, uuid, rrd);
+    else
         put_live(call->xapid->stats, owner, uuid, rrd);
-    }
     http_reply(request, &(struct http_response){.status = 200, .data = ""});
 }
 

@@ -169,7 +169,7 @@ static struct error *start_recording(struct call *call, const struct target *t, 
         rrd_stop(o->rrd, name, false);
         room = rrd_find(o->rrd, name, 0) >= 0 ||
                rrd_add_source(o->rrd, name, f->kind->type, 0, f->kind->max) >= 0;
-        o->saved = 0; /* its file comes next */
+        o->saved = SAVE_NEXT;
     }
     mutex_unlock(&call->xapid->stats->table.lock);
     if (!f)
@@ -188,7 +188,7 @@ static struct error *stop_recording(struct call *call, const struct target *t, c
     if (f)
         rrd_stop(o->rrd, name, true);
     if (o)
-        o->saved = 0;
+        o->saved = SAVE_NEXT;
     mutex_unlock(&call->xapid->stats->table.lock);
     return f || at >= 0 ? OK : unknown_source(call, name);
 }

@@ -194,7 +194,7 @@ void stats_save_all(struct stats *stats)
     mutex_lock(&stats->table.lock);
     n = stats->table.n;
     for (size_t i = 0; i < n; i++)
-        stats->table.v[i]->saved = INT64_MIN / 2;
+        stats->table.v[i]->saved = SAVE_NEXT;
     mutex_unlock(&stats->table.lock);
     while (n-- > 0)
         save_one(stats, SAVE_PERIOD);

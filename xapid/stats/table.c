@@ -129,15 +129,24 @@ static void record(struct object *o, usec_t time)
     free(raw);
 }
 
-static void look_for_alarms(struct arena *arena, struct object *o, const struct figures *f,
-                            struct raised **raised)
+static struct sampled sampled_of(const struct object *o)
+{
+    return (struct sampled){
+        .owner = o->owner, .uuid = o->uuid, .time = o->sampled, .n = o->n, .v = o->v};
+}
+
+static void look_for_alarms(struct arena *arena, const struct table *t, struct object *o,
+                            const struct figures *f, struct raised **raised)
 {
     const char *text = strmap_get(&f->other_config, "perfmon");
+    struct sampled sample = sampled_of(o), host = sampled_of(t->v[0]);
 
     if (!alarms_set(&o->alarms, o->owner, text))
         log_warning("%s %s: other_config:perfmon is not understood", stats_owner_names[o->owner],
                     o->uuid);
-    alarms_check(arena, &o->alarms, o->owner, o->uuid, o->n, o->v, o->sampled, raised);
+    if (host.owner == OWNER_HOST)
+        sample.host = &host;
+    alarms_check(arena, &o->alarms, &sample, raised);
 }
 
 void table_update(struct stats *stats, struct arena *arena, const struct figures *figures,
@@ -158,7 +167,7 @@ void table_update(struct stats *stats, struct arena *arena, const struct figures
     o->present = true;
     add_sources(o, o->n, o->v);
     record(o, time);
-    look_for_alarms(arena, o, figures, raised);
+    look_for_alarms(arena, &stats->table, o, figures, raised);
 }
 
 struct object **table_take_absent(struct table *t, size_t *n)

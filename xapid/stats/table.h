@@ -10,6 +10,9 @@
 #include "xapid/stats/figures.h"
 #include "xapid/stats/stats.h"
 
+/* As the time of an object's file: it is written next. */
+#define SAVE_NEXT (INT64_MIN / 2)
+
 struct object {
     enum stats_owner owner;
     char uuid[UUID_TEXT_SIZE];

@@ -39,7 +39,11 @@ static const char *check(struct fixture *f, enum stats_owner owner, size_t n, in
 {
     struct raised *list = NULL;
 
-    alarms_check(&f->arena, &f->alarms, owner, "uuid", n, f->v, second * USEC_PER_SEC, &list);
+    alarms_check(
+        &f->arena, &f->alarms,
+        &(struct sampled){
+            .owner = owner, .uuid = "uuid", .time = second * USEC_PER_SEC, .n = n, .v = f->v},
+        &list);
     return list ? list->body : NULL;
 }
 
@@ -128,6 +132,26 @@ static void names_that_stand_for_several_figures_or_parts_are_put_together(void 
     assert_non_null(check(&f, OWNER_HOST, 1, 1000));
 }
 
+static void what_a_host_does_with_a_repository_is_an_alarm_of_the_host(void **state)
+{
+    struct sampled host = {.owner = OWNER_HOST, .uuid = "host-uuid", .time = 1, .n = 1};
+    struct sampled sr = {
+        .owner = OWNER_SR, .uuid = "01234567-89ab", .time = 1000 * USEC_PER_SEC, .host = &host};
+    struct raised *list = NULL;
+    AUTO(fixture) f = {0};
+
+    (void)state;
+    measure(&f, 0, &io, "01234567", 30);
+    host.v = f.v;
+    assert_true(alarms_set(&f.alarms, OWNER_SR,
+                           VARIABLE("sr_io_throughput_total_per_host", "20", "0", "60")));
+    alarms_check(&f.arena, &f.alarms, &sr, &list);
+    assert_non_null(list);
+    assert_int_equal(list->owner, OWNER_HOST);
+    assert_string_equal(list->uuid, "host-uuid");
+    assert_non_null(strstr(list->body, "<name value=\"sr_io_throughput_total_01234567\"/>"));
+}
+
 static void a_change_of_one_alarm_does_not_begin_the_others_anew(void **state)
 {
 #define TWO(level)                                                                                 \
@@ -171,6 +195,7 @@ int main(void)
         cmocka_unit_test(what_falls_below_in_between_begins_anew),
         cmocka_unit_test(free_memory_is_watched_for_becoming_less),
         cmocka_unit_test(names_that_stand_for_several_figures_or_parts_are_put_together),
+        cmocka_unit_test(what_a_host_does_with_a_repository_is_an_alarm_of_the_host),
         cmocka_unit_test(a_change_of_one_alarm_does_not_begin_the_others_anew),
         cmocka_unit_test(what_is_not_understood_is_left_out),
     };
