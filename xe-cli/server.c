@@ -276,7 +276,7 @@ static struct error *try_connect(struct xe *xe, const struct xapi_options *optio
 struct error *xe_server_open(struct xe *xe, const struct xe_options *o, const char *session,
                              struct xe_server **out)
 {
-    struct session_server *s = xcalloc(1, sizeof *s);
+    struct session_server *s;
     struct xapi_options options = {
         .port = o->port,
         .unix_path = o->socket ? o->socket : getenv("XAPID_SOCKET"),
@@ -294,6 +294,7 @@ struct error *xe_server_open(struct xe *xe, const struct xe_options *o, const ch
     /* Who acts for somebody else is not root by being here. */
     if (o->forwarded_for && !session && !o->user)
         return error_new(&xe->arena, "SESSION_AUTHENTICATION_FAILED", 1, "");
+    s = xcalloc(1, sizeof *s);
     /* On the host itself the socket comes first, and TLS is never needed. */
     if (is_local(o->server) && !o->port)
         e = try_connect(xe, &options, s);

@@ -27,7 +27,7 @@ static uint32_t next(uint32_t *x)
 /* Each copy has exactly its size, so that a read beyond it is found. */
 static void feed(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = calloc(1, size ? size : 1);
 
     if (!copy)
         abort();
