@@ -48,7 +48,7 @@ $ call subject.destroy "<alice>"
 ""
 
 # Clients are remembered by their programs.
-$ sh curl -s -o /dev/null -H "User-Agent: my-tool/7.1 (extra)" --unix-socket xapi -d "$(echo "[methodCall][methodName]system.listMethods[/methodName][params/][/methodCall]" | tr "[]" "\074\076")" http://localhost/
+$ sh curl -s -o /dev/null -H "User-Agent: my-tool/7.1 (extra)" --unix-socket xapi -d "$(echo "[methodCall][methodName]session.login_with_password[/methodName][params][param][value]root[/value][/param][param][value]x[/value][/param][/params][/methodCall]" | tr "[]" "\074\076")" http://localhost/
 $ call host.get_tracked_user_agents "<host>" | my-tool
 "7.1"
 
@@ -211,6 +211,25 @@ $ call host.bugreport_upload "<host>", "", {}
 $ sh touch state/system/usr/bin/curl.fails
 $ call host.bugreport_upload "<host>", "https://reports.example.org/x", {}
 ! INTERNAL_ERROR ["curl ...: curl: (22) no"]
+
+# Updates: what stands in their way is told, and what is owed after them can be given up.
+$ call pool.check_update_readiness "<pool>", true
+[]
+$ xe vm-install template="Other install media" new-name-label=in-the-way
+<vm>
+$ call VM.get_by_uuid "<vm>"
+"<vm-ref>"
+$ call VM.start "<vm-ref>", false, false
+""
+$ call pool.check_update_readiness "<pool>", false
+[]
+$ call pool.check_update_readiness "<pool>", true
+[["NO_HOSTS_AVAILABLE", "<vm-ref>"]]
+$ call VM.hard_shutdown "<vm-ref>"
+""
+$ call VM.destroy "<vm-ref>"
+""
+$ xe host-emergency-clear-mandatory-guidance
 
 # What no storage here can do is not switched on.
 $ call SR.get_by_name_label "Local storage"

@@ -45,7 +45,6 @@ $ call host.set_ntp_custom_servers "<host>", ["no good"]
 ! INVALID_NTP_CONFIG ["'no good' is no host name and no address."]
 $ call host.set_ntp_custom_servers "<host>", ["ntp1.example.org", "2001:db8::1"]
 ""
-$ sh mkdir -p state/system/etc/systemd
 $ call host.set_ntp_mode "<host>", "Custom"
 ""
 $ sh cat state/system/etc/systemd/timesyncd.conf.d/xapid.conf
@@ -125,7 +124,6 @@ $ call host.get_ssh_expiry "<host>"
 "19700101T00:00:00Z"
 
 # In automatic mode xapid's own unit switches SSH.
-$ sh mkdir -p state/system/etc/systemd/system
 $ call host.set_ssh_auto_mode "<host>", true
 ""
 $ sh grep -hv ^# state/system/etc/systemd/system/xapid.service.d/ssh-auto.conf
@@ -178,7 +176,6 @@ $ sh ls state/system/etc/rsyslog.d; rm state/system/usr/bin/log
 # How Xen schedules is an option of its next boot.
 $ call host.get_sched_gran "<host>"
 "cpu"
-$ sh mkdir -p state/system/etc/default
 $ call host.set_sched_gran "<host>", "core"
 ""
 $ call host.get_sched_gran "<host>"

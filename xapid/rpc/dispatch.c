@@ -424,6 +424,13 @@ static void start_sync(void *arg)
         run_on_worker(rpc);
 }
 
+/* Who logs in says which program it is. */
+static void log_in(struct rpc_call *rpc)
+{
+    agents_note(rpc->call.xapid->agents, http_header(rpc->http, "user-agent"));
+    auth_call(rpc);
+}
+
 static void run(struct rpc_call *rpc)
 {
     bool own_task = rpc->message->kind == MESSAGE_EXPLICIT ||
@@ -435,7 +442,7 @@ static void run(struct rpc_call *rpc)
         else if (rpc->message->class_id == CLASS_host)
             extension_call(rpc);
         else
-            auth_call(rpc);
+            log_in(rpc);
         return;
     }
     if (implicit_read(rpc))
@@ -577,7 +584,6 @@ static void post(struct http_request *http, struct xapid *xapid, bool json)
         http_error(http, 500, why);
         return;
     }
-    agents_note(xapid->agents, http_header(http, "user-agent"));
     rpc->name = rpc->request.method;
     if (!is_held_back(rpc))
         begin(rpc);

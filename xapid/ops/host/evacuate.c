@@ -128,3 +128,47 @@ struct error *host_get_uncooperative_domains(struct call *call,
     }
     return OK;
 }
+
+/*** updates ***/
+
+static struct strings reason(struct call *call, const char *code, const char *param)
+{
+    const char **v = arena_array(call->arena, const char *, 2);
+
+    v[0] = code;
+    v[1] = param;
+    return (struct strings){param ? 2 : 1, v};
+}
+
+/* Why a host of the pool cannot be updated now: it is not there, or, where it has to boot, its VMs
+ * have nowhere to go. */
+struct error *pool_check_update_readiness(struct call *call,
+                                          const struct pool_check_update_readiness_args *args,
+                                          struct set *result)
+{
+    size_t n = 0, room = snap_root(call->snap)->tables[CLASS_host].count + 1 +
+                         snap_root(call->snap)->tables[CLASS_vm].count;
+    struct strings *v = arena_array(call->arena, struct strings, room);
+    const struct pool *pool;
+    const struct host *host;
+    struct db_walk walk;
+
+    TRY(DB_GET(call, pool, args->self, &pool));
+    if (pool->ha_enabled)
+        v[n++] = reason(call, "HA_IS_ENABLED", NULL);
+    db_walk(call->snap, CLASS_host, &walk);
+    while ((host = db_walk_next(&walk))) {
+        const struct host_metrics *m = db_find(call, CLASS_host_metrics, host->metrics);
+        struct obstacles found;
+
+        if (!m || !m->live)
+            v[n++] = reason(call, "HOST_OFFLINE", call_ref(call, host->ref));
+        if (!args->requires_reboot)
+            continue;
+        TRY(find_obstacles(call, host->ref, &found));
+        for (size_t i = 0; i < found.n && n < room; i++)
+            v[n++] = found.v[i].why;
+    }
+    *result = (struct set){n, v};
+    return OK;
+}

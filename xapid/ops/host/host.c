@@ -53,6 +53,12 @@ struct error *host_enable(struct call *call, const struct host_enable_args *args
     return db_update(call, switch_txn, &(struct switching){args->host, true, true});
 }
 
+/* By the administrator's word: what is owed after an update is done, or given up. */
+struct error *host_emergency_clear_mandatory_guidance(struct call *call)
+{
+    return CALL_SET(call, host, call->xapid->host, pending_guidances, {0});
+}
+
 /*** what there is ***/
 
 struct error *host_list_methods(struct call *call, struct strings *result)

@@ -155,13 +155,16 @@ static struct error *failed(struct call *call, const char *path)
     return error_internal(call->arena, "cannot write %s: %s", path, strerror(errno));
 }
 
-/* The file's own folder; those above it are the system's. */
-static void make_folder(struct call *call, const char *path)
+/* The folders above the file, where they are not there yet. */
+static void make_folders(struct call *call, const char *path)
 {
     char *folder = arena_strdup(call->arena, path);
 
-    *strrchr(folder, '/') = '\0';
-    mkdir(folder, 0755);
+    for (char *p = strchr(folder + 1, '/'); p; p = strchr(p + 1, '/')) {
+        *p = '\0';
+        mkdir(folder, 0755); /* one that cannot be made is noticed when the file is */
+        *p = '/';
+    }
 }
 
 static bool sync_folder(struct call *call, const char *path)
@@ -186,7 +189,7 @@ static struct error *write_file(struct call *call, const char *path, const char 
     bool good;
     int fd;
 
-    make_folder(call, path);
+    make_folders(call, path);
     fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0)
         return failed(call, temp);
