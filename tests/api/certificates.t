@@ -181,3 +181,12 @@ Host
 $ xe host-emergency-reenable-tls-verification
 $ call host.get_tls_verification_enabled "<host>"
 true
+
+# The pool's secret is exchanged for another, which alone counts from then on.
+$ sh cp state/pool-secret former; curl -sk -o /dev/null -w '%{http_code}\n' -b "pool_secret=$(cat former)" https://127.0.0.1:<port>/audit_log
+200
+$ xe pool-secret-rotate
+$ sh curl -sk -o /dev/null -w '%{http_code}\n' -b "pool_secret=$(cat former)" https://127.0.0.1:<port>/audit_log
+401
+$ sh curl -sk -o /dev/null -w '%{http_code}\n' -b "pool_secret=$(cat state/pool-secret)" https://127.0.0.1:<port>/audit_log
+200

@@ -614,11 +614,28 @@ const char *auth_pool_secret(const struct auth *auth)
     return core_of(auth)->pool_secret;
 }
 
+struct error *auth_rotate_pool_secret(struct arena *arena, struct auth *auth)
+{
+    struct auth_core *a = core_of(auth);
+    char *fresh, *old;
+
+    TRY(pool_secret_renew(arena, a->xapid->options.state_dir, &fresh));
+    mutex_lock(&a->lock);
+    old = a->pool_secret;
+    a->pool_secret = fresh;
+    mutex_unlock(&a->lock);
+    wipe(old);
+    return OK;
+}
+
 bool auth_is_pool_secret(const struct auth *auth, const char *text)
 {
+    struct auth_core *a = (struct auth_core *)auth;
     uint8_t x[AUTH_MAC_SIZE], y[AUTH_MAC_SIZE];
 
-    auth_mac(auth, "pool", auth_pool_secret(auth), x);
+    mutex_lock(&a->lock);
+    auth_mac(auth, "pool", a->pool_secret, x);
+    mutex_unlock(&a->lock);
     auth_mac(auth, "pool", text, y);
     return CRYPTO_memcmp(x, y, AUTH_MAC_SIZE) == 0;
 }

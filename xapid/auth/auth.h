@@ -87,8 +87,10 @@ const char *auth_failures_body(struct arena *arena, const struct auth_failures *
 
 /*** the pool's secret ***/
 
-/* Lives as long as auth. */
+/* Lives until another takes its place. */
 const char *auth_pool_secret(const struct auth *auth);
+/* Makes another, of this host alone: the old one is worth nothing from now on. */
+MUST_CHECK struct error *auth_rotate_pool_secret(struct arena *arena, struct auth *auth);
 /* Compares in a time that does not depend on the text. */
 bool auth_is_pool_secret(const struct auth *auth, const char *text);
 

@@ -13,6 +13,8 @@ void auth_mac(const struct auth *auth, const char *a, const char *b, uint8_t out
 void auth_later(struct auth *auth, void (*fn)(void *arg), void *arg);
 /* Reads or makes <state_dir>/pool-secret; long-lived memory. */
 MUST_CHECK struct error *pool_secret_load(struct arena *arena, const char *state_dir, char **out);
+/* Another one takes its place, in the file as a whole. */
+MUST_CHECK struct error *pool_secret_renew(struct arena *arena, const char *state_dir, char **out);
 
 /*** counters of failed logins ***/
 

@@ -48,6 +48,15 @@ static void check_mode(const char *path)
     }
 }
 
+struct error *pool_secret_renew(struct arena *arena, const char *state_dir, char **out)
+{
+    const char *path = arena_printf(arena, "%s/pool-secret", state_dir);
+    AUTO(file_lock) lock = {0};
+
+    TRY(file_lock_take(arena, path, &lock));
+    return make(arena, path, out);
+}
+
 struct error *pool_secret_load(struct arena *arena, const char *state_dir, char **out)
 {
     const char *path = arena_printf(arena, "%s/pool-secret", state_dir);

@@ -32,6 +32,7 @@
 #include "xapid/ops/blob.h"
 #include "xapid/ops/certificates/server.h"
 #include "xapid/ops/host/settle.h"
+#include "xapid/ops/mail.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/appliance.h"
@@ -377,6 +378,7 @@ static void housekeeping(void *arg)
     tasks_collect(&call);
     certificates_look_after(&call);
     blobs_sweep(&call);
+    mailer_look(x->mailer);
     srs_check_servers(&call);
     ssh_expire(&call);
     call_release(&call);
@@ -444,6 +446,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->clis = clis_new();
     TRY(start_world(arena, x));
     x->events = events_new(x);
+    x->mailer = mailer_new(x);
     x->watch = vm_watch_start(x);
     x->squeezer = squeezer_start(x);
     if (x->peers)
@@ -536,6 +539,7 @@ void xapid_stop(struct xapid *x)
     agents_free(x->agents);
     timings_free(x->timings);
     scheduler_free(x->scheduler);
+    mailer_free(x->mailer);
     op_queue_free(x->queue);
     db_close(x->db);
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */

@@ -35,6 +35,7 @@ struct peers;
 struct members;
 struct office;
 struct roam;
+struct mailer;
 struct timings;
 struct stats;
 
@@ -97,6 +98,7 @@ struct xapid {
     struct members *members;
     struct office *office;
     struct roam *roam;
+    struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */
     ref_t host;              /* row of the host this daemon runs on */

@@ -10,6 +10,8 @@
 #include "xapid/db/filter.h"
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/mail.h"
 
 /*** writing ***/
 
@@ -101,6 +103,7 @@ void alert_create(struct call *call, const char *name, enum cls cls, const char 
     struct message what = own_message(call->arena, name, cls, obj_uuid, body);
     struct error *e = db_update(call, alert_txn, &what);
 
+    mailer_look(call->xapid->mailer);
     if (e)
         log_warning("the message %s about %s %s was not written: %s", name,
                     enum_name(api_fields[FIELD_message_cls].type->enum_desc, (int)cls), obj_uuid,
@@ -173,6 +176,7 @@ struct error *message_create(struct call *call, const struct message_create_args
         return err_invalid_value(call, "body", "longer than a message's body may be");
     TRY(check_object(call, args->cls, args->obj_uuid));
     TRY(db_update(call, create_txn, &c));
+    mailer_look(call->xapid->mailer);
     *result = c.ref;
     return OK;
 }

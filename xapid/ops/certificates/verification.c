@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * verification.c -- whether certificates are checked: those of others (TLS verification), and those
- * of clients in place of a password.
+ * of clients in place of a password; and the pool's secret.
  *
  * Members of a pool know each other by their fingerprints, always.  TLS verification is about the
  * other connections that a host makes.
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "libxapi/base/buf.h"
+#include "xapid/auth/auth.h"
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/certificates/store.h"
@@ -127,4 +128,20 @@ struct error *pool_disable_client_certificate_auth(
 {
     TRY(db_update(call, clients_txn, &(struct setting){args->self, false, ""}));
     return certificates_write(call);
+}
+
+/*** the pool's secret ***/
+
+/* One file of one host, replaced as a whole: there is nothing to finish after a crash. */
+struct error *pool_rotate_secret(struct call *call)
+{
+    const struct pool *pool;
+
+    TRY(DB_GET(call, pool, call->xapid->pool, &pool));
+    if (pool->ha_enabled)
+        return err_ha_is_enabled(call);
+    if (snap_root(call->snap)->tables[CLASS_host].count > 1)
+        return err_operation_not_allowed(
+            call, "The secret is rotated on a host that is alone; this pool has several.");
+    return auth_rotate_pool_secret(call->arena, call->xapid->auth);
 }
