@@ -35,6 +35,21 @@ class Source:
                 self.tables.add(name)
 
 
+BRANCH = re.compile(r"if \(!strcmp\([^()\"]*, \"([a-z-]+)\"\)\)\s*(?:\{.*?\n    \}|[^;{}]*;)", re.S)
+
+
+def of_command(body, command):
+    """A function without what it does, in branches that return, for other commands than this."""
+    for m in list(BRANCH.finditer(body)):
+        if "return " not in m.group(0):
+            continue
+        if m.group(1) == command:
+            return body[:m.end()]
+        if command and m.group(1).partition("-")[0] == command.partition("-")[0]:
+            body = body.replace(m.group(0), "")
+    return body
+
+
 def sources():
     return [Source(p) for p in sorted(glob.glob(os.path.join(TOP, "xe-cli", "**", "*.c"), recursive=True))]
 
@@ -52,16 +67,16 @@ class Calls:
                 self.rows[m.group(1)] = (s, m.group(2))
         self.fields = next(s for s in self.sources if s.name == "fields.c")
 
-    def reach(self, source, name, seen):
-        """The bodies of a function and of all it mentions."""
+    def reach(self, source, name, seen, command=None):
+        """The bodies of a function and of all it mentions: of a command what it does for that, of a field no tables, which are about all fields."""
         home = source if name in source.bodies else self.everywhere.get(name)
-        if home is None or (home.name, name) in seen:
+        if home is None or (home.name, name) in seen or (command is None and name in home.tables):
             return
-        body = home.bodies[name]
+        body = of_command(home.bodies[name], command)
         seen[(home.name, name)] = body
         for word in set(re.findall(r"\b[a-z]\w+\b", body)):
             if word in home.bodies or (home.is_commands and word in self.everywhere):
-                self.reach(home, word, seen)
+                self.reach(home, word, seen, command)
 
     def texts(self, bodies):
         """Messages and paths among the texts of these bodies."""
@@ -89,7 +104,7 @@ class Calls:
             return set()
         seen = {}
         self.reach(self.fields, m.group(1), seen)
-        return self.texts(body for (_, name), body in seen.items() if name not in self.fields.tables)
+        return self.texts(seen.values())
 
     def of_row(self, command):
         """Beside the message of its row."""
@@ -98,7 +113,7 @@ class Calls:
         if not run:
             return set()
         seen = {}
-        self.reach(source, run.group(1), seen)
+        self.reach(source, run.group(1), seen, command)
         return self.texts(seen.values())
 
 

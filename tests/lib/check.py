@@ -269,7 +269,7 @@ def suite_api(_long):
     if build("build"):
         # The same through the thin protocol, for commands of every kind.
         thin = {"XAPID_XE": os.path.join(TOP, "tests/clients/thin_xe.py")}
-        some = [os.path.join(TOP, "tests/api", n + ".t") for n in ("errors", "lists", "tasks", "vdi", "vm-lifecycle")]
+        some = [os.path.join(TOP, "tests/api", n + ".t") for n in ("errors", "lists", "roles", "tasks", "vdi", "vm-lifecycle")]
         run_all("api", [api("build"), python("api-cli", "api/cli.py"), python("api-generated", "api/generated.py"),
                         python("api-stats", "api/stats.py"),
                         python("api-thin", "api/run.py", *some, env=thin)], 1)
