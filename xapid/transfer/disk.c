@@ -38,16 +38,31 @@ struct error *disk_zero(struct call *call, struct vdi_io *io, bool fresh, int64_
     return fresh || n == 0 ? OK : vdi_io_zero(call, io, at, n);
 }
 
+/* How many of the n bytes, a multiple of the piece or all, are zero, or are not. */
+static size_t run_length(const char *p, size_t n, bool *zero)
+{
+    size_t run = MIN(PIECE, n);
+
+    *zero = all_zero(p, run);
+    while (run < n && all_zero(p + run, MIN(PIECE, n - run)) == *zero)
+        run += MIN(PIECE, n - run);
+    return run;
+}
+
 struct error *disk_write(struct call *call, struct vdi_io *io, bool fresh, int64_t at,
                          const char *p, size_t n)
 {
-    for (size_t i = 0; i < n; i += PIECE) {
-        size_t m = MIN(PIECE, n - i);
+    while (n) {
+        bool zero;
+        size_t run = run_length(p, n, &zero);
 
-        if (all_zero(p + i, m))
-            TRY(disk_zero(call, io, fresh, at + (int64_t)i, (int64_t)m));
+        if (zero)
+            TRY(disk_zero(call, io, fresh, at, (int64_t)run));
         else
-            TRY(vdi_io_write(call, io, at + (int64_t)i, p + i, m));
+            TRY(vdi_io_write(call, io, at, p, run));
+        p += run;
+        at += (int64_t)run;
+        n -= run;
     }
     return OK;
 }

@@ -24,8 +24,8 @@ struct disk_map {
 /* True where n bytes at 'at' surely read as zeroes, without reading them. */
 MUST_CHECK struct error *disk_is_hole(struct call *call, struct disk_map *map, struct vdi_io *io,
                                       int64_t at, int64_t n, bool *hole);
-/* What is written where nothing was before need not be written if it is zero: writes the n bytes in
- * pieces, zeroes as such or, on a fresh disk, not at all. */
+/* Writes n bytes; long runs of zeroes as such or, on a fresh disk, which reads as zeroes, not at
+ * all. */
 MUST_CHECK struct error *disk_write(struct call *call, struct vdi_io *io, bool fresh, int64_t at,
                                     const char *p, size_t n);
 /* n bytes of zero. */

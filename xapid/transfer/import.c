@@ -12,6 +12,7 @@
 
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/storage/attach.h"
 #include "xapid/stream/handover.h"
 #include "xapid/task/task.h"
 #include "xapid/transfer/chunks.h"
@@ -198,6 +199,8 @@ struct error *import_from(struct call *call, struct source *from,
         return OK;
     TRY(run(call, &tar, &plan));
     *vms = result_of(call, &plan);
+    if (plan.n_disks) /* comes right at the next look anyway */
+        error_ignore(sr_refresh_sizes(call, options->sr));
     return OK;
 }
 
