@@ -147,3 +147,16 @@ $ call Caller.destroy "<xe>"
 ""
 $ call Rate_limit.destroy "<pace>"
 ""
+
+# A package of updates cannot be installed here, and says so.
+$ xe sr-list type=ext --minimal
+<sr>
+$ xe vdi-create sr-uuid=<sr> name-label=package virtual-size=1MiB
+<package>
+$ call VDI.get_by_uuid "<package>"
+"<package-ref>"
+$ call pool_update.introduce "<package-ref>"
+! INVALID_UPDATE ["The hosts of this pool take their updates from their distribution; update packages are not installed."]
+$ call pool_update.introduce "OpaqueRef:NULL"
+! HANDLE_INVALID ["VDI", "OpaqueRef:NULL"]
+$ xe vdi-destroy uuid=<package>
