@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/ops/vm/vtpm.h"
 
 #define MIB ((int64_t)1 << 20)
 
@@ -164,6 +165,7 @@ struct error *vm_check_bootable(struct call *call, const struct vm *vm, bool for
         TRY(vm_check_shadow_multiplier(call, vm->hvm_shadow_multiplier));
     TRY(vm_check_platform(call, vm));
     TRY(check_boot_loader(call, vm));
+    TRY(vm_check_vtpm(call, vm));
     for (size_t i = 0; i < vbds.n; i++)
         TRY(check_disk(call, vm, db_find(call, CLASS_vbd, vbds.v[i])));
     return OK;

@@ -12,6 +12,7 @@
 #include "xapid/ops/vm/gone.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/plans.h"
+#include "xapid/ops/vm/vtpm.h"
 
 /*** create ***/
 
@@ -116,6 +117,8 @@ static void destroy_parts(struct txn *txn, const struct vm *vm)
     for (size_t i = 0; i < ARRAY_SIZE(owners); i++) {
         struct refs rows = txn_referrers(txn, owners[i], vm->ref);
 
+        for (size_t j = 0; j < rows.n && owners[i] == FIELD_vtpm_vm; j++)
+            txn_vtpm_contents_destroy(txn, rows.v[j]);
         for (size_t j = 0; j < rows.n; j++)
             txn_destroy(txn, api_fields[owners[i]].class_id, rows.v[j]);
     }

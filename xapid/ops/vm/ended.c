@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/ops/vm/ended.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/power.h"
+
+#define DUMP_TIMEOUT (3600 * USEC_PER_SEC)
 
 enum ended_action vm_ended_action(const struct vm *vm, enum hv_reason reason, usec_t age)
 {
@@ -85,6 +92,63 @@ static bool has_domain(const struct call *call, const struct vm *vm)
            ref_equal(vm->resident_on, call->xapid->host);
 }
 
+/*** core dumps ***/
+
+/* A dump is as large as the guest's memory. */
+#define DUMPS_MAX 4
+
+static int count_dumps(const char *dir)
+{
+    DIR *d = opendir(dir);
+    int n = 0;
+
+    while (d) {
+        const struct dirent *entry = readdir(d);
+
+        if (!entry)
+            break;
+        n += entry->d_name[0] != '.';
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static bool wants_dump(const struct vm *vm)
+{
+    return vm->actions_after_crash == ON_CRASH_COREDUMP_AND_DESTROY ||
+           vm->actions_after_crash == ON_CRASH_COREDUMP_AND_RESTART;
+}
+
+/* Into <state_dir>/dumps, for whoever wants to know why.  What goes wrong here keeps nothing back:
+ * the guest is gone in any case.  A dump that a crash of ours cut short is written anew, under the
+ * name of its domain. */
+static void dump_core(struct op *op, const struct vm *vm, const struct hv_domain *d)
+{
+    struct call *call = op->call;
+    const char *dir = arena_printf(call->arena, "%s/dumps", call->xapid->options.state_dir);
+    const char *path = arena_printf(call->arena, "%s/%s.%d.core", dir, vm->uuid, d->domid);
+    struct hv_request rq = op_hv_request(op, "dump");
+    struct error *e;
+
+    if (!wants_dump(vm) || d->reason != HV_CRASH)
+        return;
+    if ((mkdir(dir, 0700) < 0 && errno != EEXIST) || (unlink(path) < 0 && errno != ENOENT)) {
+        log_warning("no core dump of VM %s: %s: %m", vm->uuid, dir);
+        return;
+    }
+    if (count_dumps(dir) >= DUMPS_MAX) {
+        log_warning("no core dump of VM %s: there are %d in %s already", vm->uuid, DUMPS_MAX, dir);
+        return;
+    }
+    rq.timeout = DUMP_TIMEOUT;
+    e = hv_core_dump(call->xapid->hv, &rq, vm->uuid, path);
+    if (e)
+        log_warning("no core dump of VM %s: %s", vm->uuid, error_line(call->arena, e));
+    else
+        log_info("the core of VM %s (%s) is in %s", vm->uuid, vm->name_label, path);
+}
+
 /*** halted ***/
 
 struct end {
@@ -134,6 +198,8 @@ static struct error *halt(struct call *call, ref_t ref)
     end.preserve =
         d && vm_ended_action(vm, d->reason, clock_wall() - d->start_time) == ENDED_PRESERVE;
     if (!end.preserve) {
+        if (d)
+            dump_core(&op, vm, d);
         disks = vm_disks_attached(call, ref);
         TRY(domain_end(&op, vm, "destroy"));
     }
@@ -196,6 +262,7 @@ static struct error *restart(struct call *call, ref_t ref, const struct vm *vm)
         return op_commit(&op, NULL, NULL);
     if (d->reason == HV_CRASH)
         vm_alert(call, vm, "VM_CRASHED", "crashed");
+    dump_core(&op, vm, d);
     TRY(wait_early(&op, vm, d));
     TRY(DB_GET(call, vm, ref, &vm));
     TRY(vm_rebuild(&op, vm));

@@ -224,10 +224,32 @@ struct error *host_can_run(struct call *call, const struct db_snap *snap, const 
     return rules.memory ? check_memory(call, snap, host, vm) : OK;
 }
 
-/* Better first: this host, which can do it without another's help, then the VM's preferred host,
- * then the one with more room. */
+/* VMs on the host, or coming to it, that are in a group with this one and want to be apart. */
+static int64_t company(const struct db_snap *snap, const struct vm *vm, ref_t host)
+{
+    const struct vm_group *group =
+        vm->groups.n ? root_get(snap_root(snap), CLASS_vm_group, vm->groups.v[0]) : NULL;
+    struct index_walk walk;
+    int64_t n = 0;
+    ref_t ref;
+
+    if (!group || group->placement != PLACEMENT_POLICY_ANTI_AFFINITY)
+        return 0;
+    index_walk(snap_root(snap), &api_fields[FIELD_vm_groups], group->ref, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct vm *other = root_get(snap_root(snap), CLASS_vm, ref);
+
+        n += !ref_equal(ref, vm->ref) && (ref_equal(other->resident_on, host) ||
+                                          ref_equal(other->scheduled_to_be_resident_on, host));
+    }
+    return n;
+}
+
+/* Better first: this host, which can do it without another's help, then one with fewer VMs that are
+ * to be apart from this one, then the VM's preferred host, then the one with more room. */
 struct candidate {
     ref_t host;
+    int64_t company;
     bool here, preferred;
     int64_t free;
 };
@@ -238,6 +260,8 @@ static bool is_better(const struct candidate *a, const struct candidate *b)
         return true;
     if (a->here != b->here)
         return a->here;
+    if (a->company != b->company)
+        return a->company < b->company;
     if (a->preferred != b->preferred)
         return a->preferred;
     return a->free > b->free;
@@ -255,8 +279,10 @@ struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host)
     db_walk(call->snap, CLASS_host, &walk);
     while ((h = db_walk_next(&walk))) {
         struct error *e = host_can_run(call, call->snap, h, vm, rules);
-        struct candidate c = {h->ref, ref_equal(h->ref, call->xapid->host),
-                              ref_equal(h->ref, vm->affinity), 0};
+        struct candidate c = {.host = h->ref,
+                              .company = company(call->snap, vm, h->ref),
+                              .here = ref_equal(h->ref, call->xapid->host),
+                              .preferred = ref_equal(h->ref, vm->affinity)};
 
         if (e) {
             differ |= obstacle && !error_is(e, obstacle->code);

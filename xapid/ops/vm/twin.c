@@ -8,6 +8,7 @@
 #include "xapid/db/row.h"
 #include "xapid/ops/network/mac.h"
 #include "xapid/ops/vm/dump.h"
+#include "xapid/ops/vm/vtpm.h"
 
 static const char *new_uuid(struct txn *txn)
 {
@@ -74,6 +75,7 @@ static void twin_devices(struct txn *txn, const struct twin *t, const char *seed
     }
     for (size_t i = 0; i < vifs.n; i++)
         txn_vif_twin(txn, txn_find(txn, CLASS_vif, vifs.v[i]), t->twin, seed);
+    txn_vtpms_twin(txn, t->source, t->twin, is_snapshot(t));
 }
 
 /*** the VM ***/
