@@ -350,6 +350,26 @@ def metadata(c):
         c, lambda: web.put(c, "/import_metadata", running), "IMPORT_ERROR_ATTACHED_DISKS_NOT_FOUND", "records of a running machine whose disks are gone"))
 
 
+@test
+def many(c):
+    """The records of a pool."""
+    one, n = xva.objects({}), 500
+    objects = []
+    for i in range(n):
+        rename = lambda v, i=i: f"{v}.{i}" if isinstance(v, str) and v.startswith("Ref:") else v  # noqa: E731
+        for o in one:
+            record = {k: rename(v) for k, v in o["snapshot"].items()}
+            record.update({"name_label": "one of many"} if o["class"] == "VM" else {})
+            objects.append({"class": o["class"], "id": rename(o["id"]), "snapshot": record})
+    made = refs(web.put(c, "/import_metadata", xva.write({}, objects)))
+    report.check(len(made) == n and len(c("VM.get_by_name_label", "one of many")) == n, f"{n} machines are imported at once", len(made))
+    networks = c("network.get_by_name_label", "a network nobody has")
+    report.check(len(networks) == 1, "with one network, not with one each", len(networks))
+    for vm in made:
+        c("VM.destroy", vm)
+    drop_network(c)
+
+
 # -- the disk formats of others --
 
 def qemu(*words):
@@ -587,6 +607,20 @@ def refused(c):
         seen = upload.status()
         report.check(seen == status, f"{title}: {status}", seen)
         fails(c, lambda: c.wait_task(upload.task), code, title)
+
+
+@test
+def lengths(c):
+    """Clients that do not know how much they will send."""
+    a = os.urandom(MIB)
+    data = xva.write({"Ref:10": [a]})
+    for title, length in (("no length", None), ("an absurd length", 1 << 50)):
+        upload = web.Upload(c, "/import/", length)
+        upload.send(data)
+        made, = refs(upload.finish())
+        report.check(content(c, disks_of(c, made)["0"]) == a, f"an upload with {title}")
+        lab.destroy_vm(c, made)
+    drop_network(c)
 
 
 def resident(c):

@@ -128,6 +128,15 @@ static ref_t find_network(struct call *call, const struct manifest_object *o)
     return same_bridge;
 }
 
+/* One of the same name that is to be made already; null if none is. */
+static ref_t planned_network(const struct import_plan *p, const char *name)
+{
+    for (size_t i = 0; *name && i < p->n_networks; i++)
+        if (strcmp(p->networks[i].name_label, name) == 0)
+            return p->networks[i].ref;
+    return REF_NULL;
+}
+
 static struct error *plan_networks(struct call *call, struct import_plan *p)
 {
     struct manifest_object **v;
@@ -138,6 +147,8 @@ static struct error *plan_networks(struct call *call, struct import_plan *p)
         struct network *row = &p->networks[p->n_networks];
 
         v[i]->ref = find_network(call, v[i]);
+        if (ref_is_null(v[i]->ref))
+            v[i]->ref = planned_network(p, manifest_text(v[i], "name_label"));
         if (!ref_is_null(v[i]->ref))
             continue;
         v[i]->ref = ref_new();
@@ -620,7 +631,7 @@ static struct error *plan_vbd(struct call *call, struct import_plan *p,
     row->status_detail = "";
     row->runtime_properties = (struct strmap){0};
     disk_joins_family(p, row->vdi, vm->family);
-    p->n_vbds++;
+    p->vbd_families[p->n_vbds++] = vm->family;
     return OK;
 }
 
@@ -662,7 +673,7 @@ static struct error *plan_vif(struct call *call, struct import_plan *p,
     row->status_code = 0;
     row->status_detail = "";
     row->runtime_properties = (struct strmap){0};
-    p->n_vifs++;
+    p->vif_families[p->n_vifs++] = vm->family;
     return OK;
 }
 
@@ -694,10 +705,12 @@ static struct error *plan_devices(struct call *call, struct import_plan *p)
     TRY(tie_memory(call, p));
     n = of_class(call, p->manifest, CLASS_vbd, &v);
     p->vbds = arena_array(call->arena, struct vbd, n + 1);
+    p->vbd_families = arena_array(call->arena, ref_t, n + 1);
     for (size_t i = 0; i < n; i++)
         TRY(plan_vbd(call, p, v[i]));
     n = of_class(call, p->manifest, CLASS_vif, &v);
     p->vifs = arena_array(call->arena, struct vif, n + 1);
+    p->vif_families = arena_array(call->arena, ref_t, n + 1);
     for (size_t i = 0; i < n; i++)
         TRY(plan_vif(call, p, v[i]));
     return OK;

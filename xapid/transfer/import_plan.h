@@ -47,9 +47,10 @@ struct import_plan {
     struct import_vm *vms;
     struct vbd *vbds;
     struct vif *vifs;
-    struct network *networks;  /* to be made; their bridges are chosen when they are */
-    struct disk_plans made;    /* the disks to be made */
-    struct import_disk *disks; /* the same in the same order, which is that of their ids */
+    ref_t *vbd_families, *vif_families; /* of the machines they belong to */
+    struct network *networks;           /* to be made; their bridges are chosen when they are */
+    struct disk_plans made;             /* the disks to be made */
+    struct import_disk *disks;          /* the same in the same order, which is that of their ids */
 };
 
 /* Reads and checks everything; changes nothing. */

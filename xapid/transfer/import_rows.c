@@ -66,14 +66,6 @@ static void make_vm(struct txn *txn, const struct family *f, const struct import
     txn_map_put(txn, FIELD_vm_current_operations, row.ref, &f->op->task_key, &importing_vm);
 }
 
-static bool in_family(const struct family *f, ref_t vm)
-{
-    for (size_t i = 0; i < f->plan->n_vms; i++)
-        if (ref_equal(f->plan->vms[i].row.ref, vm))
-            return ref_equal(f->plan->vms[i].family, f->ref);
-    return false;
-}
-
 static struct error *make_family(struct txn *txn, void *arg)
 {
     const struct family *f = arg;
@@ -86,10 +78,10 @@ static struct error *make_family(struct txn *txn, void *arg)
         if (ref_equal(p->vms[i].family, f->ref))
             make_vm(txn, f, &p->vms[i]);
     for (size_t i = 0; i < p->n_vbds; i++)
-        if (in_family(f, p->vbds[i].vm))
+        if (ref_equal(p->vbd_families[i], f->ref))
             txn_create(txn, CLASS_vbd, &p->vbds[i]);
     for (size_t i = 0; i < p->n_vifs; i++)
-        if (in_family(f, p->vifs[i].vm))
+        if (ref_equal(p->vif_families[i], f->ref))
             txn_create(txn, CLASS_vif, &p->vifs[i]);
     return OK;
 }
@@ -187,17 +179,28 @@ static void drop_disk(struct txn *txn, const struct vm_import_intent *intent, re
         txn_destroy(txn, CLASS_vdi, vdi);
 }
 
+/* Machines that go in one write-set, which has a limit. */
+#define DROPPED_AT_ONCE 50
+
 struct drop {
     const struct vm_import_intent *intent;
     const struct disk_plans *plans;
+    size_t from;
 };
 
-static struct error *drop_rows(struct txn *txn, void *arg)
+static struct error *drop_vms(struct txn *txn, void *arg)
 {
     const struct drop *d = arg;
 
-    for (size_t i = 0; i < d->intent->vms.n; i++)
+    for (size_t i = d->from; i < MIN(d->from + DROPPED_AT_ONCE, d->intent->vms.n); i++)
         txn_vm_gone(txn, d->intent->vms.v[i]);
+    return OK;
+}
+
+static struct error *drop_the_rest(struct txn *txn, void *arg)
+{
+    const struct drop *d = arg;
+
     for (size_t i = 0; i < d->plans->n; i++)
         drop_disk(txn, d->intent, d->plans->v[i].vdi);
     for (size_t i = 0; i < d->intent->networks.n; i++)
@@ -208,10 +211,14 @@ static struct error *drop_rows(struct txn *txn, void *arg)
 struct error *import_rows_drop(struct call *call, const struct vm_import_intent *intent)
 {
     struct disk_plans plans;
+    struct drop d;
 
     if (!disk_plans_read(call->arena, &intent->disks, &plans))
         return error_internal(call->arena, "the intent's list of disks cannot be read");
-    TRY(db_update(call, drop_rows, &(struct drop){intent, &plans}));
+    d = (struct drop){intent, &plans, 0};
+    for (; d.from < intent->vms.n; d.from += DROPPED_AT_ONCE)
+        TRY(db_update(call, drop_vms, &d));
+    TRY(db_update(call, drop_the_rest, &d));
     return disk_plans_unmake(call, &plans);
 }
 
