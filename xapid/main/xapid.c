@@ -447,8 +447,8 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(start_world(arena, x));
     x->events = events_new(x);
     x->mailer = mailer_new(x);
-    x->watch = vm_watch_start(x);
     x->squeezer = squeezer_start(x);
+    x->watch = vm_watch_start(x); /* kicks the squeezer */
     if (x->peers)
         x->roam = roam_new(x);
     roam_recall(x->roam);

@@ -335,7 +335,8 @@ static bool wait_round(struct squeezer *s)
     while (!s->stopping && s->finished < wanted)
         if (!cond_wait_until(&s->done, &s->lock, deadline))
             break;
-    moving = s->finished < wanted || s->moving;
+    /* The daemon ends, and so does the wait. */
+    moving = !s->stopping && (s->finished < wanted || s->moving);
     mutex_unlock(&s->lock);
     return moving;
 }
