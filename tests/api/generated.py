@@ -118,8 +118,10 @@ class Values:
         self.fields = {c["name"]: c["fields"] for c in s["classes"]}
 
     def good_for(self, params, ref=NOTHING):
-        """For each parameter one; those named so are uuids."""
-        return [UUID if p["type"] == "string" and p["name"].endswith("uuid") else self.good(p["type"], ref) for p in params]
+        """For each parameter one; some are known by their name."""
+        named = {"device": "0"}
+        return [named.get(p["name"], UUID if p["name"].endswith("uuid") else "x") if p["type"] == "string" else self.good(p["type"], ref)
+                for p in params]
 
     def good(self, t, ref=NOTHING):
         """Well-formed; every reference in it is 'ref'."""
