@@ -145,6 +145,7 @@ static void start(const struct house *h, struct death death, check_fn *check)
 
     codec_init();
     x.options.storage_dir = arena_printf(&arena, "%s/storage", h->state);
+    x.options.config_dir = x.options.sysfs_dir = h->state; /* no devices */
     options.dir = arena_printf(&arena, "%s/db", h->state);
     must(&arena, db_open(&arena, &options, &x.db));
     x.hv = hv_new(h->sim_socket);
