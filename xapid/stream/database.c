@@ -39,7 +39,10 @@ static void send_dump(struct handover *h)
 
 void database_get(struct http_request *request, void *ctx)
 {
-    handover_begin(ctx, request, "get_pool_xml_db_sync", send_dump);
+    if (request->method == HTTP_M_HEAD)
+        http_error(request, 501, "A dump has no head.");
+    else
+        handover_begin(ctx, request, "get_pool_xml_db_sync", send_dump);
 }
 
 /*** restore ***/
