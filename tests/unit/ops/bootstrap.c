@@ -139,7 +139,11 @@ static void start(const struct house *h, struct death death, check_fn *check)
 {
     struct arena arena = {0};
     struct db_options options = {.open_log = open_deadly, .ctx = &death};
-    struct xapid x = {.options = {.state_dir = h->state, .hypervisor = "sim", .tls_port = 443}};
+    struct xapid x = {.options = {.state_dir = h->state,
+                                  .config_dir = h->state,
+                                  .sysfs_dir = h->state,
+                                  .hypervisor = "sim",
+                                  .tls_port = 443}};
     struct call call;
     struct error *e;
 
