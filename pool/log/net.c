@@ -299,10 +299,61 @@ static void note_result(struct raft_log *log, uint64_t id)
 {
     struct net_dest *d = dest_of(&log->net, id);
 
-    if (!d || !d->asked)
+    if (!d)
         return;
-    timing_round_trip(&log->timing, clock_mono() - d->asked);
+    d->heard = clock_mono();
+    if (d->asked)
+        timing_round_trip(&log->timing, d->heard - d->asked);
     d->asked = 0;
+}
+
+static bool heard_since(const struct net *net, uint64_t id, usec_t since)
+{
+    for (unsigned i = 0; i < net->n_dests; i++)
+        if (net->dests[i].id == id)
+            return net->dests[i].heard >= since;
+    return false;
+}
+
+/* By how many voters something was heard since then; this one is one of them. */
+static unsigned voters_heard(const struct raft_log *log, usec_t since, unsigned *n_voters)
+{
+    const struct raft_configuration *conf = &log->raft.configuration;
+    unsigned n = 0;
+
+    *n_voters = 0;
+    for (unsigned i = 0; i < conf->n; i++) {
+        uint64_t id = conf->servers[i].id;
+
+        if (conf->servers[i].role != RAFT_VOTER)
+            continue;
+        ++*n_voters;
+        n += id == log->raft.id || heard_since(&log->net, id, since);
+    }
+    return n;
+}
+
+static usec_t majority_heard(const struct raft_log *log)
+{
+    usec_t best = 0;
+    unsigned n_voters;
+
+    for (unsigned i = 0; i < log->net.n_dests; i++) {
+        usec_t heard = log->net.dests[i].heard;
+
+        if (heard > best && voters_heard(log, heard, &n_voters) > n_voters / 2)
+            best = heard;
+    }
+    return best;
+}
+
+usec_t net_led_at(struct raft_log *log)
+{
+    if (log->alone)
+        return clock_mono();
+    if (raft_state(&log->raft) == RAFT_LEADER)
+        return majority_heard(log);
+    return log->net.leader_term == raft_current_term(&log->raft) ? log->net.leader_heard : 0;
 }
 
 /* True if the library may see it; else it is dropped or held. */

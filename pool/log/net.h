@@ -33,6 +33,7 @@ struct net_dest {
     size_t bytes_out;
     bool snapshot_out;
     uint64_t term, told; /* in this term it was told that entries up to 'told' are committed */
+    usec_t heard;        /* when its last answer came; 0: never */
     usec_t asked;        /* when a heartbeat went out that is not answered; 0: none */
 };
 
@@ -54,6 +55,8 @@ struct net {
     usec_t leader_heard;
 };
 
+/* For log_status.led_at. */
+usec_t net_led_at(struct raft_log *log);
 /* After disk_init. */
 void net_init(struct raft_log *log);
 /* At the end of a turn: hands over what waited. */

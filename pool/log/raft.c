@@ -68,6 +68,7 @@ void engine_update_status(struct raft_log *log)
         .id = log->mark.id,
         .leads = log->place.leads && raft_state(&log->raft) == RAFT_LEADER,
         .current = log->current,
+        .led_at = net_led_at(log),
     };
     const char *address;
     raft_id leader;

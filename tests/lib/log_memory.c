@@ -95,6 +95,7 @@ static void memory_status(struct log *base, struct log_status *out)
 
     MUTEX_GUARD(&log->lock);
     *out = (struct log_status){.writable = true,
+                               .led_at = clock_mono(),
                                .last_index = log->index,
                                .applied_index = log->index,
                                .term = 1,

@@ -61,8 +61,8 @@ struct session_remote {
     struct error *(*bring)(void *ctx, struct arena *arena, ref_t ref);
     /* Session_bring is wanted, and nobody waits for it. */
     void (*doubted)(void *ctx, ref_t ref);
-    /* True while no member leads as far as is known here: then nobody could tell this one that a
-     * session is used elsewhere by now.  NULL: never. */
+    /* True while this member has no contact with one that leads: then nobody could tell it that a
+     * session is used elsewhere by now, and it may be behind.  NULL: never. */
     bool (*cut_off)(void *ctx);
 };
 

@@ -125,6 +125,8 @@ struct log_status {
     bool current;    /* since it was opened, this member has applied all that was committed before
                         it first heard from a leader (or lead itself): what it shows is no older
                         than what anybody saw before that */
+    usec_t led_at;   /* monotonic: when this member last heard from the one that leads or, where it
+                        leads itself, from so many that they are a majority with it */
     const char *failure; /* NULL, or why nothing can be written; lives as long as the log */
 };
 

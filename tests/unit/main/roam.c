@@ -91,7 +91,8 @@ static void half_status(struct log *log, struct log_status *out)
 {
     struct half *h = (struct half *)log;
 
-    *out = (struct log_status){.id = h->id, .leader = 1, .last_index = h->fsm.applied_index};
+    *out = (struct log_status){
+        .id = h->id, .leader = 1, .led_at = clock_mono(), .last_index = h->fsm.applied_index};
 }
 
 static void half_close(struct log *log)
