@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* agents.h -- which client programs have logged in lately, by their User-Agent header.  Any thread. */
+/* agents.h -- which client programs have logged in lately, by their User-Agent header.  Any thread.
+ */
 #pragma once
 
 #include "libxapi/base/arena.h"

@@ -41,7 +41,7 @@
 #define PROTOCOL_HELLO_MAX ((size_t)4096)
 #define PROTOCOL_REQUEST_MAX ((size_t)1024 * 1024) /* bytes of a frame's body, client to server */
 #define PROTOCOL_REPLY_MAX ((size_t)16 * 1024 * 1024) /* server to client */
-#define PROTOCOL_MESSAGES_MAX ((size_t)256 * 1024) /* bytes of the hypervisor's messages */
+#define PROTOCOL_MESSAGES_MAX ((size_t)256 * 1024)    /* bytes of the hypervisor's messages */
 #define PROTOCOL_KEYS_MAX 64
 #define PROTOCOL_DISKS_MAX 256
 #define PROTOCOL_NICS_MAX 64

@@ -9,8 +9,8 @@
  *
  * Its files: xen (a context and what libxl said), config (what libxl builds from), domains (finding
  * and describing them), calls (the small handlers), build, image (save, restore), guest (shutdown
- * and death), devices, host, stats, settle (what a life before left), journal, worker (threads), watch,
- * console and terminal (screens).  Private to this folder.
+ * and death), devices, host, stats, settle (what a life before left), journal, worker (threads),
+ * watch, console and terminal (screens).  Private to this folder.
  */
 #pragma once
 

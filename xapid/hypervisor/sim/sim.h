@@ -167,10 +167,10 @@ int64_t domain_memory(const struct domain *d);
  * devices.c
  */
 MUST_CHECK struct error *disk_add(struct request *rq, struct domain *d, const struct hv_disk *disk);
-MUST_CHECK /* A device of the host: refused where another domain has it. */
-struct error *pci_add(struct request *rq, struct domain *d, const char *id);
-struct error *usb_add(struct request *rq, struct domain *d, const struct hv_usb *usb);
-struct error *nic_add(struct request *rq, struct domain *d, const struct hv_nic *nic);
+/* A device of the host: refused where another domain has it. */
+MUST_CHECK struct error *pci_add(struct request *rq, struct domain *d, const char *id);
+MUST_CHECK struct error *usb_add(struct request *rq, struct domain *d, const struct hv_usb *usb);
+MUST_CHECK struct error *nic_add(struct request *rq, struct domain *d, const struct hv_nic *nic);
 void devices_release(struct domain *d);
 struct sim_disk *disk_find(struct domain *d, const char *device);
 struct error *run_disk_plug(struct request *rq, json_t **result);
