@@ -270,9 +270,8 @@ def suite_api(_long):
         # The same through the thin protocol, for commands of every kind.
         thin = {"XAPID_XE": os.path.join(TOP, "tests/clients/thin_xe.py")}
         some = [os.path.join(TOP, "tests/api", n + ".t") for n in ("errors", "lists", "roles", "tasks", "vdi", "vm-lifecycle")]
-        run_all("api", [api("build"), python("api-cli", "api/cli.py"), python("api-generated", "api/generated.py"),
-                        python("api-stats", "api/stats.py"),
-                        python("api-thin", "api/run.py", *some, env=thin)], 1)
+        run_all("api", [api("build"), python("api-stats", "api/stats.py"), python("api-cli", "api/cli.py"),
+                        python("api-generated", "api/generated.py"), python("api-thin", "api/run.py", *some, env=thin)], JOBS)
 
 
 def suite_asan(_long):
@@ -294,7 +293,7 @@ def suite_chaos(long):
         program = {"XAPID_PROGRAM": find("build", "xapid-chaos")}
         seeds = range(1, 11 if long else 3)
         run_all("chaos", [api("build", 20, {**program, "XAPID_CHAOS_SEED": str(s)}, f"-{s}") for s in seeds] +
-                [python("kill9-chaos", "durability/kill9.py", "3", limit=15, env=program)], 1)
+                [python("kill9-chaos", "durability/kill9.py", "3", limit=15, env=program)], JOBS)
 
 
 def suite_durability(long):
