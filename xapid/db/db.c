@@ -1084,13 +1084,15 @@ bool db_barrier(struct db *db, usec_t deadline)
 
 /*** lazy writes ***/
 
-void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
+static void set_lazily(struct db *db, int field_id, ref_t ref, const void *value, bool replace)
 {
     struct lazy **bucket = &db->lazy[(ref.lo ^ (unsigned)field_id) % LAZY_BUCKETS], *l;
 
     MUTEX_GUARD(&db->lazy_lock);
     for (l = *bucket; l && (l->field_id != field_id || !ref_equal(l->ref, ref)); l = l->next)
         ;
+    if (l && !replace)
+        return;
     if (!l) {
         l = xcalloc(1, sizeof *l);
         l->field_id = field_id;
@@ -1101,6 +1103,22 @@ void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
     arena_release(&l->arena);
     l->value = arena_alloc(&l->arena, api_fields[field_id].type->size);
     value_copy(&l->arena, api_fields[field_id].type, value, l->value);
+}
+
+void db_set_lazily(struct db *db, int field_id, ref_t ref, const void *value)
+{
+    set_lazily(db, field_id, ref, value, true);
+}
+
+/* What was measured once may not change for long: it waits for the next time, unless there is
+ * something newer by then. */
+static void put_back(struct db *db, const struct lazy *first, const struct lazy *last)
+{
+    for (const struct lazy *l = first;; l = l->next) {
+        set_lazily(db, l->field_id, l->ref, l->value, false);
+        if (l == last)
+            return;
+    }
 }
 
 void db_drop_lazy(struct db *db, int field_id, ref_t ref)
@@ -1126,7 +1144,7 @@ void db_drop_lazy(struct db *db, int field_id, ref_t ref)
 
 void db_flush_lazy(struct db *db)
 {
-    struct lazy *list;
+    struct lazy *list, *first;
     struct write_set set = {0};
     struct arena arena = {0};
 
@@ -1134,17 +1152,18 @@ void db_flush_lazy(struct db *db)
     if (!db_wait_leader(db, 0))
         return;
     MUTEX_GUARD(&db->flush_lock);
-    list = lazy_take(db);
-
+    first = list = lazy_take(db);
     for (struct lazy *l = list; l; l = l->next) {
         write_set_field(&set, &api_fields[l->field_id], l->ref, l->value, OP_IF_EXISTS);
         if (set.ops.len > LOG_MAX_WRITE_SET / 2 || !l->next) {
             struct log_result result = propose_until_known(db, &arena, &set, clock_mono());
 
-            /* A metric that is lost is measured again. */
             if (result.outcome == LOG_REJECTED)
                 log_warning("some of the measured values were refused: %s",
                             error_line(&arena, result.error));
+            else if (result.outcome != LOG_APPLIED)
+                put_back(db, first, l);
+            first = l->next;
             write_release(&set);
         }
     }

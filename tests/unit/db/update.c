@@ -326,6 +326,21 @@ static void lazy_writes_are_coalesced_and_come_by_themselves(void **state)
     assert_int_equal(version_now(f), 7);
 }
 
+/* What is measured once may not change for long. */
+static void a_lazy_write_that_was_not_taken_comes_with_a_later_one(void **state)
+{
+    struct fixture *f = *state;
+
+    open_db(f, open_conflicts);
+    make_vm(f);
+    for (int64_t i = 1; i <= 20; i++) {
+        db_set_lazily(f->xapid.db, FIELD_vm_user_version, f->vm, &i);
+        for (int tries = 0; version_now(f) != i && tries < 100; tries++)
+            db_flush_lazy(f->xapid.db);
+        assert_int_equal(version_now(f), i);
+    }
+}
+
 static void *lazily(void *arg)
 {
     struct fixture *f = arg;
@@ -537,6 +552,7 @@ int main(void)
         TEST(reads_find_by_uuid_and_relation),
         TEST(subscribers_hear_of_each_publication_until_they_leave),
         TEST(lazy_writes_are_coalesced_and_come_by_themselves),
+        TEST(a_lazy_write_that_was_not_taken_comes_with_a_later_one),
         TEST(readers_writers_and_lazy_ones_live_together),
         TEST(an_entry_that_cannot_be_read_stops_all_and_is_not_passed_over),
         TEST(two_databases_in_one_process_are_two),
