@@ -286,11 +286,11 @@ class Daemon:
     def client(self, user="root", **how):
         return Client(self, user, **how)
 
-    def xe(self, *words, user="root", program=os.environ.get("XAPID_XE") or program("xe")):
+    def xe(self, *words, user="root"):
         """Runs xe against the TLS port; a CompletedProcess with text.  XAPID_XE names another one."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("XE_")}
         environment["HOME"] = self.dir
-        return subprocess.run([program, "-s", "127.0.0.1", "-p", str(self.tls_port), "-u", user, "-pw", PASSWORDS[user],
+        return subprocess.run([os.environ.get("XAPID_XE") or program("xe"), "-s", "127.0.0.1", "-p", str(self.tls_port), "-u", user, "-pw", PASSWORDS[user],
                                *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env=environment,
                               cwd=self.dir)
 

@@ -42,6 +42,7 @@ exec switch_root /root /lib/systemd/systemd
 TEST_UNIT = """[Unit]
 Description=The test
 After=xapid.service
+FailureAction=poweroff
 [Service]
 Type=oneshot
 ExecStart=/usr/bin/python3 /test/inside.py
