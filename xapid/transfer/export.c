@@ -189,21 +189,29 @@ static struct error *send_packed(struct outgoing *x, const struct buf *manifest,
     return stream_sink_flush(x->call, stream);
 }
 
+/* The head, then what 'send' writes; a negative length is not known before. */
+static struct error *answer(struct outgoing *x, const struct buf *manifest, int64_t length,
+                            struct error *(*send)(struct outgoing *x, const struct buf *manifest,
+                                                  struct stream_sink *stream))
+{
+    AUTO(stream_sink) sink = {0};
+    struct http_stream *stream = handover_take(x->h);
+    struct error *e;
+
+    stream_sink_init(&sink, stream);
+    e = start_answer(x, stream, length);
+    if (!e)
+        e = send(x, manifest, &sink);
+    http_stream_close(stream);
+    return e;
+}
+
 static struct error *send_all(struct outgoing *x)
 {
     AUTO(buf) manifest = {0};
-    AUTO(stream_sink) sink = {0};
-    struct http_stream *stream;
-    struct error *e;
 
     inventory_write(x->call, &x->inventory, &manifest);
-    stream = handover_take(x->h);
-    stream_sink_init(&sink, stream);
-    e = start_answer(x, stream, -1);
-    if (!e)
-        e = send_packed(x, &manifest, &sink);
-    http_stream_close(stream);
-    return e;
+    return answer(x, &manifest, -1, send_packed);
 }
 
 static struct error *export_held(struct outgoing *x)
@@ -314,18 +322,10 @@ static struct error *send_manifest(struct outgoing *x, const struct buf *manifes
 static struct error *send_metadata(struct outgoing *x)
 {
     AUTO(buf) manifest = {0};
-    AUTO(stream_sink) sink = {0};
-    struct http_stream *stream;
-    struct error *e;
 
     inventory_write(x->call, &x->inventory, &manifest);
-    stream = handover_take(x->h);
-    stream_sink_init(&sink, stream);
-    e = start_answer(x, stream, tar_size((int64_t)manifest.len) + 2 * (int64_t)TAR_BLOCK);
-    if (!e)
-        e = send_manifest(x, &manifest, &sink);
-    http_stream_close(stream);
-    return e;
+    return answer(x, &manifest, tar_size((int64_t)manifest.len) + 2 * (int64_t)TAR_BLOCK,
+                  send_manifest);
 }
 
 static void run_metadata(struct handover *h)

@@ -5,19 +5,6 @@
 #include "libxapi/base/memory.h"
 #include "xapid/hypervisor/executor/executor.h"
 
-/* The request's domain, held for work; not one that has ended. */
-static struct error *begin(struct request *rq, struct hold *hold, struct xen *xen, struct found *d)
-{
-    char uuid[UUID_TEXT_SIZE];
-
-    read_uuid(&rq->args, "uuid", false, uuid);
-    if (rq->args.bad)
-        return request_bad(rq);
-    TRY(hold_take(rq, uuid, HOLD_WORK, hold));
-    TRY(xen_open(&rq->arena, xen));
-    return domain_alive(rq, xen, d);
-}
-
 static struct error *run_unpause(struct request *rq, json_t **result)
 {
     AUTO(hold) hold = {0};
@@ -26,7 +13,7 @@ static struct error *run_unpause(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     rc = d.info.paused ? libxl_domain_unpause(xen.ctx, d.domid, NULL) : 0;
     return rc ? xen_failed(&rq->arena, &xen, "unpausing the domain", rc) : OK;
 }
@@ -39,7 +26,7 @@ static struct error *run_pause(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     rc = d.info.paused ? 0 : libxl_domain_pause(xen.ctx, d.domid, NULL);
     return rc ? xen_failed(&rq->arena, &xen, "pausing the domain", rc) : OK;
 }
@@ -60,7 +47,7 @@ static struct error *run_set_memory(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     max = mark_number(rq, &xen, d.domid, "static-max");
     if (target < (4 << 20) || target > max)
         return error_internal(
@@ -83,7 +70,7 @@ static struct error *run_set_vcpus(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     max = mark_number(rq, &xen, d.domid, "vcpus-max");
     if (vcpus < 1 || vcpus > max)
         return error_internal(&rq->arena, "the domain has 1 to %lld vCPUs", (long long)max);

@@ -13,19 +13,6 @@
 
 #define DEVICE_NAME_MAX 15
 
-static struct error *begin(struct request *rq, bool alive, struct hold *hold, struct xen *xen,
-                           struct found *d)
-{
-    char uuid[UUID_TEXT_SIZE];
-
-    read_uuid(&rq->args, "uuid", false, uuid);
-    if (rq->args.bad)
-        return request_bad(rq);
-    TRY(hold_take(rq, uuid, HOLD_WORK, hold));
-    TRY(xen_open(&rq->arena, xen));
-    return alive ? domain_alive(rq, xen, d) : domain_of(rq, xen, d);
-}
-
 static const char *disk_mark(struct request *rq, const struct found *d, const char *device)
 {
     return mark_path(&rq->arena, d->domid, arena_printf(&rq->arena, "disk/%s", device));
@@ -110,7 +97,7 @@ struct error *run_disk_plug(struct request *rq, json_t **result)
 
     (void)result;
     TRY(disk_arg(rq, &disk));
-    TRY(begin(rq, true, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     if (xs_text(&rq->arena, &xen, disk_mark(rq, &d, disk.device)))
         return rq->again ? OK : error_new(&rq->arena, "DEVICE_ALREADY_EXISTS", 1, disk.device);
     disk_take_away(&xen, &d, disk.device, true);
@@ -133,7 +120,7 @@ struct error *run_disk_unplug(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, false, &hold, &xen, &d));
+    TRY(domain_begin(rq, false, &hold, &xen, &d));
     if (!xs_text(&rq->arena, &xen, disk_mark(rq, &d, device)))
         return OK;
     force = force || domain_state(&d.info, &reason) == HV_SHUTDOWN;
@@ -181,7 +168,7 @@ struct error *run_disk_change(struct request *rq, json_t **result)
 
     (void)result;
     TRY(disk_arg(rq, &disk));
-    TRY(begin(rq, true, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     text = xs_text(&rq->arena, &xen, disk_mark(rq, &d, disk.device));
     record = text ? json_loads(text, 0, NULL) : NULL;
     r = reader_of(&rq->arena, record);
@@ -232,7 +219,7 @@ struct error *run_nic_plug(struct request *rq, json_t **result)
     read_nic(&r, &nic);
     if (r.bad)
         return error_internal(&rq->arena, "the NIC's '%s' is missing or wrong", r.bad);
-    TRY(begin(rq, true, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     if (xs_text(&rq->arena, &xen, nic_mark(rq, &d, nic.device)))
         return rq->again ? OK
                          : error_new(&rq->arena, "DEVICE_ALREADY_EXISTS", 1,
@@ -257,7 +244,7 @@ struct error *run_nic_unplug(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, false, &hold, &xen, &d));
+    TRY(domain_begin(rq, false, &hold, &xen, &d));
     if (!xs_text(&rq->arena, &xen, nic_mark(rq, &d, device)))
         return OK;
     force = force || domain_state(&d.info, &reason) == HV_SHUTDOWN;
@@ -301,7 +288,7 @@ struct error *run_usb_unplug(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, false, &hold, &xen, &d));
+    TRY(domain_begin(rq, false, &hold, &xen, &d));
     path = mark_path(&rq->arena, d.domid, arena_printf(&rq->arena, "usb/%s", id));
     text = xs_text(&rq->arena, &xen, path);
     if (!text)

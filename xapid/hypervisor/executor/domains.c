@@ -86,6 +86,19 @@ struct error *domain_alive(struct request *rq, struct xen *xen, struct found *ou
     return OK;
 }
 
+struct error *domain_begin(struct request *rq, bool alive, struct hold *hold, struct xen *xen,
+                           struct found *out)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    read_uuid(&rq->args, "uuid", false, uuid);
+    if (rq->args.bad)
+        return request_bad(rq);
+    TRY(hold_take(rq, uuid, HOLD_WORK, hold));
+    TRY(xen_open(&rq->arena, xen));
+    return alive ? domain_alive(rq, xen, out) : domain_of(rq, xen, out);
+}
+
 enum hv_state domain_state(const libxl_dominfo *info, enum hv_reason *reason)
 {
     *reason = HV_NONE;

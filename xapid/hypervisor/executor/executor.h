@@ -169,6 +169,9 @@ MUST_CHECK struct error *domain_find(struct request *rq, struct xen *xen, const 
 MUST_CHECK struct error *domain_of(struct request *rq, struct xen *xen, struct found *out);
 /* The same, and it has not ended. */
 MUST_CHECK struct error *domain_alive(struct request *rq, struct xen *xen, struct found *out);
+/* The domain of a call: held for work, with a context; 'alive': not one that has ended. */
+MUST_CHECK struct error *domain_begin(struct request *rq, bool alive, struct hold *hold,
+                                      struct xen *xen, struct found *out);
 enum hv_state domain_state(const libxl_dominfo *info, enum hv_reason *reason);
 /* The mark: /libxl/<domid>/xapid, which libxl removes with the domain and no guest can write. */
 const char *mark_path(struct arena *arena, uint32_t domid, const char *key);

@@ -15,19 +15,6 @@
 #define VALUE_MAX_BYTES 4096
 #define MIB ((int64_t)1 << 20)
 
-/* The request's domain, held for work; not one that has ended. */
-static struct error *begin(struct request *rq, struct hold *hold, struct xen *xen, struct found *d)
-{
-    char uuid[UUID_TEXT_SIZE];
-
-    read_uuid(&rq->args, "uuid", false, uuid);
-    if (rq->args.bad)
-        return request_bad(rq);
-    TRY(hold_take(rq, uuid, HOLD_WORK, hold));
-    TRY(xen_open(&rq->arena, xen));
-    return domain_alive(rq, xen, d);
-}
-
 struct error *run_sysrq(struct request *rq, json_t **result)
 {
     const char *key = read_text(&rq->args, "key", 1);
@@ -37,7 +24,7 @@ struct error *run_sysrq(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     rc = libxl_send_sysrq(xen.ctx, d.domid, *key);
     return rc ? xen_failed(&rq->arena, &xen, "sending the key", rc) : OK;
 }
@@ -51,7 +38,7 @@ struct error *run_trigger(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     _Static_assert(HV_TRIGGER_POWER + 1 == LIBXL_TRIGGER_POWER &&
                        HV_TRIGGER_S3RESUME + 1 == LIBXL_TRIGGER_S3RESUME,
                    "libxl's triggers are in our order");
@@ -94,7 +81,7 @@ struct error *run_set_scheduling(struct request *rq, json_t **result)
     int rc = 0;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     if (weight || cap) {
         libxl_domain_sched_params_init(&sched);
         sched.sched = LIBXL_SCHEDULER_UNKNOWN; /* whichever the host has */
@@ -120,7 +107,7 @@ struct error *run_set_shadow(struct request *rq, json_t **result)
     int rc;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     xc = xc_interface_open(NULL, NULL, 0);
     if (!xc)
         return xen_failed(&rq->arena, &xen, "opening Xen's control interface", 0);
@@ -158,7 +145,7 @@ struct error *run_guest_write(struct request *rq, json_t **result)
     struct found d;
 
     (void)result;
-    TRY(begin(rq, &hold, &xen, &d));
+    TRY(domain_begin(rq, true, &hold, &xen, &d));
     for (size_t i = 0; i < write.n; i++)
         if (!key_is_good(write.v[i].key) || strlen(write.v[i].value) > VALUE_MAX_BYTES)
             return error_internal(a, "'%s' cannot be written", write.v[i].key);
@@ -178,19 +165,13 @@ struct error *run_guest_write(struct request *rq, json_t **result)
 struct error *run_core_dump(struct request *rq, json_t **result)
 {
     const char *path = read_text(&rq->args, "path", 4096);
-    char uuid[UUID_TEXT_SIZE];
     AUTO(hold) hold = {0};
     AUTO(xen) xen = {0};
     struct found d;
     int rc;
 
     (void)result;
-    read_uuid(&rq->args, "uuid", false, uuid);
-    if (rq->args.bad)
-        return request_bad(rq);
-    TRY(hold_take(rq, uuid, HOLD_WORK, &hold));
-    TRY(xen_open(&rq->arena, &xen));
-    TRY(domain_of(rq, &xen, &d));
+    TRY(domain_begin(rq, false, &hold, &xen, &d));
     if (access(path, F_OK) == 0)
         return error_internal(&rq->arena, "%s is there already", path);
     rc = libxl_domain_core_dump(xen.ctx, d.domid, path, NULL);
