@@ -455,12 +455,11 @@ static void *watch(void *arg)
 static void raft_log_propose(struct log *base, struct log_proposal *proposal)
 {
     struct raft_log *log = raft_log_of(base);
-
     bool first;
 
     proposal->since = clock_mono();
     MUTEX_GUARD(&log->lock);
-    first = !log->queue.head; /* else somebody has called already */
+    first = !log->queue.head; /* else the loop was woken already, or tries again by its timers */
     queue_add(&log->queue, proposal);
     if (log->no_loop)
         cond_broadcast(&log->changed);

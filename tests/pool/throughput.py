@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """throughput.py [SECONDS] -- writes a second of three members with 64 clients, beside the bare library with three voters.
 
-The clients (bench-load) are logged in on all three members and write there, each a description of 1 kB; the yardstick (raft-yardstick) commits as many entries
-of that size at a time, without grouping, on the same disk, in the same run.  And a lone voter's commit latency beside the bare one's.
+The clients (bench-load) are logged in on all three members and write there, each a description of 1 kB; the yardstick (raft-yardstick)
+commits as many entries of that size at a time, without grouping, on the same disk, in the same run.  And a lone voter's commit latency
+beside the bare one's.
 """
 
 import os
