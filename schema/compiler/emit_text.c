@@ -137,6 +137,10 @@ static void json_message(struct schema *s, FILE *out, const struct message *m)
     fprintf(out, "]");
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         fprintf(out, ", \"%s\": %s", flags[i].name, flags[i].on ? "true" : "false");
+    if (m->pending) {
+        fprintf(out, ", \"pending\": ");
+        emit_quoted(out, m->pending);
+    }
     json_role(out, "min_role", m->role);
     json_keys(out, m->keys.v, m->keys.n);
     fprintf(out, ", \"state\": \"%s\", \"errors\": [",
@@ -245,8 +249,10 @@ void emit_manual(struct schema *s, FILE *out)
             for (size_t k = 0; k < m->params.n; k++)
                 fprintf(out, "%s%s %s%s", k ? ", " : "", api_type_text(s, m->params.v[k].type),
                         m->params.v[k].name, m->params.v[k].def.kind != LIT_NONE ? "?" : "");
-            fprintf(out, ")`\n\n%s\n\nRole: %s.%s%s\n", m->doc, m->role,
-                    m->pending ? " Not implemented yet." : "", m->deprecated ? " Deprecated." : "");
+            fprintf(out, ")`\n\n%s\n\nRole: %s.%s\n", m->doc, m->role,
+                    m->deprecated ? " Deprecated." : "");
+            if (m->pending)
+                fprintf(out, "\nNot implemented: %s.\n", m->pending);
             for (size_t k = 0; k < m->errors.n; k++)
                 fprintf(out, "%s`%s`", k ? ", " : "\nErrors: ", m->errors.v[k]);
             fprintf(out, m->errors.n ? "\n" : "");

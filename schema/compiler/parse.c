@@ -175,6 +175,14 @@ static const char *word_or_string(struct lexer *lx, const char *what)
     return w;
 }
 
+/* What follows 'pending': why, for those who miss it. */
+static const char *reason(struct lexer *lx)
+{
+    if (lx->kind != T_STRING || !*lx->text)
+        schema_die(lx->schema, lx->at, "say why: pending \"reason\"");
+    return word_or_string(lx, "a reason");
+}
+
 static const char *take_doc(struct lexer *lx, const char *what)
 {
     const char *d;
@@ -348,7 +356,6 @@ static void message_attribute(struct lexer *lx, struct message *m)
         {"emergency", &m->emergency},
         {"secret", &m->secret},
         {"local", &m->local},
-        {"pending", &m->pending},
         {"pure", &m->pure},
         {"custom-reply", &m->custom_reply},
         {"deprecated", &m->deprecated},
@@ -358,6 +365,8 @@ static void message_attribute(struct lexer *lx, struct message *m)
 
     if (accept(lx, "role"))
         m->role = word(lx, "a role");
+    else if (accept(lx, "pending"))
+        m->pending = reason(lx);
     else if (accept(lx, "key"))
         ADD(lx->schema, m->keys, (struct key_role[]){key_role(lx)}[0]);
     else if (!accept_flag(lx, flags, ARRAY_SIZE(flags)))
@@ -399,12 +408,10 @@ static void message(struct lexer *lx, struct class *class)
 static void class_attribute(struct lexer *lx, struct class *c)
 {
     const struct flag flags[] = {
-        {"stored", &c->stored},          {"kept", &c->kept},
-        {"volatile", &c->is_volatile},   {"persistent", &c->persistent},
-        {"events", &c->events},          {"all", &c->all},
-        {"internal", &c->internal},      {"static", &c->is_static},
-        {"deprecated", &c->deprecated},  {"prototyped", &c->prototyped},
-        {"pending", &c->create_pending},
+        {"stored", &c->stored},         {"kept", &c->kept},        {"volatile", &c->is_volatile},
+        {"persistent", &c->persistent}, {"events", &c->events},    {"all", &c->all},
+        {"internal", &c->internal},     {"static", &c->is_static}, {"deprecated", &c->deprecated},
+        {"prototyped", &c->prototyped},
     };
 
     if (accept(lx, "namespaces"))
@@ -414,6 +421,8 @@ static void class_attribute(struct lexer *lx, struct class *c)
         c->read_role = word(lx, "a role");
     else if (accept(lx, "create"))
         c->create_role = word(lx, "a role");
+    else if (accept(lx, "pending"))
+        c->create_pending = reason(lx);
     else if (!accept_flag(lx, flags, ARRAY_SIZE(flags)))
         schema_die(lx->schema, lx->at, "class %s: unknown word '%s'", c->name, lx->text);
 }

@@ -104,10 +104,11 @@ enum message_sort {
 struct message {
     struct place at;
     const char *name, *doc, *role;
+    const char *pending; /* why it is not implemented; NULL: it is */
     enum message_sort sort;
     LIST(struct param) params;
     struct type_node *result;
-    bool async, hidden, pool_internal, no_session, emergency, secret, local, pending, pure;
+    bool async, hidden, pool_internal, no_session, emergency, secret, local, pure;
     bool unlogged; /* like secret, where the reference does not say so */
     bool custom_reply, deprecated, prototyped;
     LIST(struct key_role) keys;
@@ -121,7 +122,8 @@ struct class
     struct place at;
     const char *name, *lower, *doc, *read_role, *create_role;
     bool stored, kept, is_volatile, persistent, events, all, internal, is_static;
-    bool deprecated, prototyped, create_pending;
+    bool deprecated, prototyped;
+    const char *create_pending; /* why create and destroy are not implemented; NULL: they are */
     LIST(const char *) namespaces;
     LIST(struct field) fields;
     LIST(struct message) messages;

@@ -150,6 +150,6 @@ def all_calls(messages):
 
 
 def pending_paths():
-    """Paths of HTTP that answer 501."""
+    """{path: why} of HTTP that answer 501."""
     with open(os.path.join(TOP, "xapid", "main", "routes.c")) as f:
-        return set(re.findall(r"LATER\(HTTP_M_\w+, \"([^\"]+)\"\)", f.read()))
+        return dict(re.findall(r"LATER\(HTTP_M_\w+, \"([^\"]+)\",\s*\"([^\"]+)\"\)", f.read()))
