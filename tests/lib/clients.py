@@ -21,6 +21,7 @@ def runs(daemon):
     yield "fence agent", ["sh", os.path.join(CLIENTS, "fence.sh")]
     yield "xmlrpc-c", [program("tour-xmlrpc-c")]
     yield "libxapi", [program("tour"), "127.0.0.1", port, "root", PASSWORDS["root"]]
+    yield "novnc", [sys.executable, os.path.join(CLIENTS, "novnc", "console.py")]
     yield "npm xen-api", ["sh", os.path.join(CLIENTS, "npm-xen-api", "run.sh")]
 
 

@@ -9,6 +9,8 @@
 #include "xapid/hypervisor/sim/sim.h"
 
 #define LINE_MAX_BYTES 256
+#define BARS_Y 400
+#define BARS_HEIGHT 48
 
 /* What a text client has typed since the last prompt. */
 struct line {
@@ -66,12 +68,24 @@ static void compose(const struct console *console, struct picture *p)
     p->pointer_y = console->y;
 }
 
+/* A test card: a viewer that mixes up its colours is found out. */
+static void draw_bars(uint32_t *pixels)
+{
+    static const uint32_t colours[] = {0xffffff, 0xffff00, 0x00ffff, 0x00ff00,
+                                       0xff00ff, 0xff0000, 0x0000ff, 0x000000};
+    const int width = PICTURE_WIDTH / (int)ARRAY_SIZE(colours);
+
+    for (int i = 0; i < (int)ARRAY_SIZE(colours); i++)
+        picture_fill(pixels, i * width, BARS_Y, width, BARS_HEIGHT, colours[i]);
+}
+
 static void draw(void *ctx, uint32_t *pixels)
 {
     struct picture p;
 
     compose(ctx, &p);
     picture_draw(&p, pixels);
+    draw_bars(pixels);
 }
 
 static void key_pressed(void *ctx, bool down, uint32_t keysym)
@@ -101,6 +115,15 @@ static void pointer_moved(void *ctx, int x, int y, unsigned buttons)
     console->x = x;
     console->y = y;
     console->buttons = buttons;
+}
+
+json_t *console_json(const struct domain *d)
+{
+    const struct console *c = d->console;
+
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "typed", c->typed, "keys",
+                     json_sprintf("%u", c->keys), "x", json_sprintf("%d", c->x), "y",
+                     json_sprintf("%d", c->y), "buttons", json_sprintf("%u", c->buttons));
 }
 
 static void prompt(const struct console *console, struct screen_client *client)

@@ -127,6 +127,18 @@ static struct error *do_inspect(const struct command *c, json_t *answer)
     return OK;
 }
 
+static struct error *do_screen(const struct command *c, json_t *answer)
+{
+    struct domain *d;
+    json_t *screen;
+
+    TRY(domain_named(c, "screen", &d));
+    screen = console_json(d);
+    json_object_update(answer, screen);
+    json_decref(screen);
+    return OK;
+}
+
 /* The devices of the host that a domain has, each list in one text. */
 static struct error *do_devices(const struct command *c, json_t *answer)
 {
@@ -393,6 +405,7 @@ struct error *run_control(struct request *rq, json_t **result)
         {"uncooperative", do_uncooperative},
         {"cooperative", do_cooperative},
         {"inspect", do_inspect},
+        {"screen", do_screen},
         {"devices", do_devices},
         {"show", do_show},
         {"fail", do_fail},

@@ -257,3 +257,5 @@ void console_close(struct domain *d);
 void console_changed(struct domain *d);
 const char *console_rfb_path(const struct domain *d);
 const char *console_text_path(const struct domain *d);
+/* What came to the screen, for tests. */
+json_t *console_json(const struct domain *d);
