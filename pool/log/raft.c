@@ -455,15 +455,18 @@ static void *watch(void *arg)
 static void raft_log_propose(struct log *base, struct log_proposal *proposal)
 {
     struct raft_log *log = raft_log_of(base);
-    bool first;
+    bool wake;
 
     proposal->since = clock_mono();
-    MUTEX_GUARD(&log->lock);
-    first = !log->queue.head; /* else the loop was woken already, or tries again by its timers */
+    mutex_lock(&log->lock);
+    /* Where something waits already, the loop was woken for it or tries again by its timers. */
+    wake = !log->queue.head && !log->no_loop;
     queue_add(&log->queue, proposal);
     if (log->no_loop)
         cond_broadcast(&log->changed);
-    else if (first)
+    mutex_unlock(&log->lock);
+    /* Not under the lock, which is the first thing that the loop takes. */
+    if (wake)
         uv_async_send(&log->wake);
 }
 

@@ -558,7 +558,7 @@ void apply_write_set(struct db_root *root, struct arena *arena, const void *data
 
     *result = (struct log_result){.outcome = LOG_FAILED};
     if (!write_open(&r, arena, data, size)) {
-        result->error = error_internal(arena, "a log entry cannot be read: %s", r.why);
+        result->error = error_internal(arena, "a log entry cannot be read: %s", r.in.why);
         return;
     }
     if (seen_before(&a, &r, result))
@@ -569,9 +569,9 @@ void apply_write_set(struct db_root *root, struct arena *arena, const void *data
         result->error = run_ops(&a, &r);
         result->outcome = result->error ? LOG_REJECTED : LOG_APPLIED;
     }
-    if (r.bad) {
+    if (r.in.why) {
         result->outcome = LOG_FAILED;
-        result->error = error_internal(arena, "a log entry cannot be read: %s", r.why);
+        result->error = error_internal(arena, "a log entry cannot be read: %s", r.in.why);
         return;
     }
     if (result->outcome == LOG_APPLIED) {

@@ -14,12 +14,12 @@
  * its own may be another. Classes and fields that the reader does not know are left out with a line
  * in the log.  All is little-endian and in the order of the trees: equal roots have equal images.
  */
-#include <endian.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "libxapi/base/log.h"
 #include "xapid/db/db.h"
+#include "xapid/db/numbers.h"
 
 #define MAGIC "xapidimg"
 #define IMAGE_FORMAT 1
@@ -27,24 +27,6 @@
 #define ROWS_PER_ARENA 256
 
 /*** writing ***/
-
-static void put_u32(struct buf *b, uint32_t v)
-{
-    v = htole32(v);
-    buf_add(b, &v, sizeof v);
-}
-
-static void put_u64(struct buf *b, uint64_t v)
-{
-    v = htole64(v);
-    buf_add(b, &v, sizeof v);
-}
-
-static void put_ref(struct buf *b, ref_t r)
-{
-    put_u64(b, r.hi);
-    put_u64(b, r.lo);
-}
 
 static void patch(struct buf *b, size_t at, uint64_t v, size_t n)
 {
@@ -194,70 +176,34 @@ void image_write(struct buf *b, const struct db_root *root)
 struct reader {
     struct arena *arena;
     struct arena scratch; /* of some rows */
-    const char *p, *end;
+    struct input in;
     struct db_root *root;
-    const char *why;
 };
-
-static bool fail(struct reader *r, const char *why)
-{
-    r->why = why;
-    return false;
-}
-
-static bool take(struct reader *r, void *out, size_t n)
-{
-    if ((size_t)(r->end - r->p) < n)
-        return fail(r, "it is cut short");
-    memcpy(out, r->p, n);
-    r->p += n;
-    return true;
-}
-
-static bool take_u32(struct reader *r, uint32_t *v)
-{
-    if (!take(r, v, sizeof *v))
-        return false;
-    *v = le32toh(*v);
-    return true;
-}
-
-static bool take_u64(struct reader *r, uint64_t *v)
-{
-    if (!take(r, v, sizeof *v))
-        return false;
-    *v = le64toh(*v);
-    return true;
-}
-
-static bool take_ref(struct reader *r, ref_t *ref)
-{
-    return take_u64(r, &ref->hi) && take_u64(r, &ref->lo);
-}
 
 /* A count of things of at least 'each' bytes. */
 static bool take_count(struct reader *r, size_t each, uint32_t *n)
 {
-    if (!take_u32(r, n))
+    if (!take_u32(&r->in, n))
         return false;
-    return *n <= (size_t)(r->end - r->p) / each || fail(r, "a number in it is too large");
+    return *n <= (size_t)(r->in.end - r->in.p) / each ||
+           input_fail(&r->in, "a number in it is too large");
 }
 
 /* The next n bytes as a reader's whole input: *outer is where it goes on afterwards. */
 static bool enter(struct reader *r, uint64_t n, const char **outer)
 {
-    if (n > (size_t)(r->end - r->p))
-        return fail(r, "it is cut short");
-    *outer = r->end;
-    r->end = r->p + n;
+    if (n > (size_t)(r->in.end - r->in.p))
+        return input_fail(&r->in, "it is cut short");
+    *outer = r->in.end;
+    r->in.end = r->in.p + n;
     return true;
 }
 
 static bool leave(struct reader *r, const char *outer)
 {
-    if (r->p != r->end)
-        return fail(r, "there are bytes between its parts");
-    r->end = outer;
+    if (r->in.p != r->in.end)
+        return input_fail(&r->in, "there are bytes between its parts");
+    r->in.end = outer;
     return true;
 }
 
@@ -274,12 +220,12 @@ static bool take_value(struct reader *r, struct arena *arena, const struct field
     const char *outer;
     uint32_t size;
 
-    if (!take_u32(r, &size) || !enter(r, size, &outer))
+    if (!take_u32(&r->in, &size) || !enter(r, size, &outer))
         return false;
     if (!f)
-        r->p = r->end;
-    else if (!value_decode(arena, f->type, &r->p, r->end, out))
-        return fail(r, "it holds a value of the wrong form");
+        r->in.p = r->in.end;
+    else if (!value_decode(arena, f->type, &r->in.p, r->in.end, out))
+        return input_fail(&r->in, "it holds a value of the wrong form");
     return leave(r, outer);
 }
 
@@ -297,7 +243,7 @@ static bool take_fields(struct reader *r, struct fields *fields)
         const struct field_desc *f;
         uint32_t hash;
 
-        if (!take_u32(r, &hash))
+        if (!take_u32(&r->in, &hash))
             return false;
         f = api_field_by_hash(hash);
         if (!f || f->class_id != class->id || !field_is_stored(f)) {
@@ -322,10 +268,10 @@ static bool take_row_fields(struct reader *r, const struct fields *fields)
     while (n--) {
         const struct field_desc *f;
 
-        if (!take_u32(r, &place))
+        if (!take_u32(&r->in, &place))
             return false;
         if (place >= fields->n)
-            return fail(r, "a row has a field that its class has not");
+            return input_fail(&r->in, "a row has a field that its class has not");
         f = fields->v[place];
         if (!take_value(r, &r->scratch, f, f ? fields->row + f->offset : NULL))
             return false;
@@ -341,15 +287,16 @@ static bool take_row(struct reader *r, const struct fields *fields)
     uint32_t size;
 
     memcpy(row, fields->defaults, fields->class->struct_size);
-    if (!take_ref(r, &row->ref) || !take_u64(r, &row->row_created) ||
-        !take_u64(r, &row->row_version) || !take_u64(r, &modified) || !take_u32(r, &size) ||
-        !enter(r, size, &outer) || !take_row_fields(r, fields) || !leave(r, outer))
+    if (!take_ref(&r->in, &row->ref) || !take_u64(&r->in, &row->row_created) ||
+        !take_u64(&r->in, &row->row_version) || !take_u64(&r->in, &modified) ||
+        !take_u32(&r->in, &size) || !enter(r, size, &outer) || !take_row_fields(r, fields) ||
+        !leave(r, outer))
         return false;
     if (ref_is_null(row->ref) || root_get(r->root, fields->class->id, row->ref))
-        return fail(r, "a row has no reference of its own");
+        return input_fail(&r->in, "a row has no reference of its own");
     if (row->row_created > row->row_version || row->row_version > modified ||
         modified > r->root->revision)
-        return fail(r, "a row has impossible revisions");
+        return input_fail(&r->in, "a row has impossible revisions");
     root_put(r->root, row_new(fields->class, row), modified);
     return true;
 }
@@ -361,16 +308,16 @@ static bool take_class(struct reader *r)
     uint32_t hash, n;
     uint64_t size;
 
-    if (!take_u32(r, &hash) || !take_u64(r, &size) || !enter(r, size, &outer))
+    if (!take_u32(&r->in, &hash) || !take_u64(&r->in, &size) || !enter(r, size, &outer))
         return false;
     fields.class = api_class_by_hash(hash);
     if (!fields.class) {
         log_warning("a snapshot has a class that is not known to this version: it is left out");
-        r->p = r->end;
+        r->in.p = r->in.end;
         return leave(r, outer);
     }
     if (!class_is_kept(fields.class) || r->root->tables[fields.class->id].count)
-        return fail(r, "it has a class that it should not");
+        return input_fail(&r->in, "it has a class that it should not");
     if (!take_fields(r, &fields) || !take_count(r, 48, &n))
         return false;
     for (uint32_t i = 0; i < n; i++) {
@@ -389,18 +336,18 @@ static bool take_deletions(struct reader *r)
     if (!take_count(r, 36, &n))
         return false;
     if (n > ROOT_MAX_TOMBSTONES)
-        return fail(r, "it remembers too many deletions");
+        return input_fail(&r->in, "it remembers too many deletions");
     while (n--) {
         const struct class_desc *class;
         uint64_t created, deleted;
         ref_t ref;
 
-        if (!take_u32(r, &hash) || !take_ref(r, &ref) || !take_u64(r, &created) ||
-            !take_u64(r, &deleted))
+        if (!take_u32(&r->in, &hash) || !take_ref(&r->in, &ref) || !take_u64(&r->in, &created) ||
+            !take_u64(&r->in, &deleted))
             return false;
         class = api_class_by_hash(hash);
         if (created > deleted || deleted > r->root->revision || deleted <= r->root->forgotten)
-            return fail(r, "a deletion has impossible revisions");
+            return input_fail(&r->in, "a deletion has impossible revisions");
         if (class && class_is_kept(class))
             root_add_tombstone(r->root, class->id, ref, created, deleted);
     }
@@ -415,13 +362,13 @@ static bool take_requests(struct reader *r)
     if (!take_count(r, 32, &n))
         return false;
     if (n > ROOT_MAX_REQUESTS * ROOT_MAX_ORIGINS)
-        return fail(r, "it remembers too many requests");
+        return input_fail(&r->in, "it remembers too many requests");
     while (n--) {
         for (int i = 0; i < 4; i++)
-            if (!take_u64(r, &e.k[i]))
+            if (!take_u64(&r->in, &e.k[i]))
                 return false;
         if (!tree_put(&r->root->requests, &e))
-            return fail(r, "a request is in it twice");
+            return input_fail(&r->in, "a request is in it twice");
     }
     return true;
 }
@@ -432,17 +379,17 @@ static bool take_head(struct reader *r)
     uint32_t format, zero;
     uint64_t size, checksum;
 
-    if (!take(r, magic, sizeof magic) || memcmp(magic, MAGIC, sizeof magic) != 0)
-        return fail(r, "it is not an image of a database");
-    if (!take_u32(r, &format) || !take_u32(r, &zero) || !take_u64(r, &size) ||
-        !take_u64(r, &checksum))
+    if (!take(&r->in, magic, sizeof magic) || memcmp(magic, MAGIC, sizeof magic) != 0)
+        return input_fail(&r->in, "it is not an image of a database");
+    if (!take_u32(&r->in, &format) || !take_u32(&r->in, &zero) || !take_u64(&r->in, &size) ||
+        !take_u64(&r->in, &checksum))
         return false;
     if (format != IMAGE_FORMAT || zero)
-        return fail(r, "it has a format that this version does not know");
-    if (size != (size_t)(r->end - r->p))
-        return fail(r, "its size is wrong");
-    if (XXH3_64bits(r->p, size) != checksum)
-        return fail(r, "its checksum is wrong");
+        return input_fail(&r->in, "it has a format that this version does not know");
+    if (size != (size_t)(r->in.end - r->in.p))
+        return input_fail(&r->in, "its size is wrong");
+    if (XXH3_64bits(r->in.p, size) != checksum)
+        return input_fail(&r->in, "its checksum is wrong");
     return true;
 }
 
@@ -450,28 +397,28 @@ static bool take_body(struct reader *r)
 {
     uint32_t n;
 
-    if (!take_u64(r, &r->root->revision) || !take_u64(r, &r->root->log_index) ||
-        !take_u64(r, &r->root->incarnation) || !take_u64(r, &r->root->forgotten) ||
+    if (!take_u64(&r->in, &r->root->revision) || !take_u64(&r->in, &r->root->log_index) ||
+        !take_u64(&r->in, &r->root->incarnation) || !take_u64(&r->in, &r->root->forgotten) ||
         !take_count(r, 12, &n))
         return false;
     if (r->root->forgotten > r->root->revision || r->root->revision >= UINT64_MAX >> 16)
-        return fail(r, "it has impossible revisions");
+        return input_fail(&r->in, "it has impossible revisions");
     while (n--)
         if (!take_class(r))
             return false;
     if (!take_deletions(r) || !take_requests(r))
         return false;
-    return r->p == r->end || fail(r, "there are bytes behind its end");
+    return r->in.p == r->in.end || input_fail(&r->in, "there are bytes behind its end");
 }
 
 bool image_read(struct arena *arena, const void *data, size_t size, struct db_root **root,
                 const char **why)
 {
-    struct reader r = {.arena = arena, .p = data, .end = (const char *)data + size};
+    struct reader r = {.arena = arena, .in = {data, (const char *)data + size, NULL}};
     bool good;
 
     if (!take_head(&r)) {
-        *why = r.why;
+        *why = r.in.why;
         return false;
     }
     r.root = root_new();
@@ -479,7 +426,7 @@ bool image_read(struct arena *arena, const void *data, size_t size, struct db_ro
     arena_release(&r.scratch);
     if (!good) {
         root_unref(r.root);
-        *why = r.why;
+        *why = r.in.why;
         return false;
     }
     *root = r.root;

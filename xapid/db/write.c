@@ -1,31 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/db/write.h"
 
-#include <endian.h>
 #include <math.h>
 #include <string.h>
 
 #include "xapid/db/row.h"
 
 #define HEAD_SIZE 40
-
-static void put_u32(struct buf *b, uint32_t v)
-{
-    v = htole32(v);
-    buf_add(b, &v, sizeof v);
-}
-
-static void put_u64(struct buf *b, uint64_t v)
-{
-    v = htole64(v);
-    buf_add(b, &v, sizeof v);
-}
-
-static void put_ref(struct buf *b, ref_t r)
-{
-    put_u64(b, r.hi);
-    put_u64(b, r.lo);
-}
 
 void write_release(struct write_set *w)
 {
@@ -135,52 +116,15 @@ char *write_finish(struct write_set *w, size_t *size)
 
 /*** reading ***/
 
-static bool fail(struct write_reader *r, const char *why)
-{
-    r->bad = true;
-    r->why = why;
-    return false;
-}
-
-static bool take(struct write_reader *r, void *out, size_t n)
-{
-    if ((size_t)(r->end - r->p) < n)
-        return fail(r, "cut short");
-    memcpy(out, r->p, n);
-    r->p += n;
-    return true;
-}
-
-static bool take_u32(struct write_reader *r, uint32_t *v)
-{
-    if (!take(r, v, sizeof *v))
-        return false;
-    *v = le32toh(*v);
-    return true;
-}
-
-static bool take_u64(struct write_reader *r, uint64_t *v)
-{
-    if (!take(r, v, sizeof *v))
-        return false;
-    *v = le64toh(*v);
-    return true;
-}
-
-static bool take_ref(struct write_reader *r, ref_t *ref)
-{
-    return take_u64(r, &ref->hi) && take_u64(r, &ref->lo);
-}
-
 static bool take_class(struct write_reader *r, const struct class_desc **class)
 {
     uint32_t hash;
 
-    if (!take_u32(r, &hash))
+    if (!take_u32(&r->in, &hash))
         return false;
     *class = api_class_by_hash(hash);
     if (!*class || !((*class)->flags & CLASS_STORED))
-        return fail(r, "a class that this version does not know");
+        return input_fail(&r->in, "a class that this version does not know");
     return true;
 }
 
@@ -188,11 +132,11 @@ static bool take_field(struct write_reader *r, const struct field_desc **field)
 {
     uint32_t hash;
 
-    if (!take_u32(r, &hash))
+    if (!take_u32(&r->in, &hash))
         return false;
     *field = api_field_by_hash(hash);
     if (!*field || !field_is_stored(*field))
-        return fail(r, "a field that this version does not know");
+        return input_fail(&r->in, "a field that this version does not know");
     return true;
 }
 
@@ -210,8 +154,8 @@ static bool take_value(struct write_reader *r, const struct type *type, const vo
 {
     void *value = arena_alloc(r->arena, type->size);
 
-    if (!value_decode(r->arena, type, &r->p, r->end, value))
-        return fail(r, "a value of the wrong form");
+    if (!value_decode(r->arena, type, &r->in.p, r->in.end, value))
+        return input_fail(&r->in, "a value of the wrong form");
     canonical(type, value);
     *out = value;
     return true;
@@ -222,14 +166,14 @@ bool write_open(struct write_reader *r, struct arena *arena, const void *data, s
     uint32_t format, flags;
     uint64_t time;
 
-    *r = (struct write_reader){.arena = arena, .p = data, .end = (const char *)data + size};
-    if (!take_u64(r, &r->origin) || !take_u64(r, &r->number) || !take_u32(r, &format) ||
-        !take_u32(r, &flags) || !take_u64(r, &time) || !take_u32(r, &r->n_reads) ||
-        !take_u32(r, &r->n_ops))
+    *r = (struct write_reader){.arena = arena, .in = {data, (const char *)data + size, NULL}};
+    if (!take_u64(&r->in, &r->origin) || !take_u64(&r->in, &r->number) ||
+        !take_u32(&r->in, &format) || !take_u32(&r->in, &flags) || !take_u64(&r->in, &time) ||
+        !take_u32(&r->in, &r->n_reads) || !take_u32(&r->in, &r->n_ops))
         return false;
     r->time = (usec_t)time;
     if (format != WRITE_FORMAT || flags)
-        return fail(r, "a format that this version does not know");
+        return input_fail(&r->in, "a format that this version does not know");
     return true;
 }
 
@@ -237,11 +181,11 @@ bool write_next_read(struct write_reader *r, struct write_read_item *out)
 {
     char kind;
 
-    if (r->bad || !r->n_reads)
+    if (r->in.why || !r->n_reads)
         return false;
     r->n_reads--;
     *out = (struct write_read_item){0};
-    if (!take(r, &kind, 1))
+    if (!take(&r->in, &kind, 1))
         return false;
     out->kind = (enum write_read)kind;
     if (kind == READ_ROW) {
@@ -251,11 +195,11 @@ bool write_next_read(struct write_reader *r, struct write_read_item *out)
         if (!take_field(r, &out->field))
             return false;
         if (out->field->index_slot < 0)
-            return fail(r, "a field without an index");
+            return input_fail(&r->in, "a field without an index");
     } else {
-        return fail(r, "an unknown kind of read");
+        return input_fail(&r->in, "an unknown kind of read");
     }
-    return take_ref(r, &out->ref) && take_u64(r, &out->version);
+    return take_ref(&r->in, &out->ref) && take_u64(&r->in, &out->version);
 }
 
 static bool take_create(struct write_reader *r, struct write_op_item *out)
@@ -266,7 +210,7 @@ static bool take_create(struct write_reader *r, struct write_op_item *out)
     row_defaults(out->class, source);
     ((struct row *)source)->ref = out->ref;
     ((struct row *)source)->row_class = out->class->id;
-    if (!take_u32(r, &n))
+    if (!take_u32(&r->in, &n))
         return false;
     while (n--) {
         const struct field_desc *f;
@@ -274,9 +218,9 @@ static bool take_create(struct write_reader *r, struct write_op_item *out)
         if (!take_field(r, &f))
             return false;
         if (f->class_id != out->class->id)
-            return fail(r, "a field of another class");
-        if (!value_decode(r->arena, f->type, &r->p, r->end, (char *)source + f->offset))
-            return fail(r, "a value of the wrong form");
+            return input_fail(&r->in, "a field of another class");
+        if (!value_decode(r->arena, f->type, &r->in.p, r->in.end, (char *)source + f->offset))
+            return input_fail(&r->in, "a value of the wrong form");
         canonical(f->type, (char *)source + f->offset);
     }
     out->source = source;
@@ -291,13 +235,13 @@ static bool take_change(struct write_reader *r, struct write_op_item *out)
     if (!take_field(r, &out->field))
         return false;
     if (out->field->class_id != out->class->id)
-        return fail(r, "a field of another class");
+        return input_fail(&r->in, "a field of another class");
     t = out->field->type;
     is_map = out->op == OP_MAP_ADD || out->op == OP_MAP_PUT || out->op == OP_MAP_REMOVE;
     if (out->op == OP_SET)
         return take_value(r, t, &out->value);
     if (t->kind != (is_map ? TYPE_MAP : TYPE_SET))
-        return fail(r, "an operation on a field of another type");
+        return input_fail(&r->in, "an operation on a field of another type");
     if (!take_value(r, is_map ? t->key : t->elem, &out->key))
         return false;
     return out->op == OP_MAP_ADD || out->op == OP_MAP_PUT ? take_value(r, t->elem, &out->value)
@@ -308,13 +252,13 @@ bool write_next_op(struct write_reader *r, struct write_op_item *out)
 {
     uint8_t head[2];
 
-    if (r->bad)
+    if (r->in.why)
         return false;
     if (!r->n_ops)
-        return r->p == r->end ? false : fail(r, "bytes behind the end");
+        return r->in.p == r->in.end ? false : input_fail(&r->in, "bytes behind the end");
     r->n_ops--;
     *out = (struct write_op_item){0};
-    if (!take(r, head, 2) || !take_class(r, &out->class) || !take_ref(r, &out->ref))
+    if (!take(&r->in, head, 2) || !take_class(r, &out->class) || !take_ref(&r->in, &out->ref))
         return false;
     out->op = (enum write_op)head[0];
     out->flags = head[1];
@@ -332,5 +276,5 @@ bool write_next_op(struct write_reader *r, struct write_op_item *out)
     case OP_SET_REMOVE:
         return take_change(r, out);
     }
-    return fail(r, "an unknown operation");
+    return input_fail(&r->in, "an unknown operation");
 }

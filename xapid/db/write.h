@@ -12,6 +12,7 @@
 #pragma once
 
 #include "libxapi/value/value.h"
+#include "xapid/db/numbers.h"
 
 #define WRITE_FORMAT 1
 
@@ -62,16 +63,14 @@ void write_touch(struct write_set *w, const struct class_desc *class, ref_t ref)
 /* The bytes; the caller frees them. */
 char *write_finish(struct write_set *w, size_t *size);
 
-/* Reading.  Every function returns false at the end or for malformed bytes, which *bad tells apart.
- */
+/* Reading.  Every function returns false at the end or for malformed bytes, which in.why tells
+ * apart. */
 struct write_reader {
     struct arena *arena;
-    const char *p, *end;
+    struct input in; /* in.why: what is wrong */
     uint64_t origin, number;
     usec_t time;
     uint32_t n_reads, n_ops;
-    bool bad;
-    const char *why;
 };
 struct write_read_item {
     enum write_read kind;

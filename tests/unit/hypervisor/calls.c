@@ -169,9 +169,9 @@ static void a_hung_guest_acknowledges_nothing_and_does_not_obey_later(void **sta
     control(f, "end-ms", "0", NULL);
     control(f, "guest-unresponsive", uuid, NULL);
     assert_fails(f, "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT",
-                 hv_shutdown_request(f->hv, rq_for(f, 100 * USEC_PER_MSEC), uuid, HV_POWEROFF));
+                 hv_shutdown_request(f->hv, rq_for(f, USEC_PER_SEC), uuid, HV_POWEROFF));
     assert_fails(f, "VM_FAILED_SUSPEND_ACKNOWLEDGMENT",
-                 hv_shutdown_request(f->hv, rq_for(f, 100 * USEC_PER_MSEC), uuid, HV_SUSPEND));
+                 hv_shutdown_request(f->hv, rq_for(f, USEC_PER_SEC), uuid, HV_SUSPEND));
     assert_fails(f, "VM_FAILED_SUSPEND_ACKNOWLEDGMENT",
                  hv_save(f->hv, rq_new(f), uuid, make_file(f, "image", 0)));
     control(f, "guest-responsive", uuid, NULL);
