@@ -9,6 +9,7 @@
 #include "xapid/stream/blob.h"
 #include "xapid/stream/console.h"
 #include "xapid/stream/database.h"
+#include "xapid/stream/screenshot.h"
 #include "xapid/stream/status.h"
 #include "xapid/transfer/export.h"
 #include "xapid/transfer/import.h"
@@ -33,6 +34,7 @@ const struct http_route http_routes[] = {
 
     {HTTP_M_CONNECT, "/console", console_connect, -1},
     {HTTP_M_GET, "/console", console_websocket, -1},
+    {HTTP_M_GET, "/vncsnapshot", screenshot_get, 0},
     {HTTP_M_PUT, "/import_raw_vdi", raw_import, -1},
     {HTTP_M_GET, "/export_raw_vdi", raw_export, -1},
     {HTTP_M_GET, "/export", export_vm, -1},
@@ -57,7 +59,6 @@ const struct http_route http_routes[] = {
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
     /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
-    LATER(HTTP_M_GET, "/vncsnapshot", "no pictures are made of consoles yet"),
     LATER(HTTP_M_GET, "/host_backup", "not written yet"),
     LATER(HTTP_M_PUT, "/host_restore", "not written yet"),
     LATER(HTTP_M_PUT, "/pool_patch_upload", "updates of the host come from Debian's own tools"),

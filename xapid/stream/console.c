@@ -9,7 +9,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "libxapi/base/memory.h"
@@ -17,10 +16,10 @@
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
 #include "xapid/db/db.h"
-#include "xapid/stream/websocket.h"
-#include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
+#include "xapid/stream/console_target.h"
 #include "xapid/stream/rfb_watch.h"
+#include "xapid/stream/websocket.h"
 
 #define BLOCK (32 << 10)
 /* How often a connection looks whether it shall end. */
@@ -137,47 +136,6 @@ static bool take_screen(struct console_session *s, ref_t vm, bool alone)
 
 /*** what is asked for ***/
 
-struct target {
-    const struct vm *vm;
-    enum console_protocol protocol;
-};
-
-static const void *find_row(struct call *call, int class_id, const char *ref, const char *uuid)
-{
-    ref_t r = REF_NULL;
-
-    if (uuid) {
-        struct error *e = db_by_uuid(call, class_id, uuid, &r);
-
-        if (e)
-            return NULL;
-    } else if (!ref_from_text(ref, &r)) {
-        return NULL;
-    }
-    return db_find(call, class_id, r);
-}
-
-/* Both forms name a VM or a console, and a VM stands for its screen. */
-static bool find_target(struct call *call, const struct http_request *request, struct target *out)
-{
-    const char *ref = http_param(request, "ref"), *uuid = http_param(request, "uuid");
-    const struct console *console;
-
-    if (!ref && !uuid)
-        return false;
-    /* The uuid wins where both are there. */
-    out->protocol = CONSOLE_PROTOCOL_RFB;
-    out->vm = find_row(call, CLASS_vm, ref, uuid);
-    if (out->vm)
-        return true;
-    console = find_row(call, CLASS_console, ref, uuid);
-    if (!console)
-        return false;
-    out->protocol = console->protocol;
-    out->vm = db_find(call, CLASS_vm, console->vm);
-    return out->vm != NULL;
-}
-
 struct refusal {
     int status;
     const char *detail;
@@ -185,7 +143,7 @@ struct refusal {
 
 /* status 0: may go on. */
 static struct refusal check_target(struct call *call, struct console_session *s,
-                                   const struct target *t)
+                                   const struct console_target *t)
 {
     const struct vm *vm = t->vm;
     const struct pool *pool = db_find(call, CLASS_pool, call->xapid->pool);
@@ -194,8 +152,7 @@ static struct refusal check_target(struct call *call, struct console_session *s,
 
     if (vm->is_control_domain && call->session->role > ROLE_POOL_ADMIN)
         return (struct refusal){403, "The console of a control domain is for pool-admin."};
-    if ((vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED) ||
-        !ref_equal(vm->resident_on, call->xapid->host))
+    if (!console_target_lives(t) || !ref_equal(vm->resident_on, call->xapid->host))
         return (struct refusal){503, "The VM is not running on this host."};
     if (limited && s->framing != FRAMING_NONE)
         return (struct refusal){503, "Consoles are limited to one session, which browsers cannot "
@@ -207,35 +164,6 @@ static struct refusal check_target(struct call *call, struct console_session *s,
     else
         s->idle_limit = pool ? pool->vm_console_idle_timeout * USEC_PER_SEC : 0;
     return (struct refusal){0, NULL};
-}
-
-/* The socket of the screen; "" where there is none. */
-static const char *screen_path(struct call *call, const struct target *t)
-{
-    struct hv_request rq = {.arena = call->arena};
-    const struct hv_domain *domain = NULL;
-    struct error *e = hv_get(call->xapid->hv, &rq, t->vm->uuid, &domain);
-
-    if (e || !domain)
-        return "";
-    return t->protocol == CONSOLE_PROTOCOL_VT100 ? domain->console_text : domain->console_rfb;
-}
-
-/* Does not wait: a screen that cannot take one more is as good as none. */
-static int open_screen(const char *path)
-{
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    int fd;
-
-    if (!*path || strlen(path) >= sizeof at.sun_path)
-        return -1;
-    strcpy(at.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) < 0) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
 }
 
 /*** to the client ***/
@@ -430,12 +358,12 @@ static bool prepare(struct console_session *s)
                         .session = s->who.session,
                         .snap = db_snapshot(s->xapid->db)};
     struct refusal refusal = {404, "There is no such VM and no such console."};
-    struct target target;
+    struct console_target target;
 
-    if (find_target(&call, s->request, &target)) {
+    if (console_target_find(&call, s->request, &target)) {
         refusal = check_target(&call, s, &target);
         if (!refusal.status) {
-            s->fd = open_screen(screen_path(&call, &target));
+            s->fd = console_target_open(&call, &target);
             if (s->fd < 0)
                 refusal = (struct refusal){503, "The VM has no console that answers."};
         }

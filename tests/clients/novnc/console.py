@@ -106,6 +106,16 @@ def takes_the_pointer(daemon, browser, uuid):
     report.check(picture.at(300, 350) == CURSOR, "where it points is to be seen", hex(picture.at(300, 350)))
 
 
+def is_photographed(browser, uuid):
+    """/vncsnapshot, as a page that lists machines shows them.  JPEG is not exact."""
+    picture = browser.run(f"picture('{uuid}', {[[40 + 80 * i, 424] for i in range(8)] + [[639, 0], [639, 479]]})")
+    report.check(isinstance(picture, dict) and (picture["type"], picture["size"]) == ("image/jpeg", [640, 480]),
+                 "a picture of the screen is a JPEG of its size", picture)
+    wrong = [f"{seen} for {colour:06x}" for seen, colour in zip(picture["pixels"], (*BARS, BAND, GROUND))
+             if any(abs(s - c) > 12 for s, c in zip(seen, colour.to_bytes(3, "big")))]
+    report.check_none(wrong, "with the colours that the machine drew")
+
+
 def has_ended(browser):
     return until(lambda: [s for s in browser.run("said") if s in ("cut", "disconnect")], 60)
 
@@ -124,6 +134,7 @@ def test(daemon, path):
         shows_the_screen(browser, path)
         takes_keys(daemon, browser, uuid)
         takes_the_pointer(daemon, browser, uuid)
+        is_photographed(browser, uuid)
         browser.run("leave()")
         report.check(has_ended(browser) == ["disconnect"], "it leaves in good order", browser.run("said"))
         report.check(show(browser, uuid, "cookie"), "the session may be in a cookie", browser.run("said"))
@@ -134,6 +145,7 @@ def test(daemon, path):
         report.check(show(browser, uuid), "with one the new machine is", browser.run("said"))
         c("VM.hard_shutdown", vm)
         report.check(has_ended(browser) == ["disconnect"], "a machine that goes off closes its console in good order", browser.run("said"))
+        report.check(browser.run(f"picture('{uuid}', [])") == 503, "and has no picture any more")
     lab.destroy_vm(c, vm)
 
 
