@@ -6,6 +6,8 @@ dom0().  A Guest is a VM made through xe whose disk is the lab's.  XAPID_LAB nam
 """
 
 import atexit
+import base64
+import http.client
 import os
 import re
 import shlex
@@ -24,7 +26,7 @@ LAB = os.path.join(HERE, "lab")
 WORK = os.environ.setdefault("XAPID_LAB", os.path.join(daemon.TOP, "build", "xen-lab"))
 # An emulated machine takes its time, and a busy one more: limits are five times what a quiet machine takes.
 COMMAND, BOOT, READY, IMAGE = 120, 300, 150, 400
-KERNEL_WORDS = "console=hvc0 quiet mitigations=off random.trust_cpu=on root=/dev/xvda"
+KERNEL_WORDS = "console=hvc0 quiet mitigations=off random.trust_cpu=on"
 # What the first guest leaves for good: libxl's empty directories and its list of numbers not to use again at once, the
 # storage repository's lock file.
 FOR_GOOD = (r"xenstore /(libxl|vm)$", r"file /run/xen/domid-history", r"disk .*/\.xapid-lock$")
@@ -134,16 +136,31 @@ class Host:
             raise XeFailed(f"xe {' '.join(words)}: {' / '.join(done.stderr.split(chr(10))).strip()}")
         return done.stdout.strip()
 
-    def console(self, vm, until_text, seconds):
-        """What the text console of a VM says until a text comes, over the API; '' where there is none."""
+    def open_console(self, vm, seconds=COMMAND):
+        """A socket to the text console of a VM, over the API; the answer's head comes first."""
         c = self.client()
-        ref = c("VM.get_by_uuid", vm)
-        consoles = [r for r in c("VM.get_consoles", ref) if c("console.get_protocol", r) == "vt100"]
+        consoles = [r for r in c("VM.get_consoles", c("VM.get_by_uuid", vm)) if c("console.get_protocol", r) == "vt100"]
         if not consoles:
-            return ""
-        context = daemon._tls_context()
-        with socket.create_connection(("127.0.0.1", self.tls_port), timeout=seconds) as plain, context.wrap_socket(plain) as s:
-            s.sendall(f"CONNECT /console?ref={consoles[0]}&session_id={c.session} HTTP/1.0\r\n\r\n".encode())
+            raise RuntimeError("the VM has no text console")
+        s = daemon._tls_context().wrap_socket(socket.create_connection(("127.0.0.1", self.tls_port), timeout=seconds))
+        s.sendall(f"CONNECT /console?ref={consoles[0]}&session_id={c.session} HTTP/1.0\r\n\r\n".encode())
+        return s
+
+    def fetch(self, path, user="root"):
+        """The body of a GET over TLS."""
+        token = base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+        connection = http.client.HTTPSConnection("127.0.0.1", self.tls_port, context=daemon._tls_context(), timeout=COMMAND)
+        connection.request("GET", path, headers={"Authorization": "Basic " + token})
+        reply = connection.getresponse()
+        body = reply.read()
+        connection.close()
+        if reply.status != 200:
+            raise RuntimeError(f"GET {path}: {reply.status} {body[:200]!r}")
+        return body
+
+    def console(self, vm, until_text, seconds):
+        """What the text console of a VM says until a text comes, over the API."""
+        with self.open_console(vm, seconds) as s:
             data, end = b"", time.monotonic() + seconds
             while until_text.encode() not in data and time.monotonic() < end:
                 try:
@@ -207,14 +224,18 @@ class World:
 
 
 class Guest:
-    """A VM with the lab's disk: made, started and looked at through xe; its ticks from xenconsoled's log."""
+    """A VM of the lab's kernel: made, started and looked at through xe; its ticks from xenconsoled's log.
 
-    def __init__(self, host, name, kind, words="", memory=160):
+    With a disk (add_disk) and 'words' that begin with root=/dev/xvda it runs from that, else in its initramfs, with a shell
+    on its console.  Memory is MiB: 'least' what it can be squeezed to; 'more': settings as vm-create takes them.
+    """
+
+    def __init__(self, host, name, kind, words="root=/dev/xvda", memory=160, least=None, more=()):
         self.host, self.name, self.kind, self.words = host, name, kind, words
-        size = str(memory << 20)
+        size, least = str(memory << 20), str((least or memory) << 20)
         self.vm = host.ask("vm-create", f"name-label={name}", f"domain-type={kind}", "PV-kernel=/boot/guest/vmlinux",
                            "PV-ramdisk=/boot/guest/guest.cpio", f"PV-args={KERNEL_WORDS} {words}", "actions-after-crash=destroy",
-                           f"memory-static-max={size}", f"memory-dynamic-max={size}", f"memory-dynamic-min={size}")
+                           f"memory-static-max={size}", f"memory-dynamic-max={size}", f"memory-dynamic-min={least}", *more)
         self.vdi = self.vbd = None
 
     def add_disk(self, image):
@@ -234,11 +255,25 @@ class Guest:
 
     @property
     def state(self):
-        return self.host.ask("vm-param-get", f"uuid={self.vm}", "param-name=power-state")
+        return self.get("power-state")
+
+    def get(self, name, *key):
+        return self.host.ask("vm-param-get", f"uuid={self.vm}", f"param-name={name}", *(f"param-key={k}" for k in key))
+
+    def alerts(self):
+        """The names of the messages about it, oldest first."""
+        told = [m for m in self.host.client()("message.get_all_records").values() if m["obj_uuid"] == self.vm]
+        return [m["name"] for m in sorted(told, key=lambda m: m["timestamp"])]
 
     @property
     def domid(self):
-        return int(self.host.ask("vm-param-get", f"uuid={self.vm}", "param-name=dom-id"))
+        return int(self.get("dom-id"))
+
+    def xen_memory(self):
+        """MiB: what Xen gives it, and what it is told to have."""
+        domid = self.domid
+        said = self.host.dom0(f"xl list {domid} | tail -n 1; xenstore-read /local/domain/{domid}/memory/target").splitlines()
+        return int(said[0].split()[2]), int(said[1]) // 1024
 
     def said(self, lines=400):
         """The last lines of its console; of all its domains, one after another."""

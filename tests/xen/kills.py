@@ -140,8 +140,11 @@ xl create /root/foreign && rm /root/foreign""", timeout=300)
 
 
 def dom0_reboots(host, report):
-    """dom0 and with it everything stops; afterwards guests are halted, whole, and start."""
+    """dom0 and with it everything stops; afterwards guests are halted and whole, and those that shall start with the host do."""
+    pool = host.ask("pool-list", "params=uuid", "--minimal")
+    host.ask("pool-param-set", f"uuid={pool}", "other-config:auto_poweron=true")
     running = Guest(host, "r-running", "pv").add_disk(IMAGE)
+    host.ask("vm-param-set", f"uuid={running.vm}", "other-config:auto_poweron=true")
     running.do("start")
     running.ready()
     paused = Guest(host, "r-paused", "pv").add_disk(IMAGE)
@@ -150,12 +153,12 @@ def dom0_reboots(host, report):
     host.boot(again=True)
     host.start()
     before = host.world()
-    states = until(lambda: (running.state, paused.state) == ("halted", "halted"), 60, 1)
-    report.check(states and not host.domains(), "after a reboot of dom0 its guests are recorded as halted",
-                 running.state, paused.state, host.log()[-1500:])
-    running.do("start")
-    report.check(running.ready(running.boots() + 1) >= 0, "after a reboot of dom0 a guest starts again, from the same disk",
-                 running.said()[-1000:])
+    report.check(until(lambda: paused.state == "halted", 60, 1), "after a reboot of dom0 a guest is recorded as halted",
+                 paused.state, host.log()[-1500:])
+    report.check(until(lambda: running.state == "running", 120, 1) and running.ready(running.boots() + 1) >= 0 and
+                 len(host.domains()) == 1, "one that shall start with the host starts by itself, from the same disk",
+                 running.state, host.domains(), running.said()[-1000:], host.log()[-1500:])
+    host.ask("pool-param-remove", f"uuid={pool}", "param-name=other-config", "param-key=auto_poweron")
     running.do("shutdown")
     nothing_left(host, report, before, "after it has shut down nothing is left over in dom0",
                  ignore=(r"^open ", r"^xenstore /local/domain/0/backend$"))

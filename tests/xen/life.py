@@ -13,7 +13,7 @@ IMAGE = os.path.join(WORK, "base", "guest.raw")
 
 def life(host, report, kind):
     before = host.world()
-    g = Guest(host, f"life-{kind}", kind, "guest.load=200").add_disk(IMAGE)
+    g = Guest(host, f"life-{kind}", kind, "root=/dev/xvda guest.load=200").add_disk(IMAGE)
     for step in (starts, pauses, is_snapshot_under_load, suspends, reboots, shuts_down):
         begin = time.monotonic()
         step(g, report, kind)

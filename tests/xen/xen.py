@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""xen.py [--host NAME] [--keep] [PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
+"""xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
-Parts: pv, pvh, kills, reboot; all of them in this order without any.  --host takes a host of the lab that runs, with xapid
-installed (tests/xen/install NAME); --keep leaves the host running.  XAPID_LAB: the lab's work directory.
+Parts: accounting, pv, pvh, live, kills, reboot, and with --long also squeeze, endings, checkpoint, measured.  --host takes a host
+of the lab that runs, with xapid installed (tests/xen/install NAME); --keep leaves the host running.  XAPID_LAB: the lab's work
+directory.
 """
 
 import os
@@ -13,15 +14,29 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import LAB, WORK, Host, Lost, XapiError, XeFailed, lab  # noqa: E402
+from accounting import accounting  # noqa: E402
+from checkpoint import checkpoint  # noqa: E402
+from endings import endings  # noqa: E402
 from kills import dom0_reboots, kills  # noqa: E402
 from life import life  # noqa: E402
+from live import live  # noqa: E402
+from measured import measured  # noqa: E402
 from report import Report  # noqa: E402
+from squeeze import squeeze  # noqa: E402
 
 PARTS = {
+    "accounting": accounting,
     "pv": lambda host, report: life(host, report, "pv"),
     "pvh": lambda host, report: life(host, report, "pvh"),
+    "live": live,
     "kills": kills,
     "reboot": dom0_reboots,
+}
+LONG = {
+    "squeeze": squeeze,
+    "endings": endings,
+    "checkpoint": checkpoint,
+    "measured": measured,
 }
 BUILD_LIMIT = 900
 
@@ -65,8 +80,9 @@ def prepare(name, report, clock):
 def main():
     words = sys.argv[1:]
     name = words.pop(words.index("--host") + 1) if "--host" in words else ""
-    parts = [w for w in words if not w.startswith("--")] or list(PARTS)
-    if any(p not in PARTS for p in parts):
+    every = {**PARTS, **LONG}
+    parts = [w for w in words if not w.startswith("--")] or list(every if "--long" in words else PARTS)
+    if any(p not in every for p in parts):
         sys.exit(__doc__)
     report = Report()
     clock = Clock(report)
@@ -76,7 +92,7 @@ def main():
         registers(host, report)
         for part in parts:
             try:
-                PARTS[part](host, report)
+                every[part](host, report)
             except (RuntimeError, XeFailed, XapiError, Lost, OSError, subprocess.TimeoutExpired) as e:
                 report.fail(f"{part} runs to its end", f"{type(e).__name__}: {e}", host.log()[-4000:])
                 if not name:

@@ -121,6 +121,7 @@ struct hv_domain {
 struct hv_host_info {
     const char *hypervisor;            /* "simulator", "xen" */
     const char *version;               /* "4.17.5" */
+    const char *scheduler;             /* "credit2"; "" where it was not told */
     int64_t memory_total, memory_free; /* bytes */
     int cpu_count, socket_count, threads_per_core, nr_nodes;
     const char *cpu_vendor, *cpu_model, *cpu_flags, *capabilities; /* words separated by blanks */

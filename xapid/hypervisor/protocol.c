@@ -171,6 +171,11 @@ struct strmap read_strmap(struct reader *r, const char *key)
     return (struct strmap){n, pairs};
 }
 
+const char *read_text_if_any(struct reader *r, const char *key, size_t max)
+{
+    return json_object_get(r->object, key) ? read_text(r, key, max) : "";
+}
+
 struct strmap read_strmap_if_any(struct reader *r, const char *key)
 {
     return json_object_get(r->object, key) ? read_strmap(r, key) : (struct strmap){0};

@@ -329,6 +329,7 @@ json_t *write_host(const struct hv_host_info *h)
 
     put_text(o, "hypervisor", h->hypervisor);
     put_text(o, "version", h->version);
+    put_text(o, "scheduler", h->scheduler);
     put_int(o, "memory_total", h->memory_total);
     put_int(o, "memory_free", h->memory_free);
     put_int(o, "cpu_count", h->cpu_count);
@@ -351,6 +352,7 @@ void read_host(struct reader *r, struct hv_host_info *out)
 {
     out->hypervisor = read_text(r, "hypervisor", NAME_MAX_BYTES);
     out->version = read_text(r, "version", NAME_MAX_BYTES);
+    out->scheduler = read_text_if_any(r, "scheduler", NAME_MAX_BYTES);
     out->memory_total = read_int(r, "memory_total", 0, MEMORY_MAX);
     out->memory_free = read_int(r, "memory_free", 0, MEMORY_MAX);
     out->cpu_count = (int)read_int(r, "cpu_count", 1, VCPUS_MAX);

@@ -25,6 +25,7 @@
 #include "xapid/ops/devices/refresh.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/sm.h"
+#include "xapid/ops/vm/checks.h"
 
 /* The interface whose level xapid has, as clients compare it. */
 #define API_MAJOR 2
@@ -41,7 +42,11 @@ struct boot {
     bool alone; /* no other member: the database is this host's, to be made if it is empty */
     struct facts facts;
     struct hv_host_info hv;
-    int64_t control_memory; /* bytes */
+    size_t n_domains;
+    const struct hv_domain *domains; /* at the start, without the control domain */
+    int64_t control_memory;          /* bytes */
+    int64_t control_vcpus;
+    int64_t overhead; /* bytes that neither are free nor any domain's: the hypervisor's own */
     /* Filled by the transactions. */
     ref_t host, pool, state;
 };
@@ -191,18 +196,39 @@ static bool is_simulated(const struct boot *b)
     return strcmp(b->hv.hypervisor, "simulator") == 0;
 }
 
+/* What is free, a guest's or the control domain's is the whole.  Where the control domain's part is
+ * not told, it has what is left. */
+static void read_control_domain(struct call *call, struct boot *b)
+{
+    struct hv_request rq = {.arena = call->arena};
+    int64_t rest = b->hv.memory_total - b->hv.memory_free;
+    struct hv_stats stats;
+
+    for (size_t i = 0; i < b->n_domains; i++)
+        rest -= b->domains[i].memory;
+    b->control_memory = rest = MAX(rest, (int64_t)0);
+    b->control_vcpus = b->hv.cpu_count;
+    if (hv_stats(b->xapid->hv, &rq, &stats))
+        return;
+    for (size_t i = 0; i < stats.n_domains; i++) {
+        const struct hv_usage *u = &stats.domains[i];
+
+        if (u->domid != 0)
+            continue;
+        b->control_vcpus = (int64_t)MAX(u->vcpus.n, (size_t)1);
+        if (u->memory >= 0)
+            b->control_memory = MIN(u->memory, rest);
+    }
+    b->overhead = rest - b->control_memory;
+}
+
 static struct error *read_hypervisor(struct call *call, struct boot *b)
 {
     struct hv_request rq = {.arena = call->arena};
-    const struct hv_domain *domains;
-    size_t n;
 
     TRY(hv_host(b->xapid->hv, &rq, &b->hv));
-    TRY(hv_list(b->xapid->hv, &rq, &n, &domains));
-    b->control_memory = b->hv.memory_total - b->hv.memory_free;
-    for (size_t i = 0; i < n; i++)
-        b->control_memory -= domains[i].memory;
-    b->control_memory = MAX(b->control_memory, (int64_t)0);
+    TRY(hv_list(b->xapid->hv, &rq, &b->n_domains, &b->domains));
+    read_control_domain(call, b);
     if (is_simulated(b)) {
         /* The real processor's numbers would not fit the one the simulator tells of. */
         b->facts.cpu_family = 6;
@@ -321,7 +347,7 @@ static ref_t add_vm_metrics(struct txn *txn, const struct boot *b)
     row_defaults(&api_classes[CLASS_vm_metrics], &metrics);
     metrics.ref = ref_new();
     metrics.uuid = new_uuid(txn_arena(txn));
-    metrics.vcpus_number = b->hv.cpu_count;
+    metrics.vcpus_number = b->control_vcpus;
     metrics.start_time = b->hv.boot_time;
     metrics.last_updated = clock_wall();
     metrics.current_domain_type = DOMAIN_TYPE_PV;
@@ -343,8 +369,6 @@ static ref_t add_control_domain(struct txn *txn, const struct boot *b)
     vm.user_version = 1;
     vm.resident_on = b->host;
     vm.affinity = b->host;
-    vm.vcpus_max = b->hv.cpu_count;
-    vm.vcpus_at_startup = b->hv.cpu_count;
     vm.actions_after_shutdown = ON_EXIT_DESTROY;
     vm.actions_after_reboot = ON_EXIT_DESTROY;
     vm.actions_after_crash = ON_CRASH_DESTROY;
@@ -474,7 +498,7 @@ static void refresh_versions(struct txn *txn, const struct boot *b, const struct
     REFRESH(txn, host, host, api_version_vendor, "XenSource");
     REFRESH(txn, host, host, software_version, software_version(arena, b));
     REFRESH(txn, host, host, capabilities, words(arena, b->hv.capabilities));
-    REFRESH(txn, host, host, sched_policy, "credit");
+    REFRESH(txn, host, host, sched_policy, *b->hv.scheduler ? b->hv.scheduler : "credit");
     REFRESH(txn, host, host, supported_bootloaders, {ARRAY_SIZE(bootloaders), bootloaders});
     REFRESH(txn, host, host, virtual_hardware_platform_versions,
             {ARRAY_SIZE(platforms), platforms});
@@ -486,6 +510,20 @@ static void refresh_versions(struct txn *txn, const struct boot *b, const struct
     REFRESH(txn, host, host, cpu_info, cpu_info(arena, b));
 }
 
+/* Without what belongs to the guests that run: their records count it. */
+static int64_t host_overhead(struct txn *txn, const struct boot *b)
+{
+    int64_t bytes = b->overhead;
+
+    for (size_t i = 0; i < b->n_domains; i++) {
+        struct refs vms = txn_referrers(txn, FIELD_vm_uuid, index_key_string(b->domains[i].uuid));
+        const struct vm *vm = vms.n ? txn_find(txn, CLASS_vm, vms.v[0]) : NULL;
+
+        bytes -= vm ? vm_memory_overhead(vm) : 0;
+    }
+    return MAX(bytes, (int64_t)0);
+}
+
 static struct error *refresh_host(struct txn *txn, const struct boot *b)
 {
     struct arena *arena = txn_arena(txn);
@@ -495,6 +533,7 @@ static struct error *refresh_host(struct txn *txn, const struct boot *b)
 
     TRY(TXN_GET(txn, host, b->host, &host));
     refresh_versions(txn, b, host);
+    REFRESH(txn, host, host, memory_overhead, host_overhead(txn, b));
     REFRESH(txn, host, host, address, address_of(b));
     /* The simulator's host only has a name in the records: host.set_hostname_live. */
     if (!is_simulated(b))
@@ -527,12 +566,16 @@ static struct error *refresh_control_domain(struct txn *txn, const struct boot *
         return OK;
     REFRESH(txn, vm, vm, power_state, VM_RUNNING);
     REFRESH(txn, vm, vm, resident_on, b->host);
+    REFRESH(txn, vm, vm, vcpus_max, b->control_vcpus);
+    REFRESH(txn, vm, vm, vcpus_at_startup, b->control_vcpus);
     REFRESH(txn, vm, vm, memory_static_max, b->control_memory);
     REFRESH(txn, vm, vm, memory_dynamic_max, b->control_memory);
     REFRESH(txn, vm, vm, memory_dynamic_min, b->control_memory);
     REFRESH(txn, vm, vm, memory_target, b->control_memory);
-    if (!ref_is_null(vm->metrics))
+    if (!ref_is_null(vm->metrics)) {
         TXN_SET(txn, vm_metrics, vm->metrics, memory_actual, b->control_memory);
+        TXN_SET(txn, vm_metrics, vm->metrics, vcpus_number, b->control_vcpus);
+    }
     return OK;
 }
 

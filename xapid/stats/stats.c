@@ -11,6 +11,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
+#include "xapid/ops/vm/guest.h"
 #include "xapid/stats/table.h"
 #include "xapid/worker/workers.h"
 
@@ -87,6 +88,31 @@ static void put_away(struct stats *stats, size_t n, struct object **gone)
     free(gone);
 }
 
+static int64_t count_online(const struct hv_counters *vcpus)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < vcpus->n; i++)
+        n += vcpus->v[i] >= 0;
+    return n;
+}
+
+/* Guests give and take memory without a word. */
+static void follow_guests(struct call *call, const struct hv_stats *now)
+{
+    for (size_t i = 0; i < now->n_domains; i++) {
+        const struct hv_usage *u = &now->domains[i];
+        const struct vm *vm;
+        ref_t ref;
+
+        if (u->domid == 0 || db_by_uuid(call, CLASS_vm, u->uuid, &ref))
+            continue;
+        vm = db_find(call, CLASS_vm, ref);
+        if (vm && vm->domid == u->domid && ref_equal(vm->resident_on, call->xapid->host))
+            vm_metrics_follow(call, vm, u->memory, count_online(&u->vcpus));
+    }
+}
+
 static void take_in(struct stats *stats, struct call *call, const struct hv_stats *now)
 {
     struct raised *raised = NULL;
@@ -132,6 +158,7 @@ static void sample_locked(struct stats *stats)
     }
     call_init_internal(&call, stats->xapid, &call_arena);
     take_in(stats, &call, now);
+    follow_guests(&call, now);
     if (clock_mono() - stats->swept > SWEEP_PERIOD) {
         stats->swept = clock_mono();
         store_sweep(stats, &call);

@@ -195,6 +195,24 @@ static struct error *mark_usb(struct arena *arena, struct xen *xen, uint32_t dom
     return mark_record(arena, xen, mark_path(arena, domid, key), write_usb(usb));
 }
 
+/* Where an agent says what its guest is and can; libxl gives a guest but the keys that its kernel
+ * needs. */
+static struct error *open_to_guest(struct arena *arena, struct xen *xen, uint32_t domid)
+{
+    static const char *const parts[] = {"attr",  "control",  "data", "drivers",
+                                        "error", "messages", "rrd",  "vm-data"};
+    struct xs_permissions owner = {.id = domid, .perms = XS_PERM_NONE};
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        const char *path = arena_printf(arena, "/local/domain/%u/%s", domid, parts[i]);
+
+        if (!xs_mkdir(xen->xs, XBT_NULL, path) ||
+            !xs_set_permissions(xen->xs, XBT_NULL, path, &owner, 1))
+            return error_internal(arena, "xenstore: %s: %m", path);
+    }
+    return OK;
+}
+
 struct error *mark_complete(struct request *rq, struct xen *xen, uint32_t domid,
                             const struct hv_domain_config *c)
 {
@@ -206,6 +224,7 @@ struct error *mark_complete(struct request *rq, struct xen *xen, uint32_t domid,
         TRY(mark_nic(a, xen, domid, &c->nics[i]));
     for (size_t i = 0; i < c->n_usbs; i++)
         TRY(mark_usb(a, xen, domid, &c->usbs[i]));
+    TRY(open_to_guest(a, xen, domid));
     TRY(xs_put(a, xen, mark_path(a, domid, "start"),
                arena_printf(a, "%lld", (long long)clock_wall())));
     TRY(xs_put(a, xen, mark_path(a, domid, "static-max"),

@@ -72,6 +72,7 @@ static struct error *read_version(struct arena *arena, struct xen *xen, struct h
     out->version = arena_printf(arena, "%d.%d%s", v->xen_version_major, v->xen_version_minor,
                                 v->xen_version_extra ? v->xen_version_extra : "");
     out->capabilities = arena_strdup(arena, v->capabilities ? v->capabilities : "");
+    out->scheduler = libxl_scheduler_to_string((libxl_scheduler)libxl_get_scheduler(xen->ctx));
     return OK;
 }
 

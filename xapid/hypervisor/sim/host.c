@@ -16,6 +16,7 @@ void host_info(const struct sim *sim, struct hv_host_info *out)
     *out = (struct hv_host_info){
         .hypervisor = "simulator",
         .version = "4.17.5",
+        .scheduler = "credit2",
         .memory_total = sim->options.memory,
         .memory_free = sim->options.memory - sim->memory_used,
         .cpu_count = cpus,

@@ -257,15 +257,14 @@ static struct error *update_txn(struct txn *txn, void *arg)
     return OK;
 }
 
-static void update_metrics(struct call *call, const struct vm *vm, const struct hv_domain *domain)
+void vm_metrics_follow(struct call *call, const struct vm *vm, int64_t memory, int64_t vcpus)
 {
     const struct vm_metrics *m = db_find(call, CLASS_vm_metrics, vm->metrics);
-    int64_t vcpus = domain->vcpus;
     usec_t now = clock_wall();
 
-    if (!m || (m->memory_actual == domain->memory && m->vcpus_number == vcpus))
+    if (!m || (m->memory_actual == memory && m->vcpus_number == vcpus))
         return;
-    db_set_lazily(call->xapid->db, FIELD_vm_metrics_memory_actual, m->ref, &domain->memory);
+    db_set_lazily(call->xapid->db, FIELD_vm_metrics_memory_actual, m->ref, &memory);
     db_set_lazily(call->xapid->db, FIELD_vm_metrics_vcpus_number, m->ref, &vcpus);
     db_set_lazily(call->xapid->db, FIELD_vm_metrics_last_updated, m->ref, &now);
 }
@@ -276,7 +275,7 @@ struct error *vm_guest_update(struct call *call, const struct vm *vm,
     const struct vm_guest_metrics *row = db_find(call, CLASS_vm_guest_metrics, vm->guest_metrics);
     struct update u = {.vm = vm->ref, .domid = domain->domid};
 
-    update_metrics(call, vm, domain);
+    vm_metrics_follow(call, vm, domain->memory, domain->vcpus);
     row_defaults(&api_classes[CLASS_vm_guest_metrics], &u.now);
     if (!guest_metrics_of_keys(call->arena, &domain->guest, &u.now) ||
         (row && !differs(row, &u.now)))

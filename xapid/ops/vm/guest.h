@@ -19,7 +19,8 @@
 bool guest_metrics_of_keys(struct arena *arena, const struct strmap *keys,
                            struct vm_guest_metrics *out);
 
-/* Brings the VM's guest metrics up to date, making the row where there is none; also memory_actual
- * and VCPUs_number of its metrics. */
+/* Brings memory_actual and VCPUs_number of the VM's metrics up to date, lazily. */
+void vm_metrics_follow(struct call *call, const struct vm *vm, int64_t memory, int64_t vcpus);
+/* Brings the VM's guest metrics up to date, making the row where there is none; and its metrics. */
 MUST_CHECK struct error *vm_guest_update(struct call *call, const struct vm *vm,
                                          const struct hv_domain *domain);

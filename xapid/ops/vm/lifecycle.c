@@ -5,6 +5,7 @@
 
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/vm/checks.h"
 #include "xapid/task/task.h"
 
 #define BIT(op) (1ull << VM_OP_##op)
@@ -323,18 +324,40 @@ bool vm_has_feature(const struct db_snap *snap, const struct vm *vm, const char 
     return value && strcmp(value, "1") == 0;
 }
 
+#define SUSPENDING (BIT(SUSPEND) | BIT(CHECKPOINT) | BIT(POOL_MIGRATE) | BIT(MIGRATE_SEND))
+
+/* Why the guest says that it cannot be suspended; NULL where it does not. */
+static const char *cannot_suspend(const struct check_ctx *c)
+{
+    const struct vm_guest_metrics *gm =
+        root_get(snap_root(c->snap), CLASS_vm_guest_metrics, c->vm->guest_metrics);
+
+    return gm && c->vm->power_state == VM_RUNNING
+               ? strmap_get(&gm->other, "data-cant-suspend-reason")
+               : NULL;
+}
+
+/* A paravirtual kernel can do all of it without a word, and so can a guest that has the drivers. */
+static bool features_are_implied(const struct check_ctx *c)
+{
+    const struct vm_guest_metrics *gm =
+        root_get(snap_root(c->snap), CLASS_vm_guest_metrics, c->vm->guest_metrics);
+
+    return vm_domain_type(c->vm) != DOMAIN_TYPE_HVM || (gm && gm->pv_drivers_detected);
+}
+
 static uint64_t feature_mask(const struct check_ctx *c)
 {
-    uint64_t mask = ALL_OPS;
+    uint64_t mask = cannot_suspend(c) ? ALL_OPS & ~SUSPENDING : ALL_OPS;
 
-    /* Only what users are shown depends on the guest's word; an operation that was asked for is
+    /* Only what users are shown depends on the features; an operation that was asked for is
      * tried. */
-    if (!c->strict || c->vm->power_state != VM_RUNNING)
+    if (!c->strict || c->vm->power_state != VM_RUNNING || features_are_implied(c))
         return mask;
     if (!vm_has_feature(c->snap, c->vm, "feature-shutdown"))
         mask &= ~(BIT(CLEAN_SHUTDOWN) | BIT(CLEAN_REBOOT));
     if (!vm_has_feature(c->snap, c->vm, "feature-suspend"))
-        mask &= ~(BIT(SUSPEND) | BIT(CHECKPOINT) | BIT(POOL_MIGRATE) | BIT(MIGRATE_SEND));
+        mask &= ~SUSPENDING;
     if (!vm_has_feature(c->snap, c->vm, "feature-vcpu-hotplug"))
         mask &= ~BIT(CHANGING_VCPUS_LIVE);
     return mask;
@@ -343,8 +366,10 @@ static uint64_t feature_mask(const struct check_ctx *c)
 static struct error *feature_error(struct call *call, const struct check_ctx *c,
                                    enum vm_operations op)
 {
-    (void)op;
-    return err_vm_lacks_feature(call, call_ref(call, c->vm->ref));
+    const char *reason = (1ull << op) & SUSPENDING ? cannot_suspend(c) : NULL;
+
+    return reason ? err_vm_non_suspendable(call, call_ref(call, c->vm->ref), reason)
+                  : err_vm_lacks_feature(call, call_ref(call, c->vm->ref));
 }
 
 static uint64_t quiesce_mask(const struct check_ctx *c)
