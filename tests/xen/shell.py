@@ -8,7 +8,7 @@ the echo of what was typed does not have; the ticks in between are taken out.
 import re
 import time
 
-XS_WRITE = 11  # as xenstore numbers its messages
+XS_WRITE = r"\013" + r"\000" * 11 + "\\"  # the head of such a message, up to its length
 
 
 class Shell:
@@ -45,7 +45,7 @@ class Shell:
         self.socket.sendall(line.encode() + b"\n")
 
     def run(self, command, seconds=120):
-        """What the command prints."""
+        """What the command prints; the shell takes a line of at most a thousand bytes."""
         self.n += 1
         self.send(f"echo '<'{self.n}; {command}; echo {self.n}'>'")
         said = self.says(rf"<{self.n}\r*\n(.*?){self.n}>", seconds)[1]
@@ -53,9 +53,5 @@ class Shell:
 
     def store(self, pairs):
         """Writes keys of the guest's own part of xenstore, as an agent does: a message of xenstore's for its kernel."""
-        lines = []
-        for key, value in pairs.items():
-            head = XS_WRITE.to_bytes(4, "little") + bytes(8) + (len(key) + 1 + len(value)).to_bytes(4, "little")
-            octal = "".join(f"\\{b:03o}" for b in head)
-            lines.append(f"printf '{octal}{key}\\000{value}' > /dev/xen/xenbus")
-        return self.run("; ".join(lines))
+        self.run(f'xs() {{ printf "{XS_WRITE}\\$(printf %03o $((${{#1}} + 1 + ${{#2}})))\\000\\000\\000$1\\000$2" > /dev/xen/xenbus; }}')
+        return [self.run(f"xs {key} '{value}'") for key, value in pairs.items()]
