@@ -142,6 +142,15 @@ $ call pool.remove_from_other_config "<pool>", "allow_guest_agent_run_script"
 $ call VM.call_host_plugin "<vm-ref>", "nonsense", "x", {}
 ! XENAPI_MISSING_PLUGIN ["nonsense"]
 
+# A guest that says why it cannot be suspended is not, whatever drivers it has.
+$ sim guest-key=<vm> key=data/cant_suspend_reason value=busy
+$ until xe vm-param-get uuid=<vm> param-name=other param-key=data-cant-suspend-reason
+busy
+$ call VM.suspend "<vm-ref>"
+! VM_NON_SUSPENDABLE ["<vm-ref>", "busy"]
+$ call VM.checkpoint "<vm-ref>", "kept"
+! VM_NON_SUSPENDABLE ["<vm-ref>", "busy"]
+
 # A key that ends the guest ends the machine.
 $ call VM.send_sysrq "<vm-ref>", "o"
 ""

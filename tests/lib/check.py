@@ -392,7 +392,7 @@ def suite_xen(long):
     if build("build") and not find("build", "xapid-executor"):  # configured before Xen's libraries were installed
         subprocess.run(["meson", "setup", "--reconfigure", os.path.join(TOP, "build"), TOP], stdout=subprocess.DEVNULL, check=False)
     if build("build"):
-        run_all("xen", [python("xen", "xen/xen.py", limit=60 if long else 30)] +
+        run_all("xen", [python("xen", "xen/xen.py", *(["--long"] if long else []), limit=60 if long else 30)] +
                 ([python("transcripts", "xen/transcripts.py", limit=60)] if long else []), 1)
 
 

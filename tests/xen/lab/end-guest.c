@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * end-guest.c -- end-guest DOMID REASON: a domain ends, as if it had said so itself, for one of Xen's reasons.  Some of
- * them no guest of the lab can give: 5 is a soft reset.
+ * end-guest.c -- end-guest DOMID REASON: a domain ends, as if it had said so itself, for one of
+ * Xen's reasons.  Some of them no guest of the lab can give: 5 is a soft reset.
  */
 #include <stdlib.h>
 #include <xenctrl.h>
