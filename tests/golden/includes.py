@@ -46,11 +46,12 @@ ALLOWED = {
                   "xapid/http/certificate.h"],  # host.get_server_certificate
     "xapid/event": [*DB, *MAIN, "xapid/auth/session.h", "xapid/http", "xapid/rpc/rpc.h", "xapid/worker", "xapid/ops/allowed.h"],
     "xapid/auth": [*DB, *MAIN, "xapid/http", "xapid/rpc/rpc.h", "xapid/worker", "xapid/task", "pool/peer/peer.h"],
+    "xapid/trace": [*DB, *MAIN],
     # Operations and what they drive.
-    "xapid/ops": [*DB, *MAIN, "xapid/task", "xapid/auth", "xapid/hypervisor", "storage-repos", "network-bridge", "pool", "xapid/worker",
-                  "xapid/http/certificate.h"],  # host.get_server_certificate
+    "xapid/ops": [*DB, *MAIN, "xapid/task", "xapid/auth", "xapid/hypervisor", "storage-repos", "network-bridge", "pool", "xapid/worker", "xapid/trace",
+                  "xapid/http/certificate.h", "xapid/http/count.h"],  # host.get_server_certificate, Diagnostics.network_stats
     # Those that take calls in.
-    "xapid/rpc": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/event", "xapid/ops/setters.h",
+    "xapid/rpc": [*DB, *MAIN, "xapid/http", "xapid/trace", "xapid/task", "xapid/auth", "xapid/worker", "xapid/event", "xapid/ops/setters.h",
                   "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h", "xapid/ops/host/plugin.h"],
     "xapid/stream": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/ops", "xapid/hypervisor", "storage-repos"],
     "xapid/transfer": [*DB, *MAIN, "libxapi/include", "xapid/http", "xapid/task", "xapid/stream/handover.h", "xapid/auth", "xapid/ops", "storage-repos"],

@@ -42,6 +42,7 @@
 #include "xapid/stats/stats.h"
 #include "xapid/task/task.h"
 #include "xapid/task/timing.h"
+#include "xapid/trace/trace.h"
 #include "xapid/worker/workers.h"
 
 #define MAX_WORKERS 512
@@ -453,6 +454,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
         x->roam = roam_new(x);
     roam_recall(x->roam);
     x->stats = stats_start(x);
+    x->traces = traces_new(x);
     TRY(open_doors(arena, x));
     appliances_go_on(x);
     x->scheduler = scheduler_new(x);
@@ -538,6 +540,7 @@ void xapid_stop(struct xapid *x)
     roam_free(x->roam);
     agents_free(x->agents);
     timings_free(x->timings);
+    traces_free(x->traces);
     scheduler_free(x->scheduler);
     mailer_free(x->mailer);
     op_queue_free(x->queue);

@@ -37,6 +37,7 @@ struct office;
 struct roam;
 struct mailer;
 struct timings;
+struct traces;
 struct stats;
 
 struct xapid_options {
@@ -101,6 +102,7 @@ struct xapid {
     struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */
+    struct traces *traces;   /* each of them, for observers */
     ref_t host;              /* row of the host this daemon runs on */
     struct stats *stats;
     ref_t pool;

@@ -17,6 +17,7 @@
 #include "xapid/rpc/rpc.h"
 #include "xapid/task/task.h"
 #include "xapid/task/timing.h"
+#include "xapid/trace/trace.h"
 #include "xapid/worker/workers.h"
 
 /* How long a refusal waits to be made sure of. */
@@ -43,6 +44,19 @@ static void send_reply(struct rpc_call *rpc, const struct buf *body)
     http_reply(rpc->http, &response);
 }
 
+static void note_time(struct rpc_call *rpc, const struct error *e)
+{
+    const struct auth_session *session = rpc->call.session;
+    struct span span = {.name = rpc->message->full_name,
+                        .user = session ? session->user : NULL,
+                        .parent = rpc->parent,
+                        .took = clock_mono() - rpc->started,
+                        .error = e};
+
+    timing_note(rpc->call.xapid->timings, rpc->message->id, span.took);
+    trace_note(&rpc->call, &span);
+}
+
 /* The end of every call that is not an Async one's first answer: log, audit, let go. */
 static void finish(struct rpc_call *rpc, const struct error *e)
 {
@@ -54,7 +68,7 @@ static void finish(struct rpc_call *rpc, const struct error *e)
     if (rpc->message && !(rpc->message->flags & MESSAGE_PURE))
         audit_call(call, rpc->message, rpc->args, e);
     if (rpc->message)
-        timing_note(call->xapid->timings, rpc->message->id, clock_mono() - rpc->started);
+        note_time(rpc, e);
     if (call->snap)
         session_saw(call->session, snap_root(call->snap)->revision);
     call_release(call);
@@ -578,6 +592,7 @@ static void post(struct http_request *http, struct xapid *xapid, bool json)
     rpc->call.arena = http->arena;
     rpc->call.xapid = xapid;
     rpc->started = clock_mono();
+    trace_parent_read(http_header(http, "traceparent"), &rpc->parent);
     ok = json ? jsonrpc_read_request(http->arena, http->body, http->body_size, &rpc->request, &why)
               : xmlrpc_read_request(http->arena, http->body, http->body_size, &rpc->request, &why);
     if (!ok) {

@@ -11,6 +11,7 @@
 #include "libxapi/codec/codec.h"
 #include "xapid/db/db.h"
 #include "xapid/http/http.h"
+#include "xapid/trace/trace.h"
 
 struct rpc_call {
     struct call call; /* first; its arena is the request's */
@@ -25,6 +26,7 @@ struct rpc_call {
     const char *extension; /* the message is no message of the XenAPI but an extension's name */
     usec_t started;        /* monotonic */
     const char *name;      /* as the client spelled it */
+    struct trace_parent parent; /* of what it is a part */
 };
 
 /* The handlers of POST /, /RPC2, any other path, and /jsonrpc; 'ctx' is the struct xapid. */

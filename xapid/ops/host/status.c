@@ -16,6 +16,7 @@
 #include "xapid/ops/host/system.h"
 #include "xapid/ops/host/upload.h"
 #include "xapid/task/task.h"
+#include "xapid/trace/trace.h"
 
 /* Of one file of the report; of a log its end is kept. */
 #define PART_LIMIT ((size_t)8 << 20)
@@ -41,6 +42,7 @@ struct entry {
 
 static struct error *tell_database(struct call *call, struct buf *out);
 static struct error *tell_messages(struct call *call, struct buf *out);
+static struct error *tell_traces(struct call *call, struct buf *out);
 
 static const struct entry entries[] = {
     {"xapid-logs",
@@ -68,6 +70,7 @@ static const struct entry entries[] = {
       {.name = "xl-list", .argv = {"xl", "list", "--verbose"}},
       {.name = "xl-vcpu-list", .argv = {"xl", "vcpu-list"}}}},
     {"xapid-db", true, false, false, {{.name = "database", .tell = tell_database}}},
+    {"xapid-traces", true, false, true, {{.name = "traces.ndjson", .tell = tell_traces}}},
     {"kernel-info",
      true,
      false,
@@ -214,6 +217,12 @@ static struct error *tell_database(struct call *call, struct buf *out)
         if (root->tables[i].count)
             buf_printf(out, "%s %llu\n", api_classes[i].name,
                        (unsigned long long)root->tables[i].count);
+    return OK;
+}
+
+static struct error *tell_traces(struct call *call, struct buf *out)
+{
+    traces_tell(call, out, PART_LIMIT);
     return OK;
 }
 
