@@ -278,3 +278,42 @@ $ xe vm-destroy uuid=<vm>
 $ sh rm state/system/usr/bin/xenpm
 $ call host.set_max_cstate "<host>", "1"
 ! INTERNAL_ERROR ["this host has no program xenpm (looked for below .../state/system/usr)"]
+
+# Whether the host shows itself on its screen changes when it boots: the kernel's options say what is.
+$ sh rm -f state/system/usr/bin/*.fails state/system/usr/bin/*.says state/system/usr/bin/log
+$ xe host-list --minimal
+<host-uuid>
+$ xe host-disable-display uuid=<host-uuid>
+disable_on_reboot
+$ sh grep -hv '^#' state/system/etc/default/grub.d/xapid-display.cfg state/system/usr/bin/log
+GRUB_CMDLINE_LINUX_XEN_REPLACE="${GRUB_CMDLINE_LINUX_XEN_REPLACE:-$GRUB_CMDLINE_LINUX} console=hvc0 video=efifb:off video=vesafb:off video=simplefb:off"
+update-grub 
+$ sh mkdir -p state/system/proc && echo "root=/dev/sda1 console=hvc0 video=efifb:off" > state/system/proc/cmdline
+$ restart
+$ xe host-param-get uuid=<host-uuid> param-name=display
+disabled
+$ sh touch state/system/usr/bin/update-grub.fails
+$ xe host-enable-display uuid=<host-uuid>
+! ...
+! message: update-grub: update-grub: no way
+$ sh rm state/system/usr/bin/update-grub.fails && ls state/system/etc/default/grub.d
+xapid-display.cfg
+$ xe host-enable-display uuid=<host-uuid>
+enable_on_reboot
+
+# firewalld lets through what the host serves; a host without it needs nothing.
+$ xe host-update-firewalld-service-status
+$ sh ln state/system/usr/bin/tool state/system/usr/bin/firewall-cmd && rm -f state/system/usr/bin/log
+$ call host.set_https_only "<host>", true
+""
+$ xe host-update-firewalld-service-status
+$ sh cat state/system/usr/bin/log
+firewall-cmd --quiet --add-service=https
+firewall-cmd --quiet --remove-service=http
+firewall-cmd --quiet --remove-service=ssh
+
+# What came over the network, by method and path.
+$ xe diagnostic-net-stats uri=/import method=put
+PUT | /import | 0 | 0 | 0
+$ call Diagnostics.network_stats "<host>", {"uri": "/jsonrpc", "params": "method,uri"}
+[["POST", "/jsonrpc"]]

@@ -18,7 +18,7 @@ A transcript begins with a sentence; each later case begins with one on a line "
 with the lines it prints beneath: those of its standard error after "! ".  Blank lines count for nothing.  In all of them
 <name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on, <!name> for any other; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
-<dir> is a directory that goes with the daemon, <port> where it listens for TLS.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one,
+<dir> is a directory that goes with the daemon, <port> where it listens for TLS, <top> where the sources are.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one,
 "faults" one with --enable-faults.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
 """
@@ -33,7 +33,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
-from daemon import Daemon, Lost, XapiError  # noqa: E402
+from daemon import TOP, Daemon, Lost, XapiError  # noqa: E402
 from report import Report  # noqa: E402
 import sysfs  # noqa: E402
 import world  # noqa: E402
@@ -264,7 +264,7 @@ class Runner:
         alone = "[fresh]" in cases[0].title or "[faults]" in cases[0].title
         if not self.daemon or alone:
             self.fresh("[faults]" in cases[0].title)
-        names = {"dir": self.daemon.dir}
+        names = {"dir": self.daemon.dir, "top": TOP}
         for case in cases:
             self.case(case, names, where)
         if self.accept:

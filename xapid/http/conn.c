@@ -375,6 +375,7 @@ static void conn_pend(struct http_conn *conn, size_t used)
     conn->answered = false;
     conn->pending = true;
     conn->state = CONN_PENDING;
+    http_count_request(conn);
     set_deadline(conn, 0);
 }
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* count.c -- how many connections there are, in all and from each address. */
+/* count.c -- how many connections there are, in all and from each address; what each route is
+ * asked. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
+#include "xapid/http/count.h"
 #include "xapid/http/internal.h"
 
 static struct http_address_count **address_find(struct http_server *server,
@@ -84,4 +86,44 @@ void http_count_out(struct http_server *server, enum http_via via,
         *at = count->next;
         free(count);
     }
+}
+
+/*** requests ***/
+
+void http_count_request(struct http_conn *conn)
+{
+    struct http_server *server = conn->server;
+    struct http_route_used *used = &server->used[conn->route - server->all_routes];
+
+    atomic_fetch_add(&used->requests, 1);
+    if (!conn->keep_alive)
+        atomic_fetch_add(&used->last, 1);
+    if (conn->body_size)
+        atomic_fetch_add(&used->bodies, 1);
+}
+
+static const char *const method_names[] = {
+    [HTTP_M_GET] = "GET",         [HTTP_M_POST] = "POST",       [HTTP_M_PUT] = "PUT",
+    [HTTP_M_OPTIONS] = "OPTIONS", [HTTP_M_CONNECT] = "CONNECT", [HTTP_M_HEAD] = "HEAD",
+    [HTTP_M_OTHER] = "other",
+};
+
+size_t http_routes_used(struct arena *arena, struct http_server *server,
+                        const struct http_route_count **out)
+{
+    struct http_route_count *v;
+    size_t n = 0;
+
+    while (server->all_routes[n].prefix)
+        n++;
+    v = arena_array(arena, struct http_route_count, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        struct http_route_used *used = &server->used[i];
+
+        v[i] = (struct http_route_count){method_names[server->all_routes[i].method],
+                                         server->all_routes[i].prefix, used->requests, used->last,
+                                         used->bodies};
+    }
+    *out = v;
+    return n;
 }

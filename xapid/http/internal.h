@@ -137,6 +137,11 @@ struct http_address_count {
     int n;
 };
 
+/* What has come for one route; each number by itself is right. */
+struct http_route_used {
+    atomic_uint_fast64_t requests, last, bodies;
+};
+
 struct http_routes {
     const struct http_route **routes; /* longest prefix first */
     size_t n;
@@ -147,6 +152,8 @@ struct http_server {
     struct http_limits limits;
     void *ctx;
     bool (*plain_allowed)(void *ctx);
+    const struct http_route *all_routes;         /* ends with a NULL prefix */
+    struct http_route_used *used;                /* of each of them */
     struct http_routes routes[HTTP_M_OTHER + 1]; /* by method */
     int n_loops;
     struct http_loop *loops;
@@ -182,6 +189,9 @@ bool http_count_in(struct http_server *server, enum http_via via,
                    const struct http_address *address);
 void http_count_out(struct http_server *server, enum http_via via,
                     const struct http_address *address);
+
+/* Counts a request that is about to be handled. */
+void http_count_request(struct http_conn *conn);
 
 /* listen.c */
 void http_listeners_close(struct http_server *server);

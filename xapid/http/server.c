@@ -39,12 +39,16 @@ static int longest_first(const void *a, const void *b)
 
 static void routes_sort(struct http_server *server, const struct http_route *routes)
 {
-    for (const struct http_route *r = routes; r->prefix; r++) {
+    const struct http_route *r;
+
+    for (r = routes; r->prefix; r++) {
         struct http_routes *list = &server->routes[r->method];
 
         list->routes = xrealloc(list->routes, (list->n + 1) * sizeof list->routes[0]);
         list->routes[list->n++] = r;
     }
+    server->all_routes = routes;
+    server->used = xcalloc((size_t)(r - routes) + 1, sizeof *server->used);
     for (int m = 0; m <= HTTP_M_OTHER; m++)
         if (server->routes[m].n)
             qsort(server->routes[m].routes, server->routes[m].n, sizeof server->routes[m].routes[0],
@@ -97,6 +101,7 @@ void http_server_unref(struct http_server *server)
     }
     for (int m = 0; m <= HTTP_M_OTHER; m++)
         free(server->routes[m].routes);
+    free(server->used);
     SSL_CTX_free(server->tls);
     trust_free(&server->trust);
     BIO_meth_free(server->bio);

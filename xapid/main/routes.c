@@ -6,6 +6,7 @@
 #include "xapid/stream/files.h"
 #include "xapid/main/later.h"
 #include "xapid/main/members.h"
+#include "xapid/stream/backup.h"
 #include "xapid/stream/blob.h"
 #include "xapid/stream/console.h"
 #include "xapid/stream/database.h"
@@ -49,6 +50,8 @@ const struct http_route http_routes[] = {
     {HTTP_M_GET, "/pool/xmldbdump", database_get, 0},
     {HTTP_M_PUT, "/pool/xmldbdump", database_put, -1},
     {HTTP_M_PUT, "/blob", blob_put, -1},
+    {HTTP_M_GET, "/host_backup", backup_get, 0},
+    {HTTP_M_PUT, "/host_restore", backup_put, -1},
     {HTTP_M_GET, "/host_rrd", stats_get_host, 0},
     {HTTP_M_GET, "/vm_rrd", stats_get_vm, 0},
     {HTTP_M_GET, "/sr_rrd", stats_get_sr, 0},
@@ -59,8 +62,6 @@ const struct http_route http_routes[] = {
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
 
     /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
-    LATER(HTTP_M_GET, "/host_backup", "not written yet"),
-    LATER(HTTP_M_PUT, "/host_restore", "not written yet"),
     LATER(HTTP_M_PUT, "/pool_patch_upload", "updates of the host come from Debian's own tools"),
     LATER(HTTP_M_PUT, "/messages", "not written yet"),
     LATER(HTTP_M_GET, "/services", "not written yet"),

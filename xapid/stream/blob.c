@@ -15,8 +15,6 @@
 #include "xapid/stream/handover.h"
 #include "xapid/task/task.h"
 
-#define PIECE ((size_t)256 << 10)
-
 static struct error *find_blob(struct call *call, const struct http_request *request, ref_t *out)
 {
     const char *text = http_param(request, "ref");
@@ -64,39 +62,12 @@ static void send_data(struct handover *h)
 
 /*** writing ***/
 
-static struct error *write_piece(struct call *call, int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t done = write(fd, p, n);
-
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return error_internal(call->arena, "the data cannot be written: %s", strerror(errno));
-        p += done;
-        n -= (size_t)done;
-    }
-    return OK;
-}
-
-static struct error *receive(struct call *call, struct body *body, int fd)
-{
-    char *piece = arena_alloc(call->arena, PIECE);
-    size_t n;
-
-    do {
-        TRY(body_read(call, body, piece, PIECE, &n));
-        TRY(write_piece(call, fd, piece, n));
-    } while (n);
-    return body->taken == body->length ? OK : err_client_error(call);
-}
-
 static struct error *store(struct call *call, struct body *body, ref_t blob)
 {
     AUTO(blob_upload) upload = {0};
 
     TRY(blob_upload_begin(call, blob, &upload));
-    TRY(receive(call, body, upload.fd));
+    TRY(body_save(call, body, upload.fd));
     return blob_upload_end(&upload);
 }
 
@@ -130,9 +101,7 @@ static void run_put(struct handover *h)
     if (e)
         handover_refuse(h, refuse(404, e));
     else if (length < 0 || length > BLOB_LIMIT)
-        handover_refuse(
-            h, refuse(length < 0 ? 411 : 413, err_invalid_value(&h->call, "Content-Length",
-                                                                length < 0 ? "" : "too large")));
+        handover_refuse_length(h);
     else
         take_data(h, blob);
 }

@@ -149,9 +149,7 @@ static void receive_dump(struct handover *h)
     struct error *e;
 
     if (body.length < 0 || body.length > DUMP_LIMIT) {
-        handover_refuse(h, refuse(body.length < 0 ? 411 : 413,
-                                  err_invalid_value(&h->call, "Content-Length",
-                                                    body.length < 0 ? "" : "too large")));
+        handover_refuse_length(h);
         return;
     }
     body.http = handover_take(h);
@@ -159,13 +157,7 @@ static void receive_dump(struct handover *h)
     task_end(&h->call, e, e ? NULL : "<value></value>");
     if (staged)
         db_fail(h->call.xapid->db, "The database was replaced by a backup; xapid starts again.");
-    if (e)
-        log_info("%s: %s", h->action, error_line(h->call.arena, e));
-    if (e)
-        http_stream_error(body.http, 500, error_line(h->call.arena, e));
-    else if (!http_stream_start(body.http, 200, 0, 0, NULL))
-        log_info("the client of a restore did not wait for the answer");
-    http_stream_close(body.http);
+    body_done(&h->call, &body, h->action, e);
     if (staged)
         restart_soon(h->call.xapid);
 }

@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
 #include "xapid/task/task.h"
 #include "xapid/worker/workers.h"
 
+#define PIECE ((size_t)256 << 10)
 /* How often somebody waiting for data looks whether the task was cancelled. */
 #define LOOK (1 * USEC_PER_SEC)
 
@@ -149,6 +152,14 @@ void handover_refuse(struct handover *h, struct refusal r)
     http_error(request, r.status, r.why);
 }
 
+void handover_refuse_length(struct handover *h)
+{
+    bool absent = h->request->content_length < 0;
+
+    handover_refuse(h, refuse(absent ? 411 : 413, err_invalid_value(&h->call, "Content-Length",
+                                                                    absent ? "" : "too large")));
+}
+
 void handover_redirect(struct handover *h, const char *address)
 {
     bool v6 = strchr(address, ':') != NULL;
@@ -246,4 +257,42 @@ struct error *body_wait(struct call *call, struct body *body)
     TRY(body_read(call, body, &body->first, 1, &got));
     body->has_first = got == 1;
     return got ? OK : err_import_error_premature_eof(call);
+}
+
+static struct error *write_piece(struct call *call, int fd, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t done = write(fd, p, n);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return error_internal(call->arena, "the data cannot be written: %s", strerror(errno));
+        p += done;
+        n -= (size_t)done;
+    }
+    return OK;
+}
+
+struct error *body_save(struct call *call, struct body *body, int fd)
+{
+    char *piece = arena_alloc(call->arena, PIECE);
+    size_t n;
+
+    do {
+        TRY(body_read(call, body, piece, PIECE, &n));
+        TRY(write_piece(call, fd, piece, n));
+    } while (n);
+    return body->length < 0 || body->taken == body->length ? OK : err_client_error(call);
+}
+
+void body_done(struct call *call, struct body *body, const char *action, const struct error *e)
+{
+    if (e)
+        log_info("%s: %s", action, error_line(call->arena, e));
+    if (e)
+        http_stream_error(body->http, 500, error_line(call->arena, e));
+    else if (!http_stream_start(body->http, 200, 0, 0, NULL))
+        log_info("%s: the client did not wait for the answer", action);
+    http_stream_close(body->http);
 }

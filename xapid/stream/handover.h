@@ -38,6 +38,8 @@ void handover_begin_open(struct xapid *xapid, struct http_request *request, cons
                          void (*run)(struct handover *h));
 /* Answers the request with the refusal, and ends the task with its error. */
 void handover_refuse(struct handover *h, struct refusal r);
+/* The same, 411 or 413, for an upload that says no length, or one that is too large. */
+void handover_refuse_length(struct handover *h);
 /* Answers the request with the address of the same thing on another host; the task goes on
  * there. */
 void handover_redirect(struct handover *h, const char *address);
@@ -74,3 +76,7 @@ MUST_CHECK struct error *body_wait(struct call *call, struct body *body);
 /* Some bytes, or 0 at the end of the body or the connection; TASK_CANCELLED. */
 MUST_CHECK struct error *body_read(struct call *call, struct body *body, void *out, size_t n,
                                    size_t *got);
+/* All of it into a file; CLIENT_ERROR where less comes than was announced. */
+MUST_CHECK struct error *body_save(struct call *call, struct body *body, int fd);
+/* Answers an upload that has had no answer yet, logs the error, and closes the connection. */
+void body_done(struct call *call, struct body *body, const char *action, const struct error *e);

@@ -19,6 +19,8 @@ void ssh_settle(struct call *call);
 void xen_settle(struct call *call);
 /* What the guest agents are told. */
 void guest_agent_settle(struct call *call);
+/* Whether the host shows itself on its screen, as it is. */
+void display_settle(struct call *call);
 /* One record for each crash dump that lies on this host. */
 void crashdumps_settle(struct call *call);
 

@@ -116,7 +116,7 @@ struct error *system_run(struct call *call, const struct child_spec *spec,
     if (result->status != 0)
         return error_internal(call->arena, "%s: %s", command_line(call, spec->argv),
                               last_words(call, result));
-    if (result->truncated)
+    if (result->truncated && !spec->watch)
         return error_internal(call->arena, "%s printed more than %zu bytes",
                               command_line(call, spec->argv), own.output_limit);
     return OK;
@@ -231,6 +231,17 @@ struct error *system_configure(struct call *call, const struct system_file *file
     if (again)
         log_error("after a failure: %s", error_line(call->arena, again));
     return e;
+}
+
+static struct error *update_grub(struct call *call, void *arg)
+{
+    (void)arg;
+    return SYSTEM_RUN(call, NULL, "update-grub");
+}
+
+struct error *system_configure_boot(struct call *call, const char *path, const char *text)
+{
+    return system_configure(call, &(struct system_file){path, text, update_grub, NULL});
 }
 
 void system_settle(struct call *call, const struct system_file *file)

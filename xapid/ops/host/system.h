@@ -24,7 +24,7 @@ bool system_is_simulated(const struct call *call);
 /*
  * Runs a program to its end.  argv[0] is its name; a zero timeout is 60 seconds.  INTERNAL_ERROR
  * where there is no such program, where it cannot be run, is too slow, prints more than the limit
- * or fails; TASK_CANCELLED.
+ * (unless the caller watches it) or fails; TASK_CANCELLED.
  */
 MUST_CHECK struct error *system_run(struct call *call, const struct child_spec *spec,
                                     struct child_result *result);
@@ -47,7 +47,11 @@ struct system_file {
 };
 /* Writes the file, whole or not at all, and applies it.  Where that fails the file is as before. */
 MUST_CHECK struct error *system_configure(struct call *call, const struct system_file *file);
-/* At start: the same, where the file is not as it shall be.  A failure is logged. */
+/* The same for options of the next boot, in a file that the boot loader's configuration is made of.
+ */
+MUST_CHECK struct error *system_configure_boot(struct call *call, const char *path,
+                                               const char *text);
+/* At start: as system_configure, where the file is not as it shall be.  A failure is logged. */
 void system_settle(struct call *call, const struct system_file *file);
 
 /* A host name or an address: letters, digits, dots, colons, hyphens, at most 253. */

@@ -113,23 +113,17 @@ void xen_settle(struct call *call)
 
 /*** scheduling ***/
 
-static struct error *update_grub(struct call *call, void *arg)
-{
-    (void)arg;
-    return SYSTEM_RUN(call, NULL, "update-grub");
-}
-
 struct error *host_set_sched_gran(struct call *call, const struct host_set_sched_gran_args *args)
 {
-    struct system_file file = {BOOT_FILE, NULL, update_grub, NULL};
+    const char *text = NULL;
 
     TRY(host_check_here(call, args->self));
     if (args->value != HOST_SCHED_GRAN_CPU) /* what Xen does without being told */
-        file.text = arena_printf(call->arena,
-                                 "# xapid: host.set_sched_gran\n"
-                                 "GRUB_CMDLINE_XEN=\"$GRUB_CMDLINE_XEN sched-gran=%s\"\n",
-                                 enum_host_sched_gran.names[args->value]);
-    return system_configure(call, &file);
+        text = arena_printf(call->arena,
+                            "# xapid: host.set_sched_gran\n"
+                            "GRUB_CMDLINE_XEN=\"$GRUB_CMDLINE_XEN sched-gran=%s\"\n",
+                            enum_host_sched_gran.names[args->value]);
+    return system_configure_boot(call, BOOT_FILE, text);
 }
 
 struct error *host_get_sched_gran(struct call *call, const struct host_get_sched_gran_args *args,
