@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libxapi/base/arena.h"
@@ -73,6 +74,17 @@ static const char *judge_head(const uint8_t *h, size_t n)
     return NULL;
 }
 
+/* Whether all of the table is there that everything else hangs on.  Past the end of a file qemu
+ * reads zeroes: of an image that was cut short it would show an empty disk. */
+static bool has_map(int fd, const uint8_t *h)
+{
+    uint64_t at = be(h + 40, 8), entries = be(h + 36, 4);
+    struct stat st;
+
+    return at <= (uint64_t)INT64_MAX && fstat(fd, &st) == 0 &&
+           (!S_ISREG(st.st_mode) || at + 8 * entries <= (uint64_t)st.st_size);
+}
+
 enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *out,
                                  const char **why)
 {
@@ -91,6 +103,10 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
     *why = judge_head(h, (size_t)n);
     if (*why)
         return QCOW2_BROKEN;
+    if (!has_map(fd, h)) {
+        *why = "it is cut short";
+        return QCOW2_BROKEN;
+    }
     name_size = be(h + 8, 8) ? be(h + 16, 4) : 0;
     if (name_size && (read_at(fd, backing, name_size, (off_t)be(h + 8, 8)) != (ssize_t)name_size ||
                       memchr(backing, '\0', name_size))) {

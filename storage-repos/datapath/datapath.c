@@ -354,6 +354,21 @@ static struct error *clean_up(struct call *call, const struct place *p)
     return OK;
 }
 
+/* Nothing is left of a server that has ended. */
+static struct error *remove_place(struct call *call, const struct place *p)
+{
+    AUTO(server_lock) lock = {0};
+    bool held;
+
+    TRY(try_lock(call, p, &lock, &held));
+    if (!held)
+        return sr_failed(call, SR_FAIL_VDI, "%s: its server lives unexpectedly", p->dir);
+    TRY(clean_up(call, p));
+    if ((unlink(p->lock) < 0 && errno != ENOENT) || (rmdir(p->dir) < 0 && errno != ENOENT))
+        return sr_failed_errno(call, SR_FAIL_VDI, errno, p->dir);
+    return OK;
+}
+
 /* ---- starting ---- */
 
 /* Nodes carry the number of their file: so it shows which one is on top. */
@@ -452,6 +467,16 @@ static bool is_locked_still(const struct child_result *r, usec_t deadline)
     return true;
 }
 
+/* qemu repeats the option before it says what is wrong with it. */
+static const char *words_of(const struct child_result *r)
+{
+    const char *option_end = strstr(r->errors, "}: ");
+
+    if (!r->errors[0])
+        return "the server of the disk did not start";
+    return option_end ? option_end + strlen("}: ") : r->errors;
+}
+
 static struct error *run_server(struct call *call, const struct datapath *dp, const struct place *p,
                                 const struct datapath_disk *disk, int lock)
 {
@@ -486,8 +511,7 @@ static struct error *run_server(struct call *call, const struct datapath *dp, co
     if (r.timed_out)
         return sr_failed(call, SR_FAIL_VDI, "the server of the disk took too long to start");
     if (r.status)
-        return sr_failed(call, SR_FAIL_VDI, "%s",
-                         r.errors[0] ? r.errors : "the server of the disk did not start");
+        return sr_failed(call, SR_FAIL_VDI, "%s", words_of(&r));
     return OK;
 }
 
@@ -548,7 +572,7 @@ static struct error *start(struct call *call, const struct datapath *dp, const s
     if (e) {
         error_ignore(end_server(call, p)); /* the first error says more */
         if (!is_alive(p))
-            error_ignore(clean_up(call, p));
+            error_ignore(remove_place(call, p));
     }
     return e;
 }
@@ -611,19 +635,11 @@ struct error *datapath_give_up(struct call *call, struct datapath *dp, const cha
 struct error *datapath_detach(struct call *call, struct datapath *dp, const char *name)
 {
     struct place p = place_of(call, dp, name);
-    AUTO(server_lock) lock = {0};
-    bool held;
 
     if (!name_is_good(name) || access(p.dir, F_OK) < 0)
         return OK;
     TRY(end_server(call, &p));
-    TRY(try_lock(call, &p, &lock, &held));
-    if (!held)
-        return sr_failed(call, SR_FAIL_VDI, "%s: its server lives unexpectedly", p.dir);
-    TRY(clean_up(call, &p));
-    if ((unlink(p.lock) < 0 && errno != ENOENT) || (rmdir(p.dir) < 0 && errno != ENOENT))
-        return sr_failed_errno(call, SR_FAIL_VDI, errno, p.dir);
-    return OK;
+    return remove_place(call, &p);
 }
 
 /* ---- all of them ---- */

@@ -66,7 +66,6 @@ static void add_file(struct call *call, const struct dir_state *st, const char *
                      struct dir_list *list)
 {
     struct dir_image *image = &list->v[list->n];
-    const char *why;
     int fd;
 
     *image = (struct dir_image){.location = without_ending(call, name, ENDING), .parent = ""};
@@ -76,14 +75,14 @@ static void add_file(struct call *call, const struct dir_state *st, const char *
     if (fd < 0 && errno == ENOENT)
         return;
     if (fd < 0) {
-        why = strerrordesc_np(errno);
+        image->why = strerrordesc_np(errno);
         list->unsure = true;
     } else {
-        why = examine(call, fd, image, &list->unsure);
+        image->why = examine(call, fd, image, &list->unsure);
         close(fd);
     }
-    if (why && loud)
-        log_error("%s/%s is left out: %s", st->path, name, why);
+    if (image->why && loud)
+        log_error("%s/%s is left out: %s", st->path, name, image->why);
     list->n++;
 }
 
@@ -197,7 +196,7 @@ struct error *dir_get(struct call *call, const struct sr_handle *sr, const struc
     if (!image)
         return vdi_missing(call, sr->uuid, location);
     if (!image->good)
-        return sr_failed(call, SR_FAIL_VDI, "%s: the image is broken", location);
+        return sr_failed(call, SR_FAIL_VDI, "%s: %s", location, image->why);
     *out = image;
     return OK;
 }

@@ -63,7 +63,8 @@ MUST_CHECK struct error *dir_meta_write(struct call *call, const struct dir_stat
 /* One *.qcow2 file. */
 struct dir_image {
     const char *location; /* the file name without its ending */
-    bool good;            /* of ours and readable: else only 'location' and 'parent' are set */
+    bool good;            /* of ours and readable: else only these, 'why' and 'parent' are set */
+    const char *why;      /* what is wrong with it */
     ino_t inode;
     nlink_t links;
     int64_t virtual_size, physical; /* bytes */

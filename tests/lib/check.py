@@ -392,7 +392,7 @@ def suite_xen(long):
     if build("build") and not find("build", "xapid-executor"):  # configured before Xen's libraries were installed
         subprocess.run(["meson", "setup", "--reconfigure", os.path.join(TOP, "build"), TOP], stdout=subprocess.DEVNULL, check=False)
     if build("build"):
-        run_all("xen", [python("xen", "xen/xen.py", *(["--long"] if long else []), limit=60 if long else 30)] +
+        run_all("xen", [python("xen", "xen/xen.py", *(["--long"] if long else []), limit=120 if long else 40)] +
                 ([python("transcripts", "xen/transcripts.py", limit=60)] if long else []), 1)
 
 
@@ -413,7 +413,7 @@ SUITES = [
     ("clients", suite_clients, "other people's clients"),
     ("fuzz", suite_fuzz, "what reads from outside, with any bytes"),
     ("bench", suite_bench, "figures, each beside a yardstick"),
-    ("xen", suite_xen, "a real Xen, emulated: guests, kills, a reboot of dom0"),
+    ("xen", suite_xen, "a real Xen, emulated: guests, kills, failures, a boot storm, a reboot of dom0"),
 ]
 QUICK = ("format", "golden", "unit", "api")
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
-Parts: accounting, pv, pvh, live, kills, reboot, and with --long also squeeze, endings, checkpoint, measured.  --host takes a host
-of the lab that runs, with xapid installed (tests/xen/install NAME); --keep leaves the host running.  XAPID_LAB: the lab's work
-directory.
+Parts: accounting, pv, pvh, live, kills, failures, reboot, and with --long also more-failures, storm, stubborn, machine, create,
+squeeze, endings, checkpoint, measured.  --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME);
+--keep leaves the host running.  XAPID_LAB: the lab's work directory.
 """
 
 import os
@@ -16,13 +16,18 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import LAB, WORK, Host, Lost, XapiError, XeFailed, lab  # noqa: E402
 from accounting import accounting  # noqa: E402
 from checkpoint import checkpoint  # noqa: E402
+from create import create  # noqa: E402
 from endings import endings  # noqa: E402
+from failures import failures, more_failures  # noqa: E402
 from kills import dom0_reboots, kills  # noqa: E402
 from life import life  # noqa: E402
 from live import live  # noqa: E402
+from machine import machine  # noqa: E402
 from measured import measured  # noqa: E402
 from report import Report  # noqa: E402
 from squeeze import squeeze  # noqa: E402
+from storm import storm  # noqa: E402
+from stubborn import stubborn  # noqa: E402
 
 PARTS = {
     "accounting": accounting,
@@ -30,9 +35,15 @@ PARTS = {
     "pvh": lambda host, report: life(host, report, "pvh"),
     "live": live,
     "kills": kills,
+    "failures": failures,
     "reboot": dom0_reboots,
 }
 LONG = {
+    "more-failures": more_failures,
+    "storm": storm,
+    "stubborn": stubborn,
+    "machine": machine,
+    "create": create,
     "squeeze": squeeze,
     "endings": endings,
     "checkpoint": checkpoint,

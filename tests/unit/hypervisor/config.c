@@ -208,6 +208,10 @@ static void a_message_of_libxl_loses_its_file_and_line(void **state)
     (void)state;
     assert_string_equal(xen_words("libxl_dom.c:39:libxl__domain_type: Domain 5: gone"),
                         "Domain 5: gone");
+    assert_string_equal(
+        xen_words("panic: xg_dom_core.c:689: xc_dom_find_loader: no loader found: Invalid kernel"),
+        "no loader found: Invalid kernel");
+    assert_string_equal(xen_words("xg_dom.c:9: no function"), "xg_dom.c:9: no function");
     assert_string_equal(xen_words("cannot open x.c: no"), "cannot open x.c: no");
     assert_string_equal(xen_words("libxl_dom.c:39"), "libxl_dom.c:39");
     assert_string_equal(xen_words(""), "");

@@ -57,6 +57,21 @@ static void a_scan_leaves_broken_and_foreign_files_out(void **state)
     assert_null(lab_scan(lab, torn, NULL));
 }
 
+/* Past the end of a file qemu reads zeroes: the guest would find an empty disk. */
+static void an_image_that_is_cut_short_is_not_served(void **state)
+{
+    struct lab *lab = *state;
+    const char *disk = lab_disk(lab, "d", MIB);
+    char *path = lab_path(lab, arena_printf(&lab->arena, "%s.qcow2", disk));
+    struct vdi_path out;
+    struct error *e;
+
+    assert_int_equal(truncate(path, 1000), 0);
+    e = sr_ext.vdi_attach(&lab->call, &lab->sr, disk, false, &out);
+    assert_non_null(e);
+    assert_non_null(strstr(error_line(&lab->arena, e), "it is cut short"));
+}
+
 static void a_damaged_sidecar_costs_the_name_only(void **state)
 {
     struct lab *lab = *state;
@@ -252,6 +267,7 @@ int main(void)
     const struct CMUnitTest own[] = {
         cmocka_unit_test(drivers_are_found_by_type),
         CASE(a_scan_leaves_broken_and_foreign_files_out),
+        CASE(an_image_that_is_cut_short_is_not_served),
         CASE(a_damaged_sidecar_costs_the_name_only),
         CASE(an_image_that_points_elsewhere_is_not_served),
         CASE(an_image_whose_parent_is_missing_is_not_served),

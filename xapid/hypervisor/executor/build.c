@@ -84,6 +84,17 @@ static void announce(struct executor *x, uint32_t domid, const struct hv_domain_
     loop_post(x, console_ensure, domain);
 }
 
+/* libxl complains of a kernel without naming it. */
+static struct error *build_failed(struct request *rq, struct xen *xen,
+                                  const struct hv_domain_config *config, int rc)
+{
+    const char *what = "building the domain";
+
+    if (*config->kernel && xen_said(xen, "Invalid kernel"))
+        what = arena_printf(&rq->arena, "%s with %s", what, config->kernel);
+    return xen_failed(&rq->arena, xen, what, rc);
+}
+
 struct error *build_domain(struct request *rq, struct xen *xen,
                            const struct hv_domain_config *config, int fd, int *domid)
 {
@@ -105,8 +116,7 @@ struct error *build_domain(struct request *rq, struct xen *xen,
     if (rq->outcome)
         TRY(journal_note(&rq->arena, x->journal, rq->outcome->id));
     rc = create(xen, &xl.c, fd, &id);
-    e = rc ? xen_failed(&rq->arena, xen, "building the domain", rc)
-           : mark_complete(rq, xen, id, config);
+    e = rc ? build_failed(rq, xen, config, rc) : mark_complete(rq, xen, id, config);
     if (e) {
         destroy_half_built(rq, config->uuid);
         return e;

@@ -192,7 +192,7 @@ bool config_type(const char *name, libxl_domain_type *out)
 static struct error *check(struct arena *arena, const struct hv_domain_config *c,
                            const struct config_options *o, libxl_domain_type type)
 {
-    const char *const files[] = {c->kernel, c->ramdisk};
+    const struct strpair files[] = {{"kernel", c->kernel}, {"ramdisk", c->ramdisk}};
 
     if (c->memory_target < MEMORY_MIN || c->memory_target > c->memory_static_max)
         return error_internal(arena, "memory: target %lld, static-max %lld",
@@ -209,8 +209,9 @@ static struct error *check(struct arena *arena, const struct hv_domain_config *c
                               "into its disk are not run",
                               c->type);
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-        if (*files[i] && access(files[i], R_OK) < 0)
-            return error_internal(arena, "%s: %s", files[i], strerrordesc_np(errno));
+        if (*files[i].value && access(files[i].value, R_OK) < 0)
+            return error_internal(arena, "%s %s: %s", files[i].key, files[i].value,
+                                  strerrordesc_np(errno));
     return OK;
 }
 

@@ -74,6 +74,41 @@ static int disk_take_away(struct xen *xen, const struct found *d, const char *de
     return rc;
 }
 
+/* The xenstore path of the backend, "" if there is none. */
+static const char *disk_backend(struct arena *arena, struct xen *xen, const struct found *d,
+                                const char *device)
+{
+    libxl_device_disk disk;
+    libxl_diskinfo info;
+    const char *path = "";
+
+    libxl_diskinfo_init(&info);
+    if (disk_of(xen, d, device, &disk) &&
+        libxl_device_disk_getinfo(xen->ctx, d->domid, &disk, &info) == 0 && info.backend)
+        path = arena_strdup(arena, info.backend);
+    libxl_diskinfo_dispose(&info);
+    libxl_device_disk_dispose(&disk);
+    return path;
+}
+
+/* Asks the guest to let go.  libxl tells the backend to close and waits; where the guest does not
+ * answer the backend is told otherwise again, lest the disk go when nobody expects it any more. */
+static int disk_ask_back(struct arena *arena, struct xen *xen, const struct found *d,
+                         const char *device)
+{
+    const char *backend = disk_backend(arena, xen, d, device);
+    const char *state_path = arena_printf(arena, "%s/state", backend);
+    const char *online_path = arena_printf(arena, "%s/online", backend);
+    const char *state = *backend ? xs_text(arena, xen, state_path) : NULL;
+    int rc = disk_take_away(xen, d, device, false);
+
+    if (rc && state && xs_text(arena, xen, state_path)) {
+        error_ignore(xs_put(arena, xen, state_path, state));
+        error_ignore(xs_put(arena, xen, online_path, "1"));
+    }
+    return rc;
+}
+
 static struct error *disk_insert(struct request *rq, struct xen *xen, const struct found *d,
                                  const struct hv_disk *disk)
 {
@@ -126,7 +161,8 @@ struct error *run_disk_unplug(struct request *rq, json_t **result)
     force = force || domain_state(&d.info, &reason) == HV_SHUTDOWN;
     if (!force && cannot_consent(&d))
         return rejected(rq, "VBD", device, "the guest does not run");
-    rc = disk_take_away(&xen, &d, device, force);
+    rc = force ? disk_take_away(&xen, &d, device, true)
+               : disk_ask_back(&rq->arena, &xen, &d, device);
     if (rc && !force)
         return rejected(rq, "VBD", device,
                         error_line(&rq->arena, xen_failed(&rq->arena, &xen, "unplugging", rc)));

@@ -112,7 +112,7 @@ void xen_release(struct xen *xen);
 MUST_CHECK struct error *xen_failed(struct arena *arena, struct xen *xen, const char *what, int rc);
 /* Whether libxl has complained with these words since the last xen_failed. */
 bool xen_said(const struct xen *xen, const char *words);
-/* libxl's prefix of file, line and function taken off. */
+/* The prefix of file, line and function taken off that libxl and libxc begin with. */
 const char *xen_words(const char *message);
 
 /* xenstore.  A value in the arena, NULL if there is none or it cannot be read. */

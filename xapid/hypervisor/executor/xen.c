@@ -23,15 +23,22 @@ struct xen_log {
     char lines[LINES_MAX][LINE_MAX_BYTES];
 };
 
+/* libxl begins with "FILE.c:LINE:FUNCTION: ", libxc with "panic: FILE.c:LINE: FUNCTION: ". */
 const char *xen_words(const char *message)
 {
-    const char *colon = strstr(message, ".c:");
-    const char *after;
+    static const char panic[] = "panic: ";
+    const char *at = message, *colon, *words;
 
-    if (!colon || strchr(message, ' ') < colon)
+    if (strncmp(at, panic, sizeof panic - 1) == 0)
+        at += sizeof panic - 1;
+    colon = strstr(at, ".c:");
+    if (!colon || memchr(at, ' ', (size_t)(colon - at)))
         return message;
-    after = strstr(colon, ": "); /* after line and function */
-    return after ? after + 2 : message;
+    at = colon + 3;
+    at += strspn(at, "0123456789");
+    at += strspn(at, ": ");
+    words = at + strcspn(at, " ");
+    return words > at && *words && words[-1] == ':' ? words + 1 : message;
 }
 
 static void log_vmessage(xentoollog_logger *logger, xentoollog_level level, int errnoval,
