@@ -3,7 +3,7 @@
 """xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
 Parts: accounting, pv, pvh, live, kills, failures, reboot, and with --long also more-failures, storm, stubborn, machine, create,
-squeeze, endings, checkpoint, measured.  --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME);
+squeeze, endings, checkpoint, measured, pages.  --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME);
 --keep leaves the host running.  XAPID_LAB: the lab's work directory.
 """
 
@@ -24,6 +24,7 @@ from life import life  # noqa: E402
 from live import live  # noqa: E402
 from machine import machine  # noqa: E402
 from measured import measured  # noqa: E402
+from pages import pages  # noqa: E402
 from report import Report  # noqa: E402
 from squeeze import squeeze  # noqa: E402
 from storm import storm  # noqa: E402
@@ -48,6 +49,7 @@ LONG = {
     "endings": endings,
     "checkpoint": checkpoint,
     "measured": measured,
+    "pages": pages,
 }
 BUILD_LIMIT = 900
 

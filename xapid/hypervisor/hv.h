@@ -77,6 +77,7 @@ struct hv_domain_config {
     const char *name;
     const char *type;                         /* "hvm", "pv", "pvh", "pv_in_pvh" */
     int64_t memory_static_max, memory_target; /* bytes */
+    int64_t shadow_memory; /* bytes for page tables, 0: as the hypervisor likes; "pv" has none */
     int vcpus_max, vcpus;
     const char *kernel, *ramdisk, *cmdline; /* direct boot, or "" */
     const char *boot_order;

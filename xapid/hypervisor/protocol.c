@@ -176,6 +176,11 @@ const char *read_text_if_any(struct reader *r, const char *key, size_t max)
     return json_object_get(r->object, key) ? read_text(r, key, max) : "";
 }
 
+int64_t read_int_if_any(struct reader *r, const char *key, int64_t min, int64_t max)
+{
+    return json_object_get(r->object, key) ? read_int(r, key, min, max) : 0;
+}
+
 struct strmap read_strmap_if_any(struct reader *r, const char *key)
 {
     return json_object_get(r->object, key) ? read_strmap(r, key) : (struct strmap){0};

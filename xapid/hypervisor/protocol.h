@@ -93,8 +93,9 @@ int64_t read_int(struct reader *r, const char *key, int64_t min, int64_t max);
 double read_real(struct reader *r, const char *key);
 bool read_bool(struct reader *r, const char *key);
 struct strmap read_strmap(struct reader *r, const char *key);
-/* The same, but empty where the key is missing: it came with a later version. */
+/* The same, but empty (a number 0) where the key is missing: it came with a later version. */
 const char *read_text_if_any(struct reader *r, const char *key, size_t max);
+int64_t read_int_if_any(struct reader *r, const char *key, int64_t min, int64_t max);
 struct strmap read_strmap_if_any(struct reader *r, const char *key);
 /* Texts, at most PROTOCOL_PAIRS_MAX. */
 struct strings read_strings(struct reader *r, const char *key);

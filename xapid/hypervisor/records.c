@@ -242,6 +242,7 @@ json_t *write_config(const struct hv_domain_config *c)
     put_text(o, "type", c->type);
     put_int(o, "memory_static_max", c->memory_static_max);
     put_int(o, "memory_target", c->memory_target);
+    put_int(o, "shadow_memory", c->shadow_memory);
     put_int(o, "vcpus_max", c->vcpus_max);
     put_int(o, "vcpus", c->vcpus);
     put_text(o, "kernel", c->kernel);
@@ -267,6 +268,7 @@ void read_config(struct reader *r, struct hv_domain_config *out)
     out->type = read_text(r, "type", NAME_MAX_BYTES);
     out->memory_static_max = read_int(r, "memory_static_max", 0, MEMORY_MAX);
     out->memory_target = read_int(r, "memory_target", 0, MEMORY_MAX);
+    out->shadow_memory = read_int_if_any(r, "shadow_memory", 0, MEMORY_MAX);
     out->vcpus_max = (int)read_int(r, "vcpus_max", 0, VCPUS_MAX);
     out->vcpus = (int)read_int(r, "vcpus", 0, VCPUS_MAX);
     out->kernel = read_text(r, "kernel", PATH_MAX);

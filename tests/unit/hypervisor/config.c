@@ -19,48 +19,49 @@ static const char golden_pv[] =
     "{'c_info': {'type': 'pv', 'name': '11111111-2222-3333-4444-555555555555', 'uuid': '111"
     "11111-2222-3333-4444-555555555555', 'xsdata': {'vm-data/a': '1'}}, 'b_info': {'max_vcp"
     "us': 3, 'avail_vcpus': [0, 1], 'tsc_mode': 'native', 'max_memkb': 262144, 'target_memk"
-    "b': 131072, 'sched_params': {}, 'kernel': '/dev/null', 'cmdline': 'console=hvc0', 'typ"
-    "e.pv': {}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_path': '/dev/null', 'vdev"
-    "': 'xvda', 'backend': 'qdisk', 'format': 'qcow2', 'removable': 1, 'readwrite': 1}], 'n"
-    "ics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16:3e:01:02:03', 'bridge': 'xenbr0'}], 'on"
-    "_poweroff': 'preserve', 'on_reboot': 'preserve', 'on_watchdog': 'preserve', 'on_crash'"
-    ": 'preserve'}";
+    "b': 131072, 'shadow_memkb': 0, 'sched_params': {}, 'kernel': '/dev/null', 'cmdline': '"
+    "console=hvc0', 'type.pv': {}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_path':"
+    " '/dev/null', 'vdev': 'xvda', 'backend': 'qdisk', 'format': 'qcow2', 'removable': 1, '"
+    "readwrite': 1}], 'nics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16:3e:01:02:03', 'bridg"
+    "e': 'xenbr0'}], 'on_poweroff': 'preserve', 'on_reboot': 'preserve', 'on_watchdog': 'pr"
+    "eserve', 'on_crash': 'preserve'}";
 
 static const char golden_pvh[] =
     "{'c_info': {'type': 'pvh', 'name': '11111111-2222-3333-4444-555555555555', 'uuid': '11"
     "111111-2222-3333-4444-555555555555', 'xsdata': {'vm-data/a': '1'}}, 'b_info': {'max_vc"
     "pus': 3, 'avail_vcpus': [0, 1], 'tsc_mode': 'native', 'max_memkb': 262144, 'target_mem"
-    "kb': 131072, 'sched_params': {}, 'kernel': '/dev/null', 'cmdline': 'console=hvc0', 'ty"
-    "pe.pvh': {}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_path': '/dev/null', 'vd"
-    "ev': 'xvda', 'backend': 'qdisk', 'format': 'qcow2', 'removable': 1, 'readwrite': 1}], "
-    "'nics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16:3e:01:02:03', 'bridge': 'xenbr0'}], '"
-    "on_poweroff': 'preserve', 'on_reboot': 'preserve', 'on_watchdog': 'preserve', 'on_cras"
-    "h': 'preserve'}";
+    "kb': 131072, 'shadow_memkb': 5120, 'sched_params': {}, 'kernel': '/dev/null', 'cmdline"
+    "': 'console=hvc0', 'type.pvh': {}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_p"
+    "ath': '/dev/null', 'vdev': 'xvda', 'backend': 'qdisk', 'format': 'qcow2', 'removable':"
+    " 1, 'readwrite': 1}], 'nics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16:3e:01:02:03', '"
+    "bridge': 'xenbr0'}], 'on_poweroff': 'preserve', 'on_reboot': 'preserve', 'on_watchdog'"
+    ": 'preserve', 'on_crash': 'preserve'}";
 
 static const char golden_hvm[] =
     "{'c_info': {'type': 'hvm', 'name': '11111111-2222-3333-4444-555555555555', 'uuid': '11"
     "111111-2222-3333-4444-555555555555', 'xsdata': {'vm-data/a': '1'}}, 'b_info': {'max_vc"
     "pus': 3, 'avail_vcpus': [0, 1], 'tsc_mode': 'native', 'max_memkb': 262144, 'target_mem"
-    "kb': 131072, 'device_model_version': 'qemu_xen', 'sched_params': {}, 'type.hvm': {'bio"
-    "s': 'ovmf', 'nx': 'True', 'vga': {'kind': 'std'}, 'vnc': {'enable': 'True', 'listen': "
-    "'unix:/d/11111111-2222-3333-4444-555555555555.vnc', 'findunused': 'False'}, 'sdl': {},"
-    " 'spice': {}, 'serial': 'pty', 'boot': 'dc', 'usb': 'True', 'usbdevice': 'tablet', 'rd"
-    "m': {}}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_path': '/dev/null', 'vdev':"
-    " 'hda', 'backend': 'qdisk', 'format': 'qcow2', 'removable': 1, 'readwrite': 1}, {'vdev"
-    "': 'hdd', 'format': 'empty', 'removable': 1, 'is_cdrom': 1}], 'nics': [{'devid': 0, 'm"
-    "tu': 1500, 'mac': '00:16:3e:01:02:03', 'bridge': 'xenbr0'}], 'on_poweroff': 'preserve'"
-    ", 'on_reboot': 'preserve', 'on_watchdog': 'preserve', 'on_crash': 'preserve'}";
+    "kb': 131072, 'shadow_memkb': 5120, 'device_model_version': 'qemu_xen', 'sched_params':"
+    " {}, 'type.hvm': {'bios': 'ovmf', 'nx': 'True', 'vga': {'kind': 'std'}, 'vnc': {'enabl"
+    "e': 'True', 'listen': 'unix:/d/11111111-2222-3333-4444-555555555555.vnc', 'findunused'"
+    ": 'False'}, 'sdl': {}, 'spice': {}, 'serial': 'pty', 'boot': 'dc', 'usb': 'True', 'usb"
+    "device': 'tablet', 'rdm': {}}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_path'"
+    ": '/dev/null', 'vdev': 'hda', 'backend': 'qdisk', 'format': 'qcow2', 'removable': 1, '"
+    "readwrite': 1}, {'vdev': 'hdd', 'format': 'empty', 'removable': 1, 'is_cdrom': 1}], 'n"
+    "ics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16:3e:01:02:03', 'bridge': 'xenbr0'}], 'on"
+    "_poweroff': 'preserve', 'on_reboot': 'preserve', 'on_watchdog': 'preserve', 'on_crash'"
+    ": 'preserve'}";
 
 static const char golden_pv_in_pvh[] =
     "{'c_info': {'type': 'pvh', 'name': '11111111-2222-3333-4444-555555555555', 'uuid': '11"
     "111111-2222-3333-4444-555555555555', 'xsdata': {'vm-data/a': '1'}}, 'b_info': {'max_vc"
     "pus': 3, 'avail_vcpus': [0, 1], 'tsc_mode': 'native', 'max_memkb': 262144, 'target_mem"
-    "kb': 131072, 'sched_params': {}, 'kernel': '/dev/null', 'cmdline': 'console=hvc0', 'ty"
-    "pe.pvh': {'pvshim': 'True'}, 'arch_arm': {}, 'arch_x86': {}}, 'disks': [{'pdev_path': "
-    "'/dev/null', 'vdev': 'xvda', 'backend': 'qdisk', 'format': 'qcow2', 'removable': 1, 'r"
-    "eadwrite': 1}], 'nics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16:3e:01:02:03', 'bridge"
-    "': 'xenbr0'}], 'on_poweroff': 'preserve', 'on_reboot': 'preserve', 'on_watchdog': 'pre"
-    "serve', 'on_crash': 'preserve'}";
+    "kb': 131072, 'shadow_memkb': 5120, 'sched_params': {}, 'kernel': '/dev/null', 'cmdline"
+    "': 'console=hvc0', 'type.pvh': {'pvshim': 'True'}, 'arch_arm': {}, 'arch_x86': {}}, 'd"
+    "isks': [{'pdev_path': '/dev/null', 'vdev': 'xvda', 'backend': 'qdisk', 'format': 'qcow"
+    "2', 'removable': 1, 'readwrite': 1}], 'nics': [{'devid': 0, 'mtu': 1500, 'mac': '00:16"
+    ":3e:01:02:03', 'bridge': 'xenbr0'}], 'on_poweroff': 'preserve', 'on_reboot': 'preserve"
+    "', 'on_watchdog': 'preserve', 'on_crash': 'preserve'}";
 
 static struct arena arena;
 static struct strpair platform[] = {{"tsc_mode", "native"}, {"nx", "true"}};
@@ -138,6 +139,20 @@ static void each_type_is_built_as_libxl_writes_it(void **state)
     assert_golden("pvh", golden_pvh);
     assert_golden("hvm", golden_hvm);
     assert_golden("pv_in_pvh", golden_pv_in_pvh);
+}
+
+static void page_tables_have_the_memory_that_the_daemon_promised(void **state)
+{
+    struct hv_domain_config c = config_for("pvh");
+    const char *why;
+    char *text;
+
+    (void)state;
+    c.shadow_memory = 9 << 20;
+    text = translated(&c, false, &why);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "\"shadow_memkb\": 9216"));
+    free(text);
 }
 
 static void assert_refused(struct hv_domain_config c, const char *part)
@@ -228,6 +243,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_type_is_built_as_libxl_writes_it),
+        cmocka_unit_test(page_tables_have_the_memory_that_the_daemon_promised),
         cmocka_unit_test(what_cannot_be_built_is_said),
         cmocka_unit_test(a_restored_guest_needs_no_kernel),
         cmocka_unit_test(a_message_of_libxl_loses_its_file_and_line),

@@ -49,14 +49,14 @@ static void destroy_half_built(struct request *rq, const char *uuid)
         log_error("the half-built domain %s may be left over: %s", uuid, error_line(&rq->arena, e));
 }
 
-static struct error *check_memory(struct request *rq, struct xen *xen, libxl_domain_config *config)
+/* By the daemon's figures, of which it has made room: libxl's own has page tables for guests that
+ * need none, and is rounded. */
+static struct error *check_memory(struct request *rq, struct xen *xen,
+                                  const libxl_domain_build_info *b)
 {
-    uint64_t kb = config->b_info.target_memkb;
-    int rc = libxl_domain_need_memory(xen->ctx, config, INVALID_DOMID, &kb);
+    uint64_t own = b->type == LIBXL_DOMAIN_TYPE_PV ? 1024 : 2048;
 
-    if (rc)
-        return xen_failed(&rq->arena, xen, "how much memory the domain needs", rc);
-    return memory_need(&rq->arena, xen, (int64_t)kb * 1024);
+    return memory_need(&rq->arena, xen, (int64_t)(b->target_memkb + b->shadow_memkb + own) * 1024);
 }
 
 static int create(struct xen *xen, libxl_domain_config *config, int fd, uint32_t *domid)
@@ -111,7 +111,7 @@ struct error *build_domain(struct request *rq, struct xen *xen,
     if (twin.exists)
         return error_new(&rq->arena, "DOMAIN_EXISTS", 2, config->uuid,
                          arena_printf(&rq->arena, "%u", twin.domid));
-    TRY(check_memory(rq, xen, &xl.c));
+    TRY(check_memory(rq, xen, &xl.c.b_info));
     /* From here on a domain with this uuid is ours, complete or not. */
     if (rq->outcome)
         TRY(journal_note(&rq->arena, x->journal, rq->outcome->id));

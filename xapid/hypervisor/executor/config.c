@@ -353,6 +353,12 @@ static void set_build(const struct hv_domain_config *c, libxl_domain_build_info 
     set_vcpus(&b->avail_vcpus, c->vcpus_max, c->vcpus);
     b->max_memkb = (uint64_t)c->memory_static_max / 1024;
     b->target_memkb = (uint64_t)c->memory_target / 1024;
+    if (b->type == LIBXL_DOMAIN_TYPE_PV)
+        b->shadow_memkb = 0;
+    else if (c->shadow_memory)
+        b->shadow_memkb = (uint64_t)c->shadow_memory / 1024;
+    else
+        b->shadow_memkb = libxl_get_required_shadow_memory(b->max_memkb, (unsigned)b->max_vcpus);
     b->kernel = *c->kernel ? xstrdup(c->kernel) : NULL;
     b->ramdisk = *c->ramdisk ? xstrdup(c->ramdisk) : NULL;
     b->cmdline = *c->cmdline ? xstrdup(c->cmdline) : NULL;

@@ -104,6 +104,7 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .memory_static_max = vm->memory_static_max,
         .memory_target = vm->memory_target > 0 ? MIN(vm->memory_target, vm->memory_static_max)
                                                : vm->memory_dynamic_max,
+        .shadow_memory = vm_domain_type(vm) == DOMAIN_TYPE_PV ? 0 : vm_shadow_memory(vm),
         .vcpus_max = (int)vm->vcpus_max,
         .vcpus = (int)vm->vcpus_at_startup,
         .kernel = hvm || *vm->pv_bootloader ? "" : vm->pv_kernel,
