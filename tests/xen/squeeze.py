@@ -43,7 +43,7 @@ def refused(b, report):
         told = ""
     except XeFailed as e:
         told = str(e)
-    report.check("not enough" in told.lower() or "HOST_NOT_ENOUGH_FREE_MEMORY" in told,
+    report.check("too little free memory" in told,
                  "a guest that does not fit is refused while nobody gives memory back", told)
 
 
