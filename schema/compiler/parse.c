@@ -507,6 +507,13 @@ static void relation_declaration(struct lexer *lx)
     ADD(lx->schema, lx->schema->relations, r);
 }
 
+static void intent_steps(struct lexer *lx, struct intent *i)
+{
+    do
+        ADD(lx->schema, i->steps, (const char *[]){word(lx, "a step")}[0]);
+    while (accept(lx, ","));
+}
+
 static void intent_declaration(struct lexer *lx)
 {
     struct intent i = {.at = lx->at};
@@ -515,7 +522,10 @@ static void intent_declaration(struct lexer *lx)
     i.name = word(lx, "a name");
     expect(lx, "{");
     while (!accept(lx, "}")) {
-        ADD(lx->schema, i.fields, (struct param[]){param(lx)}[0]);
+        if (accept(lx, "steps"))
+            intent_steps(lx, &i);
+        else
+            ADD(lx->schema, i.fields, (struct param[]){param(lx)}[0]);
         expect(lx, ";");
     }
     ADD(lx->schema, lx->schema->intents, i);

@@ -166,6 +166,7 @@ struct intent {
     struct place at;
     const char *name, *doc;
     LIST(struct param) fields;
+    LIST(const char *) steps; /* for tests alone */
 };
 
 struct schema {

@@ -87,11 +87,14 @@ $ call host_crashdump.upload "<dump>", "file:///tmp/x", {}
 $ sh for t in tar gzip; do ln -s $(which $t) state/system/usr/bin/$t; done; printf '%s\n' '#!/bin/sh' 'for a in "$@"; do [ "$b" = --upload-file ] && cp $a ${0%/*}/sent; b=$a; done' 'echo "$*" > ${0%/*}/curl.log; [ ! -f ${0%/*}/curl.fails ] || { echo "curl: (22) no" >&2; exit 22; }; cat' > state/system/usr/bin/curl && chmod +x state/system/usr/bin/curl
 $ call host_crashdump.upload "<dump>", "https://dumps.example.org/put", {"http_proxy": "http://proxy:3128"}
 ""
-$ sh tar tzf state/system/usr/bin/sent; cat state/system/usr/bin/curl.log; ls state | grep crashdump
+$ sh tar tzf state/system/usr/bin/sent; cat state/system/usr/bin/curl.log; ls state/spool
 ./
 ./sub/
 ./sub/vmcore
---silent --show-error --fail --globoff --upload-file .../state/crashdump... --proxy http://proxy:3128 -- https://dumps.example.org/put
+--silent --show-error --fail --globoff --upload-file .../state/spool/crashdump... --proxy http://proxy:3128 -- https://dumps.example.org/put
+$ sh echo cut short > state/spool/crashdump.AAAAAA
+$ restart
+$ sh ls state | grep spool
 $ call host_crashdump.destroy "<dump>"
 ""
 $ sh ls state/system/var/crash

@@ -11,10 +11,11 @@ Tables say what is allowed besides "an error, and everything as before" (which i
   BESIDES    what an operation does after its own end, whose failure does not make it fail
 """
 
-import glob
 import http.client
 import os
+import shutil
 import sys
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "transfer"))
 import lab
@@ -50,6 +51,8 @@ FORWARD = {
     "host_power/commit": "the machine was told",
     "host_restore/restored": "the files are back in their places",
     "host_restore/commit": "the files are back in their places",
+    "database_restore/staged": "the next start takes the other database",
+    "database_restore/commit": "the next start takes the other database",
     **{f"{intent}/commit": "what was done is recorded with another try" for intent in
        ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move", "vusb_unplug")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
@@ -86,12 +89,15 @@ class Try:
 
     moves: the VM may be in another domain afterwards, also where the operation was undone.
     by_itself: nobody calls it; the daemon does it when something happens, so no call fails, and it is always finished in the end.
+    agrees: true where the system knows what is recorded, at whatever step it ended.
+    only: the one step that is tried; the others are those of another operation.
     Without 'done' nothing shows whether it was finished, but that run() came back.
     """
 
-    def __init__(self, run, done=None, halfway=None, by_itself=False, moves=False):
+    def __init__(self, run, done=None, halfway=None, by_itself=False, moves=False, agrees=lambda: True, only=None):
         self.came_back, self.visible = False, done is not None
         self.run_it, self.done, self.halfway, self.by_itself = run, done or (lambda: self.came_back), halfway, by_itself
+        self.agrees, self.only = agrees, only
         self.ignored = [*IGNORED, *(ANOTHER_DOMAIN if moves else [])]
 
     def run(self):
@@ -548,20 +554,33 @@ def vbd_eject(c):
     return Try(lambda: c("VBD.eject", drive), lambda: c("VBD.get_empty", drive))
 
 
+def _programs(c):
+    """The folder of the host's own programs."""
+    return os.path.join(c.daemon.state, "system", "usr", "bin")
+
+
+def _program(c, name, script='echo "$*" >"$0.told"'):
+    """A program of the host's, which notes what it is told; a function that says what that was last, "" for nothing yet."""
+    path = os.path.join(_programs(c), name)
+    os.makedirs(_programs(c), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(f"#!/bin/sh\n{script}\n")
+    os.chmod(path, 0o755)
+
+    def told(program=name):
+        try:
+            with open(os.path.join(_programs(c), program + ".told")) as f:
+                return f.read().strip()
+        except FileNotFoundError:
+            return ""
+    return told
+
+
 @operation
 def host_shutdown(c):
-    """The machine is told by a program of the host's; here it leaves a file behind."""
-    host = c("host.get_all")[0]
-    program = os.path.join(c.daemon.state, "system", "usr", "bin", "systemctl")
-    told = program + ".told"
-    os.makedirs(os.path.dirname(program), exist_ok=True)
-    with open(program, "w") as f:
-        f.write('#!/bin/sh\necho "$*" > $0.told\n')
-    os.chmod(program, 0o755)
-    if os.path.exists(told):
-        os.unlink(told)
+    host, told = lab.host(c), _program(c, "systemctl")
     c("host.disable", host, False)
-    return Try(lambda: c("host.shutdown", host), lambda: os.path.exists(told))
+    return Try(lambda: c("host.shutdown", host), told)
 
 
 def clear(c):
@@ -599,6 +618,12 @@ def clear(c):
     for host, record in c("host.get_all_records").items():
         if not record["enabled"]:
             c("host.enable", host)
+        if record["max_cstate"]:
+            c("host.set_max_cstate", host, "")
+    for key in c("pool.get_guest_agent_config", lab.pool(c)):
+        c("pool.remove_from_guest_agent_config", lab.pool(c), key)
+    for folder in (_programs(c), os.path.join(c.daemon.state, "dumps")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @operation
@@ -608,11 +633,11 @@ def server_certificate(c):
     return Try(lambda: c("host.reset_server_certificate", host), lambda: c("host.get_server_certificate", host) != before)
 
 
-def _put(c, path):
-    """Uploads four bytes to a path that answers once it has them."""
+def _put(c, path, data, **query):
+    """An upload without a task of its own; XapiError with the answer's text where it is refused."""
     connection = c._connect()
     try:
-        connection.request("PUT", f"{path}&session_id={c.session}", b"data", {"Expect": "100-continue"})
+        connection.request("PUT", path + "?" + urllib.parse.urlencode({**query, "session_id": c.session}), data, {"Expect": "100-continue"})
         answer = connection.getresponse()
         text = answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as e:
@@ -626,21 +651,34 @@ def _put(c, path):
 @operation
 def blob_put(c):
     blob = c("pool.create_new_blob", c("pool.get_all")[0], "faulty blob", "", False)
-
-    return Try(lambda: _put(c, f"/blob?ref={blob}"), lambda: c("blob.get_size", blob) == "4")
+    return Try(lambda: _put(c, "/blob", b"data", ref=blob), lambda: c("blob.get_size", blob) == "4")
 
 
 @operation
 def host_restore(c):
-    folder = os.path.join(c.daemon.state, "system", "usr", "sbin")
-    program, restored = (os.path.join(folder, name) for name in ("xapid-host-restore", "restored"))
-    os.makedirs(folder, exist_ok=True)
-    with open(program, "w") as f:
-        f.write('#!/bin/sh\ncp "$1" ${0%/*}/restored\n')
-    os.chmod(program, 0o755)
-    if os.path.exists(restored):
-        os.unlink(restored)
-    return Try(lambda: _put(c, "/host_restore?"), lambda: os.path.exists(restored) and not glob.glob(os.path.join(c.daemon.state, "host-restore-*")))
+    told = _program(c, "xapid-host-restore", 'cp "$1" "$0.told"')
+    return Try(lambda: _put(c, "/host_restore", b"data"), told)
+
+
+@operation
+def database_restore(c):
+    """The daemon begins anew with the dump's database, in which the VM is as it was."""
+    vm = lab.vm(c, "faulty")
+    dump = web.get(c, "/pool/xmldbdump")[2]
+    c("VM.set_name_description", vm, "changed")
+
+    def is_restored():
+        try:
+            c.login()
+            return c("VM.get_name_description", vm) != "changed"
+        except (XapiError, Lost):
+            return False
+
+    def restore():
+        _put(c, "/pool/xmldbdump", dump)
+        if not until(is_restored):
+            raise XapiError(["INTERNAL_ERROR", "the daemon did not begin anew"])
+    return Try(restore, is_restored)
 
 
 @operation
@@ -654,3 +692,76 @@ def vm_import(c):
     pieces = {"Ref:10": [b"x" * lab.MIB], "Ref:11": [b"y" * lab.MIB, None, b"z" * lab.MIB]}
     objects = xva.objects({"Ref:10": lab.MIB, "Ref:11": 3 * lab.MIB}, "faulty", network="faulty network")
     return Try(lambda: web.put(c, "/import", xva.write(pieces, objects)), _named(c, "VM", "faulty"))
+
+
+@operation
+def vdi_import(c):
+    vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
+    return Try(lambda: web.put(c, "/import_raw_vdi", b"x" * lab.MIB, vdi=vdi))
+
+
+@operation
+def vdi_import_new(c):
+    return Try(lambda: web.put(c, "/import_raw_vdi", b"x" * lab.MIB, sr_id=lab.default_sr(c)), _named(c, "VDI", "Imported VDI"))
+
+
+@operation
+def vdi_export(c):
+    vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
+    return Try(lambda: web.get(c, "/export_raw_vdi", vdi=vdi))
+
+
+@operation
+def vm_ended_soft_reboot(c):
+    """The guest asks for a new domain."""
+    vm = _running(c, "faulty")
+    uuid = c("VM.get_uuid", vm)
+    return Try(lambda: c.daemon.sim(soft_reboot=uuid), _another_domain(c, vm), _state(c, vm, "Halted"), by_itself=True)
+
+
+@operation
+def vm_ended_early(c):
+    """A guest that reboots as soon as it is up is kept waiting; what comes after that is as above."""
+    vm = _running(c, "faulty")
+    uuid = c("VM.get_uuid", vm)
+    return Try(lambda: c.daemon.sim(reboot=uuid), _another_domain(c, vm), by_itself=True, only="vm_reboot/early")
+
+
+@operation
+def vm_ended_crash(c):
+    """A guest that crashes leaves its core behind."""
+    vm = _running(c, "faulty")
+    c("VM.set_actions_after_crash", vm, "coredump_and_destroy")
+    uuid = c("VM.get_uuid", vm)
+
+    def has_core():
+        cores = os.path.join(c.daemon.state, "dumps")
+        return [n.split(".")[0] for n in os.listdir(cores)] == [uuid] if os.path.isdir(cores) else False
+    return Try(lambda: c.daemon.sim(crash=uuid), lambda: _state(c, vm, "Halted")() and has_core(), by_itself=True)
+
+
+@operation
+def host_enable_ssh(c):
+    host, told = lab.host(c), _program(c, "systemctl")
+    c("host.disable_ssh", host)
+    return Try(lambda: c("host.enable_ssh", host), lambda: c("host.get_ssh_enabled", host),
+               agrees=lambda: told() == f"{'enable' if c('host.get_ssh_enabled', host) else 'disable'} --now sshd.service")
+
+
+@operation
+def host_set_max_cstate(c):
+    host, told = lab.host(c), _program(c, "xenpm")
+    c("host.set_max_cstate", host, "1")
+    return Try(lambda: c("host.set_max_cstate", host, "2"), lambda: c("host.get_max_cstate", host) == "2",
+               agrees=lambda: told() == f"set-max-cstate {c('host.get_max_cstate', host)}")
+
+
+@operation
+def pool_guest_agent_config(c):
+    pool, key = lab.pool(c), "auto_update_url"
+    told = _program(c, "xenstore-write", 'echo "$2" >"${0%write}rm.told"')
+    _program(c, "xenstore-rm", 'echo >"$0.told"')
+    _program(c, "xenstore-chmod")
+    return Try(lambda: c("pool.add_to_guest_agent_config", pool, key, "http://example.org/"),
+               lambda: key in c("pool.get_guest_agent_config", pool),
+               agrees=lambda: told("xenstore-rm") == c("pool.get_guest_agent_config", pool).get(key, ""))

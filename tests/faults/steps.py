@@ -7,7 +7,8 @@ First each operation runs undisturbed: the daemon notes the steps it reaches.  T
   kill  the daemon dies in the step; started again, the operation is finished or undone as a whole, and if undone, it can be
         carried out
 and both times nothing is held, no task is pending, no file, domain, VDI, VBD or VIF is left over, no intent is left in the database.
-What else is allowed at which step, and why, is in operations.py.  Intents that no operation reaches are a failure.
+What else is allowed at which step, and why, is in operations.py.  An intent or a step of schema/intents.api that is not tried in both ways
+is a failure, and so is one that is reached and not declared there.
 The operations are shared out among as many processes as there are processors, each with a daemon of its own.
 """
 
@@ -23,13 +24,17 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import operations  # noqa: E402
 import world  # noqa: E402
-from daemon import TOP, Client, Daemon, Lost, XapiError, until  # noqa: E402
+from daemon import Client, Daemon, Lost, XapiError, until  # noqa: E402
+from intents import COMMIT, COMMITTED, intents, steps  # noqa: E402
 from operations import BESIDES, HALFWAY, OPERATIONS, clear, goes_forward, second  # noqa: E402
 from report import Report  # noqa: E402
 
-# Reached when the outcome is recorded already: it may kill, but not fail.
-RECORDED = "/committed"
+RECORDED = "/" + COMMITTED
 SETTLED = 20  # seconds
+BY_ITSELF_SETTLED = 60  # where the daemon waits before it does it
+# Below the state directory: storage is looked at for itself, the system's programs and devices are the test's.
+BY_ITSELF = re.compile(r"(db|db\.before-restore|stats|sim|storage|system|sysfs|datapath)/|(steps|faults|audit\.log|sim\.socket)")
+SUMMARY = "# summary: "
 
 
 class JsonClient(Client):
@@ -42,6 +47,18 @@ class JsonClient(Client):
             raise XapiError([answer["error"]["message"], *answer["error"].get("data", [])])
         return answer["result"]
 
+    def __call__(self, method, *params):
+        """With a new connection and session where the daemon began anew: it only asks, so it may ask twice."""
+        try:
+            return super().__call__(method, *params)
+        except Lost:
+            pass
+        except XapiError as e:
+            if e.code != "SESSION_INVALID":
+                raise
+        self.login()
+        return super().__call__(method, *params)
+
 
 class Lab:
     def __init__(self):
@@ -50,6 +67,7 @@ class Lab:
         self.client = None
         self.fast = None  # another, for the world
         self.reached = set()
+        self.tried = {"fail": set(), "kill": set()}
 
     def fresh(self):
         """A daemon with nothing in it."""
@@ -80,16 +98,18 @@ class Lab:
         if step:
             with open(self.path("faults.new"), "w") as f:
                 f.write(f"{step} {what}\n")
+            self.tried[what].add(step)
             os.rename(self.path("faults.new"), self.path("faults"))
         elif os.path.exists(self.path("faults")):
             os.unlink(self.path("faults"))
 
     def files(self):
-        """Files of storage.  An image that only carries others is left out: a snapshot that is undone leaves one, and world.leftovers()
-        sees to it that each has children."""
+        """Files of storage and of the state directory, but for what changes by itself.  An image that only carries others is left out: a
+        snapshot that is undone leaves one, and world.leftovers() sees to it that each has children."""
         top = second(self.client)
         storage = os.path.join(self.daemon.state, "storage")
         found = {f for f in self.daemon.files() if not self._only_carries(os.path.join(storage, f))}
+        found |= {f for f in world.state_files(self.daemon) if not BY_ITSELF.match(f)}
         return found | {os.path.join(d, n) for d, _, names in os.walk(top) for n in names}
 
     @staticmethod
@@ -105,6 +125,8 @@ class Lab:
         try:
             clear(self.client)
             self.steps()
+            if until(lambda: not world.processes(self.daemon), SETTLED) is not True:
+                self.report.fail("no process is left when nothing is there any more", *world.processes(self.daemon))
         except (XapiError, Lost, OSError) as e:
             self.report.note(f"cannot be cleared, so a new daemon goes on: {e}")
             self.fresh()
@@ -140,9 +162,9 @@ class Lab:
             self.report.fail(f"{name} runs undisturbed", repr(e))
             self.fresh()
             return None
-        finished = until(t.done, 30 if t.by_itself else 0)
-        steps = self.steps()
-        wrong = self.left(self.settled())
+        finished = until(t.done, BY_ITSELF_SETTLED if t.by_itself else 0)
+        steps = [s for s in self.steps() if t.only in (None, s)]
+        wrong = self.left(self.settled()) + self.disagreement(t)
         if not finished:
             wrong.append("its effect is not there")
         self.report.check_none(wrong, f"{name} runs undisturbed in {len(steps)} steps")
@@ -154,12 +176,17 @@ class Lab:
         """True of a step whose failure does not undo the operation."""
         return t.by_itself or goes_forward(step) or step.endswith(RECORDED) or step.startswith(BESIDES.get(name, ("none",)))
 
+    @staticmethod
+    def disagreement(t):
+        return [] if t.agrees() else ["the system was told something else than is recorded"]
+
     def outcome(self, name, step, t, before, files):
         """(what is wrong, finished) once all is quiet."""
+        halfway = t.halfway if step in HALFWAY else None
         if self.may_finish(name, step, t):
-            until(t.done, SETTLED if t.visible else 0)
+            until(lambda: t.done() or (halfway and halfway()), BY_ITSELF_SETTLED if t.by_itself else SETTLED if t.visible else 0)
         after = self.settled()
-        wrong = self.left(after)
+        wrong = self.left(after) + self.disagreement(t)
         if t.done():
             return wrong, True
         if step.endswith(RECORDED) and t.visible:
@@ -167,7 +194,7 @@ class Lab:
         changed = world.changes(before, after) + [f"file {f} is new" for f in sorted(self.files() - files)] + \
             [f"file {f} is gone" for f in sorted(files - self.files())]
         changed = [line for line in changed if not any(re.match(pattern, line) for pattern in t.ignored)]
-        if changed and step in HALFWAY and t.halfway and until(t.halfway, 5):
+        if changed and halfway and until(halfway, 5):
             return wrong, True
         if changed:
             wrong += ["it is not finished, and was not undone:"] + changed
@@ -243,7 +270,7 @@ class Lab:
     def intents_left(self, name):
         """Asks the stopped daemon's database file."""
         status, left = self.daemon.stop(), []
-        for path in glob.glob(os.path.join(self.daemon.state, "**", "*.db"), recursive=True):
+        for path in glob.glob(self.path("db/**/*.db"), recursive=True):
             database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
             if database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'intent'").fetchone()[0]:
                 left.append(database.execute("SELECT * FROM intent").fetchall())
@@ -267,12 +294,21 @@ class Lab:
                         self.fresh()
             self.intents_left(name)
         self.daemon.close()
-        print("# reached: " + " ".join(sorted(self.reached)), flush=True)
+        for what, found in {"reached": self.reached, **self.tried}.items():
+            print(f"{SUMMARY}{what} " + " ".join(sorted(found)), flush=True)
 
 
-def intents():
-    with open(os.path.join(TOP, "schema", "intents.api")) as f:
-        return re.findall(r"^intent (\w+)", f.read(), re.M)
+def complete(report, found):
+    """Whether what was tried is all there is; 'found' is what all parts of the test say in their summaries."""
+    declared = steps()
+    undeclared = sorted(s for s in found["reached"] - declared if s.split("/")[1] not in (COMMIT, COMMITTED))
+    report.check_none(undeclared, "every step that was reached is declared in schema/intents.api")
+    for what in ("fail", "kill"):
+        report.check_none(sorted(declared - found[what]), f"every step of schema/intents.api was tried: {what}")
+        without = sorted(i for i in intents() if not any(s.startswith(i + "/") for s in found[what]))
+        report.check_none(without, f"every intent of schema/intents.api was tried: {what}")
+    unknown = sorted(s for s in [*operations.FORWARD, *HALFWAY] if s not in found["reached"] and not s.endswith("/*"))
+    report.check_none(unknown, "every step of the tables in operations.py exists")
 
 
 def share_out(names, jobs):
@@ -284,7 +320,7 @@ def share_out(names, jobs):
     def pass_on(child):
         for line in child.stdout:
             lines.append(line)
-            if not line.startswith("# reached:"):
+            if not line.startswith(SUMMARY):
                 sys.stdout.write(line)
                 sys.stdout.flush()
     threads = [threading.Thread(target=pass_on, args=(c,), daemon=True) for c in children]
@@ -311,13 +347,14 @@ def main():
     lines, ended = share_out(names, min(len(names), max(1, os.cpu_count() or 1), 4))
     report = Report()
     report.check(all(e in (0, 1) for e in ended), "every part of the test comes to its end", f"exit statuses {ended}")
-    reached = {s for line in lines if line.startswith("# reached:") for s in line.split()[2:]}
+    found = {"reached": set(), "fail": set(), "kill": set()}
+    for line in lines:
+        if line.startswith(SUMMARY):
+            what, *those = line[len(SUMMARY):].split()
+            found[what].update(those)
     if not words:
-        missing = sorted(set(intents()) - {s.split("/")[0] for s in reached})
-        report.check_none(missing, "every intent of schema/intents.api was reached")
-        unknown = sorted(s for s in [*operations.FORWARD, *HALFWAY] if s not in reached and not s.endswith("/*"))
-        report.check_none(unknown, "every step of the tables in operations.py exists")
-    report.note(f"{len(reached)} steps of {len(set(s.split('/')[0] for s in reached))} intents")
+        complete(report, found)
+    report.note(f"{len(found['reached'])} steps of {len(set(s.split('/')[0] for s in found['reached']))} intents")
     sys.exit(1 if report.failed or any(ended) else 0)
 
 

@@ -262,7 +262,7 @@ def suite_unit(_long):
 
 def suite_golden(_long):
     if build("build"):
-        run_all("golden", [python(n, f"golden/{n}.py") for n in ("compiler", "schema", "includes", "form", "commands", "coverage")], JOBS)
+        run_all("golden", [python(n, f"golden/{n}.py") for n in ("compiler", "schema", "steps", "includes", "form", "commands", "coverage")], JOBS)
 
 
 def suite_api(_long):

@@ -7,6 +7,7 @@ together in one; changes() what differs between two.
 
 import json
 import os
+import re
 import struct
 import subprocess
 
@@ -18,6 +19,8 @@ LEFT_OUT = {"session", "role", "event", "task"}
 BY_ITSELF = {"last_updated", "memory_free", "physical_utilisation", "physical_size", "virtual_allocation", "last_active",
              "allowed_operations", "last_synced"}
 BY_ITSELF_KEYS = {"boot_time", "agent_start_time"}  # of maps
+# Below the state directory: what is there only while something is going on.
+IN_PASSING = re.compile(r"((images|spool|db\.restore[^/]*)/|host-restore-)")
 MEASURED = {"host_metrics", "PIF_metrics", "VIF_metrics", "VBD_metrics", "host_cpu"}
 
 _schema = None
@@ -197,7 +200,27 @@ def files_wrong(daemon, w):
             out.append(f"image {name} belongs to no VDI")
         elif name not in below:
             out.append(f"hidden image {name} has no children")
+    out += [f"{f} was left behind" for f in state_files(daemon) if IN_PASSING.match(f)]
     return out + [f"{n} was left behind" for n in names if n.endswith(".tmp")]
+
+
+def state_files(daemon):
+    """Every file of the state directory, by its path there."""
+    return {os.path.relpath(os.path.join(folder, n), daemon.state) for folder, _, names in os.walk(daemon.state) for n in names}
+
+
+def processes(daemon):
+    """Command lines of programs that work for a daemon, but for itself and its simulator."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if daemon.dir in " ".join(words) and int(pid) not in (daemon.pid, os.getpid()) and os.path.basename(words[0]) != "xapid-sim":
+            found.append(" ".join(words))
+    return found
 
 
 def record(client, class_name, ref):

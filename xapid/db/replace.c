@@ -87,17 +87,28 @@ static struct error *write_checkpoint(struct arena *arena, const char *dir,
     return e;
 }
 
-struct error *db_replace_stage(struct arena *arena, const char *dir, const struct db_root *root)
+struct error *db_replace_unstage(struct arena *arena, const char *dir)
 {
     const char *staged = arena_printf(arena, "%s.restore", dir);
     const char *making = arena_printf(arena, "%s.new", staged);
 
     TRY(remove_all(arena, making));
+    /* What is half removed shall not be found under the name of a whole one. */
+    if (is_there(staged))
+        TRY(move(arena, staged, making));
+    return remove_all(arena, making);
+}
+
+struct error *db_replace_stage(struct arena *arena, const char *dir, const struct db_root *root)
+{
+    const char *staged = arena_printf(arena, "%s.restore", dir);
+    const char *making = arena_printf(arena, "%s.new", staged);
+
+    TRY(db_replace_unstage(arena, dir));
     if (mkdir(making, 0700) < 0)
         return failed(arena, "make", making);
     TRY(write_checkpoint(arena, making, root));
     TRY(sync_folder(arena, making));
-    TRY(remove_all(arena, staged));
     return move(arena, making, staged);
 }
 
@@ -106,8 +117,11 @@ struct error *db_replace_settle(struct arena *arena, const char *dir)
     const char *staged = arena_printf(arena, "%s.restore", dir);
     const char *before = arena_printf(arena, "%s.before-restore", dir);
 
-    if (!is_there(staged))
+    if (!is_there(staged)) {
+        /* One that was not made to the end: only a waste, and the next one takes its place. */
+        error_ignore(remove_all(arena, arena_printf(arena, "%s.new", staged)));
         return OK;
+    }
     /* Where the old one is gone already, a crash came between the two renames. */
     if (is_there(dir)) {
         TRY(remove_all(arena, before));

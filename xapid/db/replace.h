@@ -2,9 +2,10 @@
 /*
  * replace.h -- another database in place of the one there is, between two starts of the daemon.
  *
- *   stage   makes <dir>.restore: all of the new database, durable.  Its name appears by one rename.
- *   settle  at the next start, before the database is opened: what is in <dir> becomes
- *           <dir>.before-restore, what was staged becomes <dir>.
+ *   stage    makes <dir>.restore: all of the new database, durable; one rename gives it its name
+ *   unstage  takes it away again, before that start
+ *   settle   at the next start, before the database is opened: what is in <dir> becomes
+ *            <dir>.before-restore, what was staged becomes <dir>
  *
  * A crash between any two steps is followed by the same steps again.
  */
@@ -15,5 +16,7 @@
 /* 'dir' is that of db_options.  From its return on the new database is the one. */
 MUST_CHECK struct error *db_replace_stage(struct arena *arena, const char *dir,
                                           const struct db_root *root);
-/* Nothing where nothing was staged. */
+/* Nothing where nothing was staged, whole or in part. */
+MUST_CHECK struct error *db_replace_unstage(struct arena *arena, const char *dir);
+/* Nothing where nothing was staged to the end. */
 MUST_CHECK struct error *db_replace_settle(struct arena *arena, const char *dir);

@@ -8,6 +8,7 @@
 #include "xapid/db/replace.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/op.h"
 #include "xapid/stream/handover.h"
 #include "xapid/task/task.h"
 
@@ -90,6 +91,51 @@ static void keep_office(const struct call *call, struct db_root *root)
     root_put(root, row_new(&api_classes[CLASS_coordinator], &row), root->revision);
 }
 
+/* Takes what was staged away again, unless it is kept. */
+struct staged {
+    struct op *op;
+    const char *dir;
+};
+
+static void staged_release(struct staged *s)
+{
+    struct arena *arena;
+    struct error *e;
+
+    if (!s->dir || !op_may_undo(s->op))
+        return;
+    arena = s->op->call->arena;
+    e = db_replace_unstage(arena, s->dir);
+    if (e)
+        log_error("%s", error_line(arena, e));
+}
+
+/* From the commit on the new database is the one that the next start finds. */
+static struct error *put_in_place(struct call *call, const struct db_root *root)
+{
+    const struct database_restore_intent intent = {call->xapid->host};
+    const char *dir = arena_printf(call->arena, "%s/db", call->xapid->options.state_dir);
+    AUTO(op) op = {0};
+    AUTO(staged) staged = {0};
+
+    TRY(op_begin(call, &(struct op_spec){.kind = INTENT_database_restore, .intent = &intent}, &op));
+    TRY(op_step(&op, "begun", 0.5));
+    staged = (struct staged){&op, dir};
+    TRY(db_replace_stage(call->arena, dir, root));
+    TRY(op_step(&op, "staged", 0.9));
+    TRY(op_commit(&op, NULL, NULL));
+    staged.dir = NULL;
+    return OK;
+}
+
+/* Nothing: a start that finds another database staged takes it before it looks for intents. */
+struct error *database_restore_recover(struct call *call, struct op *op,
+                                       const struct database_restore_intent *intent)
+{
+    (void)call, (void)intent;
+    return op_commit(op, NULL, NULL);
+}
+
 static struct error *restore(struct call *call, struct dump_reader *reader, bool dry_run,
                              bool *staged)
 {
@@ -104,8 +150,7 @@ static struct error *restore(struct call *call, struct dump_reader *reader, bool
     if (!e && !dry_run) {
         call_refresh(call);
         keep_office(call, root);
-        e = db_replace_stage(
-            call->arena, arena_printf(call->arena, "%s/db", call->xapid->options.state_dir), root);
+        e = put_in_place(call, root);
         *staged = !e;
     }
     root_unref(root);

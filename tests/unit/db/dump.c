@@ -240,9 +240,25 @@ static void one_that_was_not_staged_to_the_end_counts_for_nothing(void **state)
     assert_int_equal(mkdir(arena_printf(&p.arena, "%s.restore.new", p.dir), 0700), 0);
     assert_null(db_replace_settle(&p.arena, p.dir));
     assert_false(has_new(&p));
+    assert_int_equal(sample_count_files(p.top, "db"), 1);
     stage(&p);
     assert_null(db_replace_settle(&p.arena, p.dir));
     assert_true(has_new(&p));
+    place_free(&p);
+}
+
+static void what_is_taken_back_leaves_the_one_there_is(void **state)
+{
+    struct place p = {0};
+
+    (void)state;
+    place_make(&p);
+    assert_null(db_replace_unstage(&p.arena, p.dir));
+    stage(&p);
+    assert_null(db_replace_unstage(&p.arena, p.dir));
+    assert_null(db_replace_settle(&p.arena, p.dir));
+    assert_false(has_new(&p));
+    assert_int_equal(sample_count_files(p.top, "db"), 1);
     place_free(&p);
 }
 
@@ -256,6 +272,7 @@ int main(void)
         cmocka_unit_test(what_was_staged_takes_the_place_at_the_next_start),
         cmocka_unit_test(a_crash_between_the_renames_is_gone_over),
         cmocka_unit_test(one_that_was_not_staged_to_the_end_counts_for_nothing),
+        cmocka_unit_test(what_is_taken_back_leaves_the_one_there_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
+#include "xapid/ops/host/setting.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/host/system.h"
 
@@ -74,42 +75,73 @@ static struct error *tell(struct call *call, const struct strmap *config)
     return SYSTEM_RUN(call, NULL, "xenstore-chmod", "-r", TOP, "r0");
 }
 
+struct error *guest_agents_tell(struct call *call)
+{
+    const struct pool *pool;
+
+    TRY(DB_GET(call, pool, call->xapid->pool, &pool));
+    return tell(call, &pool->guest_agent_config);
+}
+
+struct new_config {
+    ref_t pool;
+    struct strmap config;
+};
+
+static struct error *tell_new(struct call *call, void *arg)
+{
+    const struct new_config *new = arg;
+
+    return tell(call, &new->config);
+}
+
+static struct error *record(struct txn *txn, void *arg)
+{
+    const struct new_config *new = arg;
+    const struct pool *pool;
+
+    TRY(TXN_GET(txn, pool, new->pool, &pool));
+    TXN_SET(txn, pool, new->pool, guest_agent_config, new->config);
+    return OK;
+}
+
+static struct error *change(struct call *call, struct new_config new)
+{
+    return host_change(call,
+                       &(struct host_change){HOST_SETTING_GUEST_AGENTS, tell_new, record, &new});
+}
+
 struct error *pool_add_to_guest_agent_config(struct call *call,
                                              const struct pool_add_to_guest_agent_config_args *args)
 {
     const struct pool *pool;
-    struct strmap config;
 
     TRY(DB_GET(call, pool, args->self, &pool));
     TRY(check(call, args->key, args->value));
     if (strmap_get(&pool->guest_agent_config, args->key))
         return err_map_duplicate_key(call, "pool", "guest_agent_config", call_ref(call, args->self),
                                      args->key);
-    config = strmap_with(call->arena, pool->guest_agent_config, args->key, args->value);
-    TRY(tell(call, &config));
-    return CALL_SET(call, pool, args->self, guest_agent_config, config);
+    return change(call,
+                  (struct new_config){args->self, strmap_with(call->arena, pool->guest_agent_config,
+                                                              args->key, args->value)});
 }
 
 struct error *pool_remove_from_guest_agent_config(
     struct call *call, const struct pool_remove_from_guest_agent_config_args *args)
 {
     const struct pool *pool;
-    struct strmap config;
 
     TRY(DB_GET(call, pool, args->self, &pool));
-    config = strmap_without(call->arena, pool->guest_agent_config, args->key);
-    TRY(tell(call, &config));
-    return CALL_SET(call, pool, args->self, guest_agent_config, config);
+    return change(
+        call, (struct new_config){
+                  args->self, strmap_without(call->arena, pool->guest_agent_config, args->key)});
 }
 
 struct error *host_apply_guest_agent_config(struct call *call,
                                             const struct host_apply_guest_agent_config_args *args)
 {
-    const struct pool *pool;
-
     TRY(host_check_here(call, args->host));
-    TRY(DB_GET(call, pool, call->xapid->pool, &pool));
-    return tell(call, &pool->guest_agent_config);
+    return guest_agents_tell(call);
 }
 
 void guest_agent_settle(struct call *call)

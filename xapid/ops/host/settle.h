@@ -23,6 +23,8 @@ void guest_agent_settle(struct call *call);
 void display_settle(struct call *call);
 /* One record for each crash dump that lies on this host. */
 void crashdumps_settle(struct call *call);
+/* Files of uploads that a crash cut short go. */
+void upload_settle(struct call *call);
 
 /* Now and then: switches SSH off once its time is over. */
 void ssh_expire(struct call *call);

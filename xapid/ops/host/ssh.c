@@ -13,6 +13,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
+#include "xapid/ops/host/setting.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/host/system.h"
 
@@ -45,7 +46,8 @@ static struct error *because(struct call *call, const char *code, ref_t host, co
 struct access {
     ref_t host;
     bool enabled, automatic;
-    int64_t timeout; /* -1: as it is */
+    int64_t timeout;    /* -1: as it is */
+    const char *failed; /* the error's code where the system does not take it; NULL: its own */
 };
 
 static struct error *record(struct txn *txn, void *arg)
@@ -95,32 +97,43 @@ static struct error *set_automatic(struct call *call, bool automatic)
     return system_configure(call, &file);
 }
 
+static struct error *tell_access(struct call *call, void *arg)
+{
+    const struct access *a = arg;
+    struct error *e = set_automatic(call, a->automatic);
+
+    if (!e)
+        e = SYSTEM_RUN(call, NULL, "systemctl", a->enabled ? "enable" : "disable", "--now",
+                       unit(call));
+    return e && a->failed ? because(call, a->failed, a->host, e) : e;
+}
+
+struct error *ssh_tell(struct call *call)
+{
+    const struct host *row = host_here(call);
+
+    return tell_access(
+        call, &(struct access){.enabled = row->ssh_enabled, .automatic = row->ssh_auto_mode});
+}
+
+static struct error *switch_to(struct call *call, struct access to)
+{
+    to.timeout = -1;
+    TRY(host_check_here(call, to.host));
+    return host_change(call, &(struct host_change){HOST_SETTING_SSH, tell_access, record, &to});
+}
+
 static struct error *switch_on(struct call *call, ref_t host, void *arg)
 {
-    struct error *e;
-
     (void)arg;
-    TRY(host_check_here(call, host));
-    e = set_automatic(call, false);
-    if (!e)
-        e = SYSTEM_RUN(call, NULL, "systemctl", "enable", "--now", unit(call));
-    if (e)
-        return because(call, "ENABLE_SSH_FAILED", host, e);
-    return db_update(call, record, &(struct access){host, true, false, -1});
+    return switch_to(call,
+                     (struct access){.host = host, .enabled = true, .failed = "ENABLE_SSH_FAILED"});
 }
 
 static struct error *switch_off(struct call *call, ref_t host, void *arg)
 {
-    struct error *e;
-
     (void)arg;
-    TRY(host_check_here(call, host));
-    e = SYSTEM_RUN(call, NULL, "systemctl", "disable", "--now", unit(call));
-    if (!e)
-        e = set_automatic(call, false);
-    if (e)
-        return because(call, "DISABLE_SSH_FAILED", host, e);
-    return db_update(call, record, &(struct access){host, false, false, -1});
+    return switch_to(call, (struct access){.host = host, .failed = "DISABLE_SSH_FAILED"});
 }
 
 static struct error *switch_automatic(struct call *call, ref_t host, void *arg)
@@ -128,14 +141,10 @@ static struct error *switch_automatic(struct call *call, ref_t host, void *arg)
     bool automatic = *(const bool *)arg;
     const struct host *row;
 
-    TRY(host_check_here(call, host));
-    TRY(set_automatic(call, automatic));
-    if (automatic) {
-        TRY(SYSTEM_RUN(call, NULL, "systemctl", "disable", "--now", unit(call)));
-        return db_update(call, record, &(struct access){host, false, true, -1});
-    }
     TRY(DB_GET(call, host, host, &row));
-    return db_update(call, record, &(struct access){host, row->ssh_enabled, false, -1});
+    return switch_to(call, (struct access){.host = host,
+                                           .enabled = !automatic && row->ssh_enabled,
+                                           .automatic = automatic});
 }
 
 static struct error *set_timeout(struct call *call, ref_t host, void *arg)
@@ -145,7 +154,7 @@ static struct error *set_timeout(struct call *call, ref_t host, void *arg)
     TRY(DB_GET(call, host, host, &row));
     return db_update(
         call, record,
-        &(struct access){host, row->ssh_enabled, row->ssh_auto_mode, *(const int64_t *)arg});
+        &(struct access){host, row->ssh_enabled, row->ssh_auto_mode, *(const int64_t *)arg, NULL});
 }
 
 /*** shells ***/

@@ -7,10 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/folder.h"
+#include "xapid/ops/host/settle.h"
 #include "xapid/ops/host/system.h"
 
 #define URL_LIMIT 2048
@@ -51,11 +55,20 @@ struct error *upload_file(struct call *call, const char *path, const char *url,
     return system_run(call, &(struct child_spec){.argv = argv, .timeout = TIMEOUT}, &result);
 }
 
+static const char *spool_folder(const struct call *call)
+{
+    return arena_printf(call->arena, "%s/spool", call->xapid->options.state_dir);
+}
+
 struct error *upload_spool_make(struct call *call, const char *name, struct upload_spool *out)
 {
-    char *path = arena_printf(call->arena, "%s/%s.XXXXXX", call->xapid->options.state_dir, name);
-    int fd = mkostemp(path, O_CLOEXEC);
+    const char *folder = spool_folder(call);
+    char *path = arena_printf(call->arena, "%s/%s.XXXXXX", folder, name);
+    int fd;
 
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+        return error_internal(call->arena, "cannot make %s: %s", folder, strerror(errno));
+    fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return error_internal(call->arena, "cannot make %s: %s", path, strerror(errno));
     *out = (struct upload_spool){path, fd};
@@ -68,6 +81,14 @@ void upload_spool_release(struct upload_spool *spool)
         return;
     close(spool->fd);
     unlink(spool->path);
+}
+
+void upload_settle(struct call *call)
+{
+    struct error *e = folder_remove(call, spool_folder(call));
+
+    if (e)
+        log_warning("files of uploads that were cut short stay: %s", error_line(call->arena, e));
 }
 
 /*** a test ***/

@@ -16,7 +16,8 @@ MUST_CHECK struct error *upload_check_url(struct call *call, const char *url);
  */
 MUST_CHECK struct error *upload_file(struct call *call, const char *path, const char *url,
                                      const struct strmap *options);
-/* A new empty file in the state directory that goes with the scope; its path in the arena. */
+/* A new empty file in <state_dir>/spool that goes with the scope, or with the next start
+   (upload_settle); its path in the arena. */
 struct upload_spool {
     const char *path;
     int fd;

@@ -16,6 +16,7 @@
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
+#include "xapid/ops/host/setting.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/host/system.h"
 
@@ -82,9 +83,35 @@ static bool read_cstate(struct arena *arena, const char *value, const char **sta
     return true;
 }
 
-static struct error *tell_cstate(struct call *call, const char *state, const char *sub)
+static struct error *tell_cstate(struct call *call, const char *value)
 {
+    const char *state, *sub;
+
+    if (!read_cstate(call->arena, value, &state, &sub))
+        return err_invalid_value(call, "max_cstate", value);
     return SYSTEM_RUN(call, NULL, "xenpm", "set-max-cstate", state, sub);
+}
+
+struct error *idle_states_tell(struct call *call)
+{
+    return tell_cstate(call, host_here(call)->max_cstate);
+}
+
+static struct error *tell_new_cstate(struct call *call, void *arg)
+{
+    const struct host_set_max_cstate_args *args = arg;
+
+    return tell_cstate(call, args->value);
+}
+
+static struct error *record_cstate(struct txn *txn, void *arg)
+{
+    const struct host_set_max_cstate_args *args = arg;
+    const struct host *host;
+
+    TRY(TXN_GET(txn, host, args->self, &host));
+    TXN_SET(txn, host, args->self, max_cstate, args->value);
+    return OK;
 }
 
 struct error *host_set_max_cstate(struct call *call, const struct host_set_max_cstate_args *args)
@@ -94,19 +121,14 @@ struct error *host_set_max_cstate(struct call *call, const struct host_set_max_c
     TRY(host_check_here(call, args->self));
     if (!read_cstate(call->arena, args->value, &state, &sub))
         return err_invalid_value(call, "max_cstate", args->value);
-    TRY(tell_cstate(call, state, sub));
-    return CALL_SET(call, host, args->self, max_cstate, args->value);
+    return host_change(call, &(struct host_change){HOST_SETTING_IDLE_STATES, tell_new_cstate,
+                                                   record_cstate, (void *)args});
 }
 
 void xen_settle(struct call *call)
 {
-    const struct host *host = host_here(call);
-    const char *state, *sub;
-    struct error *e;
+    struct error *e = *host_here(call)->max_cstate ? idle_states_tell(call) : OK;
 
-    if (!*host->max_cstate || !read_cstate(call->arena, host->max_cstate, &state, &sub))
-        return;
-    e = tell_cstate(call, state, sub);
     if (e)
         log_error("the limit of idle states is not in effect: %s", error_line(call->arena, e));
 }
