@@ -36,6 +36,7 @@
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/appliance.h"
+#include "xapid/ops/vm/image.h"
 #include "xapid/ops/vm/scheduler.h"
 #include "xapid/ops/vm/squeezer.h"
 #include "xapid/ops/vm/watch.h"
@@ -319,6 +320,7 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
         host_settle(&call);
         e = certificates_start(&call);
         blobs_sweep(&call);
+        vm_images_sweep(&call);
     }
     call_release(&call);
     return e;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/ops/vm/image.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -128,10 +129,15 @@ static struct error *failed(struct call *call, const char *path, int err)
 
 /*** where it is ***/
 
+static const char *folder(const struct call *call)
+{
+    return arena_printf(call->arena, "%s/images", call->xapid->options.state_dir);
+}
+
 static struct error *open_image(struct op *op, ref_t vdi, bool writable, struct vm_image *out)
 {
     struct call *call = op->call;
-    const char *dir = arena_printf(call->arena, "%s/images", call->xapid->options.state_dir);
+    const char *dir = folder(call);
 
     if (!ref_is_null(vdi))
         TRY(vdi_path_attach(call, vdi, writable, &out->disk));
@@ -169,6 +175,30 @@ void vm_image_release(struct vm_image *image)
     if (!ref_is_null(image->vdi))
         vdi_path_detach(image->op->call, image->vdi);
     image->op = NULL;
+}
+
+static bool is_of_an_operation(const struct call *call, const char *name)
+{
+    ref_t intent;
+
+    return ref_from_text(arena_printf(call->arena, "OpaqueRef:%s", name), &intent) &&
+           db_find(call, CLASS_intent, intent);
+}
+
+void vm_images_sweep(struct call *call)
+{
+    const char *path = folder(call);
+    const struct dirent *d;
+    DIR *dir = opendir(path);
+
+    if (!dir)
+        return; /* there was never any */
+    call_refresh(call);
+    while ((d = readdir(dir)))
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
+            !is_of_an_operation(call, d->d_name))
+            unlink(arena_printf(call->arena, "%s/%s", path, d->d_name));
+    closedir(dir);
 }
 
 /*** copying ***/

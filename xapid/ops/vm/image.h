@@ -49,3 +49,6 @@ MUST_CHECK struct error *vm_image_store(struct vm_image *image, int64_t *size);
 MUST_CHECK struct error *vm_image_for_reading(struct op *op, ref_t vdi, struct vm_image *out);
 /* Guard: removes the file and detaches the disk; where the op's outcome is unknown both stay. */
 void vm_image_release(struct vm_image *image);
+/* At start, after recovery: files of operations that are no more go, for a crash may have come
+ * between an image and its guard. */
+void vm_images_sweep(struct call *call);
