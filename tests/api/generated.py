@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """generated.py [CLASS...] -- every message of the schema, called wrongly: as every role, with too few and too many parameters, with values of
-another type, with references to nothing, with text that is no UTF-8, with values that are too large.  Each time the error must be the right one, the
-daemon must live, and nothing may change.
+another type, with references to nothing, with text that is no UTF-8, with values that are too large; at every place where a value can stand, also
+within sets, maps and records, and over both protocols.  Each time the error must be the right one with all its parameters, the daemon must live, and
+nothing may change.
 
 Nothing is ever called that could succeed and do something: where a message takes no reference that can be wrong, it is called only as those who may
 not, or with parameters that cannot be read.  Pending messages answer NOT_IMPLEMENTED to those who may call them.
 """
 
+import html
 import http.client
 import json
 import os
@@ -28,10 +30,14 @@ NOTHING = "OpaqueRef:" + UUID
 ROLES = ["read-only", "client-cert", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin", "local-root-only"]
 PASSWORD = "a-password"
 WINDOW = 64  # calls sent before the first answer is read
+IDLE = 5  # seconds after which a connection is made anew: the server closes one that nobody uses
 HUGE_TEXT = "h" * 100000
 HUGE_MANY = 5000
 # What may be looked at before the references of a new record.
 REFUSALS = ["HANDLE_INVALID", "VALUE_NOT_SUPPORTED", "INVALID_DEVICE"]
+BAD_TEXT = "\ue000"  # in its place come bytes that are no UTF-8
+UNEXPLAINED = ["HTTP", "INTERNAL_ERROR"]
+ANY = object()  # a parameter of an error that may be anything
 # Long polls, and what ends the session that asks.
 NOT_CALLED = {"event.next", "event.from", "session.logout", "session.local_logout"}
 
@@ -42,8 +48,11 @@ class Wire:
     def __init__(self, daemon, session):
         self.address, self.session = ("127.0.0.1", daemon.plain_port), session
         self.waiting, self.socket, self.pending = [], None, b""
+        self.used = 0
 
     def connect(self):
+        if self.socket:
+            self.socket.close()
         self.socket = socket.create_connection(self.address, timeout=120)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = b""
@@ -51,18 +60,21 @@ class Wire:
     def call(self, method, params, done, with_session=True):
         """'done' gets the error as [code, parameters...], or None."""
         params = [self.session, *params] if with_session else params
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, ensure_ascii=False).encode()
+        body = body.replace(BAD_TEXT.encode(), b"\xff\xfe")
         self.send(b"POST /jsonrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body, lambda b: done(of_json(b)))
 
-    def xml(self, method, params, done):
-        """Parameters as bytes."""
-        inner = b"".join(b"<param><value>%s</value></param>" % p for p in [self.session.encode(), *params])
-        body = b"<?xml version='1.0'?><methodCall><methodName>%s</methodName><params>%s</params></methodCall>" % (method.encode(), inner)
+    def xml(self, method, params, done, with_session=True):
+        """The same by XML-RPC."""
+        inner = "".join(f"<param>{xml_of(p)}</param>" for p in ([self.session, *params] if with_session else params))
+        body = f"<?xml version='1.0'?><methodCall><methodName>{method}</methodName><params>{inner}</params></methodCall>".encode()
+        body = body.replace(BAD_TEXT.encode(), b"\xff\xfe")
         self.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body, lambda b: done(of_xml(b)))
 
     def send(self, request, done):
-        if not self.socket:
+        if not self.socket or (not self.waiting and time.monotonic() - self.used > IDLE):
             self.connect()
+        self.used = time.monotonic()
         if len(self.waiting) >= WINDOW or len(request) > 50000:
             self.flush()
         self.socket.sendall(request)
@@ -103,7 +115,29 @@ def of_xml(body):
     text = body.decode()
     if "<value>Failure</value>" not in text:
         return None
-    return re.findall(r"<value>([^<]*)</value>", text.partition("ErrorDescription")[2])
+    return [html.unescape(p) for p in re.findall(r"<value>([^<]*)</value>", text.partition("ErrorDescription")[2])]
+
+
+def xml_of(value):
+    if isinstance(value, str):
+        return f"<value>{html.escape(value)}</value>"
+    if isinstance(value, bool):
+        return f"<value><boolean>{int(value)}</boolean></value>"
+    if isinstance(value, float):
+        return f"<value><double>{value}</double></value>"
+    if isinstance(value, list):
+        return f"<value><array><data>{''.join(map(xml_of, value))}</data></array></value>"
+    if isinstance(value, dict):
+        members = "".join(f"<member><name>{html.escape(k)}</name>{xml_of(v)}</member>" for k, v in value.items())
+        return f"<value><struct>{members}</struct></value>"
+    return "<value><nil/></value>"
+
+
+def fits(error, wanted):
+    """Whether an error is the wanted one: [code, parameters...], of which some may be ANY; a code alone is for whatever parameters."""
+    if isinstance(wanted, str):
+        return error[0] == wanted
+    return len(error) == len(wanted) and all(w is ANY or w == e for w, e in zip(wanted, error))
 
 
 # -- values --
@@ -149,23 +183,45 @@ class Values:
     def needed(self, name):
         return {f["name"] for f in self.given(name) if "default" not in f}
 
-    def wrong(self, t):
-        """[(value, the error's code and what its parameters contain)]."""
-        other = [("INTERNAL_ERROR", "expected a value of type")]
-        kind, _, _ = t.partition(" ")
+    def wrong(self, t, name):
+        """[(value, error)] for a value of that type, called 'name'."""
+        kinds = {str: "a string", dict: "a struct", list: "an array", float: "a double", type(None): "nil"}
+
+        def shape(*values):
+            return [(v, ["INTERNAL_ERROR", f"{name}: expected a value of type {t}, received {kinds[type(v)]}"]) for v in values]
+        kind, _, rest = t.partition(" ")
         if t in ("string", "secret string"):
-            return [({"a": "b"}, *other), ([], *other)]
+            return shape({"a": "b"}, [], None)
         if t in ("int", "bool", "float"):
-            return [("nonsense", *other), ({}, *other)]
+            return shape("nonsense", {}, "", *{"int": ["1.5", 1.5, "9" * 20], "bool": ["2", 0.5], "float": ["1.5x"]}[t])
         if t == "datetime":
-            return [("yesterday", ("INVALID_VALUE", "yesterday")), ([], *other)]
+            return [(v, ["INVALID_VALUE", name, v]) for v in ("yesterday", "", "20200101T25:00:00Z")] + shape([], 1.5)
         if kind == "enum":
-            return [("nonsense", ("INVALID_VALUE", "nonsense")), ({}, *other)]
+            return [("nonsense", ["INVALID_VALUE", name, "nonsense"])] + shape({}, 1.5)
         if kind == "ref":
-            return [({}, *other), ("nonsense", ("HANDLE_INVALID", "nonsense"))]
+            return [(v, ["HANDLE_INVALID", rest, v]) for v in ("nonsense", "OpaqueRef:" + UUID[:-1])] + shape({}, [])
+        if kind == "record":
+            return shape("text", [])
+        if t.startswith("option("):
+            return self.wrong(t[7:-1], name)
         if t.startswith("set("):
-            return [("text", *other), ({}, *other), ([{}], *other)]
-        return [("text", *other), ([], *other)]
+            return shape("text", {}) + [([v], e) for v, e in self.wrong(t[4:-1], name)]
+        key, value = is_map(t).groups()
+        return shape("text", []) + [({self.good(key): v}, e) for v, e in self.wrong(value, name)] + \
+            [({k: self.good(value)}, e) for k, e in self.wrong(key, name) if isinstance(k, str)]
+
+    def bad_texts(self, t):
+        """Values with text that is no UTF-8, at each place where there can be text."""
+        if t in ("string", "secret string"):
+            return [BAD_TEXT]
+        if t.startswith("set("):
+            return [[v] for v in self.bad_texts(t[4:-1])]
+        m = is_map(t)
+        if m:
+            return [{k: self.good(m.group(2))} for k in self.bad_texts(m.group(1))] + [{self.good(m.group(1)): v} for v in self.bad_texts(m.group(2))]
+        if t.startswith("record "):
+            return [{f["name"]: v} for f in self.given(t[7:]) for v in self.bad_texts(f["type"])[:1]]
+        return []
 
     def huge(self, t):
         if t in ("string", "secret string"):
@@ -202,6 +258,14 @@ class Message:
         """Indexes of the parameters that are references that must be there."""
         return [i for i, p in enumerate(self.params) if p["type"].startswith("ref ") and not p.get("optional")]
 
+    def no_such_object(self, ref):
+        """The errors that say of one of the parameters that it is a reference to nothing."""
+        return [["HANDLE_INVALID", p["type"][4:], ref] for p in self.params if p["type"].startswith("ref ")]
+
+    def denied(self, key=None):
+        """The error for who may not; 'key' is the pattern of a map's key with a role of its own."""
+        return [["RBAC_PERMISSION_DENIED", self.permission + (f"/key:{key}" if key else ""), ANY]]
+
     def may(self, role):
         return ROLES.index(role) >= ROLES.index(self.role)
 
@@ -218,39 +282,44 @@ class Tester:
     def fault(self, what, text):
         self.faults.setdefault(what, []).append(text)
 
-    def expect(self, what, m, codes, contains=None, shown=""):
-        """What to do with an answer: its code is one of 'codes' (or any but success, for None)."""
+    def expect(self, what, m, wanted, shown=""):
+        """What to do with an answer: the error is one of 'wanted' (for None: any that explains itself)."""
         self.calls += 1
 
         def done(error):
-            code = error[0] if error else "success"
-            good = code in codes if codes else error and code != "HTTP"
-            if not good or (contains and not any(contains in str(p) for p in error[1:])):
-                self.fault(what, f"{m.name} {shown}: {str(error or 'success')[:200]}, wanted {' or '.join(codes or ['an error'])}"
-                                 f"{' with ' + contains if contains else ''}")
+            good = error and (error[0] not in UNEXPLAINED if wanted is None else any(fits(error, w) for w in wanted))
+            if not good:
+                self.fault(what, f"{m.name} {shown}: {str(error or 'success')[:300]}"[:500] +
+                           f", wanted {' or '.join(str(w)[:200] for w in wanted or ['an error'])}")
         return done
 
     def call(self, m, params, done, role="local-root-only"):
         self.wires[role].call(m.name, params, done, m.with_session)
 
+    def both(self, m, params, what, wanted, shown=""):
+        """By both protocols."""
+        wire = self.wires["local-root-only"]
+        for send in (wire.call, wire.xml):
+            send(m.name, params, self.expect(what, m, wanted, shown), m.with_session)
+
     # -- what is tried --
 
     def arity(self, m):
-        good = self.values.good_for(m.params)
+        good, code = self.values.good_for(m.params), "MESSAGE_PARAMETER_COUNT_MISMATCH"
         if m.required:
-            self.call(m, good[:m.required - 1], self.expect("too few parameters are refused", m, ["MESSAGE_PARAMETER_COUNT_MISMATCH"], m.name))
+            self.both(m, good[:m.required - 1], "too few parameters are refused", [[code, m.name, str(m.required), str(m.required - 1)]])
         if m.required == len(m.params):
-            self.call(m, good + ["more"], self.expect("too many parameters are refused", m, ["MESSAGE_PARAMETER_COUNT_MISMATCH"], m.name))
+            self.both(m, good + ["more"], "too many parameters are refused", [[code, m.name, str(m.required), str(m.required + 1)]])
         if m.with_session:
             self.wires["local-root-only"].call(m.name, [NOTHING, *good], self.expect("a session that is none is refused", m,
-                                                                                      ["SESSION_INVALID"], NOTHING), False)
+                                                                                      [["SESSION_INVALID", NOTHING]]), False)
 
     def types(self, m):
         for i, p in enumerate(m.params):
-            for value, (code, contains) in self.values.wrong(p["type"]):
+            for value, error in self.values.wrong(p["type"], p["name"]):
                 params = self.values.good_for(m.params)
                 params[i] = value
-                self.call(m, params, self.expect("a value of another type is refused", m, [code], contains, f"{p['name']}={value!r}"))
+                self.both(m, params, "a value of another type is refused", [error], f"{p['name']}={value!r}")
 
     def records(self, m):
         """Each field of a record with a value of another type, and left out; references to nothing in it."""
@@ -259,47 +328,48 @@ class Tester:
                 continue
             params = self.values.good_for(m.params)
             for f in self.values.given(p["type"][7:]):
-                for value, (code, contains) in self.values.wrong(f["type"])[:1]:
+                for value, error in self.values.wrong(f["type"], f["name"]):
                     one = list(params)
                     one[i] = {**params[i], f["name"]: value}
-                    self.call(m, one, self.expect("a field of another type is refused", m, [code], contains, f"{f['name']}={value!r}"))
+                    self.both(m, one, "a field of another type is refused", [error], f"{f['name']}={value!r}")
                 if f["name"] in self.values.needed(p["type"][7:]):
                     one = list(params)
                     one[i] = {k: v for k, v in params[i].items() if k != f["name"]}
-                    self.call(m, one, self.expect("a field that is missing is named", m, ["INTERNAL_ERROR"], f["name"], f["name"]))
+                    self.both(m, one, "a field that is missing is named", [["INTERNAL_ERROR", f"Field {f['name']} not found"]])
             if m.implemented and any(f["type"].startswith("ref ") for f in self.values.given(p["type"][7:])):
-                self.call(m, params, self.expect("a record with references to nothing is refused", m, REFUSALS))
+                self.both(m, params, "a record with references to nothing is refused", REFUSALS)
 
     def not_async(self, m):
         if not m.is_async and m.with_session:
+            error = ["Fault", f"No async mode for this operation (rpc: {m.name})"]
             self.wires["local-root-only"].call("Async." + m.name, self.values.good_for(m.params),
-                                               self.expect("what is not asynchronous is not called so", m, ["Fault"], m.name))
+                                               self.expect("what is not asynchronous is not called so", m, [error]))
 
     def utf8(self, m):
         for i, p in enumerate(m.params):
-            if p["type"] in ("string", "secret string") and m.with_session:
-                params = [b"x" for _ in m.params]
-                params[i] = b"\xff\xfe"
-                self.calls += 1
-                self.wires["local-root-only"].xml(m.name, params, self.expect("text that is no UTF-8 is refused", m, ["INVALID_VALUE"], "UTF-8"))
-                break
+            for value in self.values.bad_texts(p["type"]):
+                params = self.values.good_for(m.params)
+                params[i] = value
+                self.both(m, params, "text that is no UTF-8 is refused", [["INVALID_VALUE", "Invalid UTF-8 string in parameter", ""]],
+                          f"{p['name']}={value!r}")
 
     def nothing(self, m):
         """References to nothing, first all of them and then, beside an object that is there, each."""
         params = self.values.good_for(m.params)
         if not m.implemented:
-            self.call(m, params, self.expect("what is pending says so", m, ["NOT_IMPLEMENTED"], m.name))
+            self.both(m, params, "what is pending says so", [["NOT_IMPLEMENTED", m.name]])
             return
         refs = m.refs()
         if not refs or m.name in NOT_CALLED or not m.with_session:
             return
-        self.call(m, params, self.expect("a reference to nothing is refused", m, ["HANDLE_INVALID"], NOTHING))
+        for ref in (NOTHING, NULL):
+            self.both(m, self.values.good_for(m.params, ref), "a reference to nothing is refused", m.no_such_object(ref), ref)
         for i, p in enumerate(m.params):
             value = self.values.huge(p["type"])
             if value is not None:
                 huge = list(params)
                 huge[i] = value
-                self.call(m, huge, self.expect("a value that is too large changes nothing", m, None, None, f"{p['name']} is huge"))
+                self.call(m, huge, self.expect("a value that is too large changes nothing", m, None, f"{p['name']} is huge"))
         for i, p in enumerate(m.params):
             if i == refs[0] or not has_ref(p["type"]):
                 continue
@@ -307,8 +377,8 @@ class Tester:
             if NOTHING in [one[k] for k in refs if k != i]:
                 continue  # there is no such object to stand beside it
             one[i] = self.values.good(p["type"])
-            codes = ["HANDLE_INVALID"] if m.kind == "implicit" else None
-            self.call(m, one, self.expect("a reference to nothing beside others is refused", m, codes, None, f"{p['name']} is nothing"))
+            wanted = m.no_such_object(NOTHING) if m.kind == "implicit" else None
+            self.call(m, one, self.expect("a reference to nothing beside others is refused", m, wanted, f"{p['name']} is nothing"))
 
     def object(self, t):
         """An object of that class: any; NOTHING where there is none."""
@@ -325,13 +395,13 @@ class Tester:
         params = self.values.good_for(m.params)
         for role, wire in self.wires.items():
             if m.pool_internal and role != "local-root-only":
-                done = self.expect("messages of the pool itself are nobody else's", m, ["INTERNAL_ERROR"], "only for the pool's own members", role)
+                done = self.expect("messages of the pool itself are nobody else's", m, [["INTERNAL_ERROR", f"{m.name} is only for the pool's own members"]], role)
             elif not m.may(role):
-                done = self.expect("who may not is refused", m, ["RBAC_PERMISSION_DENIED"], m.permission, role)
+                done = self.expect("who may not is refused", m, m.denied(), role)
             elif not m.implemented:
-                done = self.expect("who may is told that it is pending", m, ["NOT_IMPLEMENTED"], m.name, role)
+                done = self.expect("who may is told that it is pending", m, [["NOT_IMPLEMENTED", m.name]], role)
             elif m.refs():
-                done = self.expect("who may is let through", m, ["HANDLE_INVALID"], NOTHING, role)
+                done = self.expect("who may is let through", m, m.no_such_object(NOTHING), role)
             else:
                 continue
             wire.call(m.name, params, done)
@@ -346,9 +416,8 @@ class Tester:
             params[at[0]] = pattern.replace("*", "any")
             for role, wire in self.wires.items():
                 may = ROLES.index(role) >= ROLES.index(needed)
-                done = self.expect("keys that need a role of their own need it", m, ["HANDLE_INVALID"] if may else ["RBAC_PERMISSION_DENIED"],
-                                   NOTHING if may else f"{m.permission}/key:{pattern}", f"{role} {pattern}")
-                wire.call(m.name, params, done)
+                wire.call(m.name, params, self.expect("keys that need a role of their own need it", m,
+                                                      m.no_such_object(NOTHING) if may else m.denied(pattern), f"{role} {pattern}"))
 
     # -- all of it --
 
