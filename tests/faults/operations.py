@@ -74,6 +74,7 @@ IGNORED = {
     r"host \S+ other_config: .*agent_start_time": "the daemon was started again",
     r"VM \S+ bios_strings:": "chosen at the first start that is tried, and kept",
     r"file \S*\.xapid-lock is new": "every repository has one, once it was written to",
+    r"console \S+ location:": "the daemon was started again, and the system chose another port",
 }
 # What differs besides where a VM goes on in another domain, with its memory: suspending and taking a snapshot of one that runs
 # save it, and undoing that restores it.
