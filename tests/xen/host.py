@@ -238,6 +238,7 @@ class Guest:
                            "PV-ramdisk=/boot/guest/guest.cpio", f"PV-args={KERNEL_WORDS} {words}", "actions-after-crash=destroy",
                            f"memory-static-max={size}", f"memory-dynamic-max={size}", f"memory-dynamic-min={least}", *more)
         self.vdi = self.vbd = None
+        self.asked = int(time.time())
 
     def add_disk(self, image):
         """A disk made from a raw image that lies here, outside."""
@@ -306,6 +307,20 @@ class Guest:
     def passes(self, tick, seconds=READY):
         """Waits until it counts past that tick; its last tick then, or -1."""
         return until(lambda: (lambda now: now if now > tick else 0)(self.tick()), seconds, 1) or -1
+
+    def inside(self, command, seconds=COMMAND):
+        """What a shell command prints in the guest, and its exit status: typed on its console."""
+        self.asked += 1
+        logs = f"/var/log/xen/guest-{self.name}.log /var/log/xen/guest-{self.vm}.log"
+        line = shlex.quote(f"do {self.asked} {command}")
+        said = self.host.dom0(f"""printf '%s\\n' {line} >$(xenstore-read /local/domain/{self.domid}/console/tty)
+            tries=0
+            until cat {logs} 2>/dev/null | grep -a -q '^DID {self.asked} ' || [ $tries = {5 * seconds} ]; do
+                tries=$((tries + 1)); sleep 0.2
+            done
+            cat {logs} 2>/dev/null | grep -a -E '^(SAYS|DID) {self.asked} '""", timeout=seconds + COMMAND, check=False)
+        *lines, last = said.replace("\r", "").splitlines() or ["no answer"]
+        return "\n".join(s.split(" ", 2)[2] for s in lines), int(last.split()[2]) if last.startswith("DID") else -1
 
     def remove(self):
         """Ends and deletes it with its disks."""

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
-Parts: accounting, pv, pvh, live, kills, failures, reboot, and with --long also more-failures, storm, stubborn, machine, create,
-squeeze, endings, checkpoint, measured, pages.  --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME);
---keep leaves the host running.  XAPID_LAB: the lab's work directory.
+Parts: accounting, pv, pvh, live, devices, hvm, kills, failures, reboot, and with --long also more-failures, storm,
+stubborn, machine, create, squeeze, endings, checkpoint, measured, pages, more-devices, many, pygrub.  --host takes a host
+of the lab that runs, with xapid installed (tests/xen/install NAME); --keep leaves the host running. XAPID_LAB: the lab's
+work directory.
 """
 
 import os
@@ -17,14 +18,17 @@ from host import LAB, WORK, Host, Lost, XapiError, XeFailed, lab  # noqa: E402
 from accounting import accounting  # noqa: E402
 from checkpoint import checkpoint  # noqa: E402
 from create import create  # noqa: E402
+from devices import devices, many, more_devices  # noqa: E402
 from endings import endings  # noqa: E402
 from failures import failures, more_failures  # noqa: E402
+from hvm import hvm  # noqa: E402
 from kills import dom0_reboots, kills  # noqa: E402
 from life import life  # noqa: E402
 from live import live  # noqa: E402
 from machine import machine  # noqa: E402
 from measured import measured  # noqa: E402
 from pages import pages  # noqa: E402
+from pygrub import pygrub  # noqa: E402
 from report import Report  # noqa: E402
 from squeeze import squeeze  # noqa: E402
 from storm import storm  # noqa: E402
@@ -35,6 +39,8 @@ PARTS = {
     "pv": lambda host, report: life(host, report, "pv"),
     "pvh": lambda host, report: life(host, report, "pvh"),
     "live": live,
+    "devices": devices,
+    "hvm": hvm,
     "kills": kills,
     "failures": failures,
     "reboot": dom0_reboots,
@@ -50,6 +56,9 @@ LONG = {
     "checkpoint": checkpoint,
     "measured": measured,
     "pages": pages,
+    "more-devices": more_devices,
+    "many": many,
+    "pygrub": pygrub,
 }
 BUILD_LIMIT = 900
 
