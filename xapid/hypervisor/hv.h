@@ -80,6 +80,9 @@ struct hv_domain_config {
     int64_t shadow_memory; /* bytes for page tables, 0: as the hypervisor likes; "pv" has none */
     int vcpus_max, vcpus;
     const char *kernel, *ramdisk, *cmdline; /* direct boot, or "" */
+    /* Or a program that finds the kernel in the first of the disks, "" for none, and what it is
+       told besides (words between blanks). */
+    const char *bootloader, *bootloader_args;
     const char *boot_order;
     const char *firmware; /* "bios", "uefi" */
     struct strmap platform, xenstore_data;
@@ -215,11 +218,13 @@ MUST_CHECK struct error *hv_set_vcpus(struct hv *hv, const struct hv_request *rq
                                       int vcpus);
 MUST_CHECK struct error *hv_disk_plug(struct hv *hv, const struct hv_request *rq, const char *uuid,
                                       const struct hv_disk *disk);
-/* 'force': without the guest's consent (which a paused or hung guest cannot give:
-   DEVICE_DETACH_REJECTED).  One that is gone is not an error. */
+/* 'force': without the guest's consent.  A guest that is paused, or says that it uses the disk,
+   keeps it (DEVICE_DETACH_REJECTED, with its reason), one that does not answer too
+   (DEVICE_DETACH_TIMEOUT).  One that is gone is not an error. */
 MUST_CHECK struct error *hv_disk_unplug(struct hv *hv, const struct hv_request *rq,
                                         const char *uuid, const char *device, bool force);
-/* Changes the medium of a CD drive; path "" ejects. */
+/* Changes the medium of a CD drive; path "" ejects.  A guest that uses the medium keeps it, as with
+   hv_disk_unplug. */
 MUST_CHECK struct error *hv_disk_change(struct hv *hv, const struct hv_request *rq,
                                         const char *uuid, const struct hv_disk *disk);
 MUST_CHECK struct error *hv_nic_plug(struct hv *hv, const struct hv_request *rq, const char *uuid,

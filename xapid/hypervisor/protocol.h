@@ -87,6 +87,8 @@ struct reader {
 struct reader reader_of(struct arena *arena, const json_t *object);
 /* A string of at most 'max' bytes, never NULL. */
 const char *read_text(struct reader *r, const char *key, size_t max);
+/* The same, but empty where the key is missing: it came with a later version. */
+const char *read_text_if_any(struct reader *r, const char *key, size_t max);
 /* A text of a fixed size: a uuid, or an id (which may be empty where 'may_be_empty'). */
 void read_uuid(struct reader *r, const char *key, bool may_be_empty, char out[UUID_TEXT_SIZE]);
 int64_t read_int(struct reader *r, const char *key, int64_t min, int64_t max);

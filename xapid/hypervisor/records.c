@@ -248,6 +248,8 @@ json_t *write_config(const struct hv_domain_config *c)
     put_text(o, "kernel", c->kernel);
     put_text(o, "ramdisk", c->ramdisk);
     put_text(o, "cmdline", c->cmdline);
+    put_text(o, "bootloader", c->bootloader);
+    put_text(o, "bootloader_args", c->bootloader_args);
     put_text(o, "boot_order", c->boot_order);
     put_text(o, "firmware", c->firmware);
     put(o, "platform", write_strmap(&c->platform));
@@ -274,6 +276,8 @@ void read_config(struct reader *r, struct hv_domain_config *out)
     out->kernel = read_text(r, "kernel", PATH_MAX);
     out->ramdisk = read_text(r, "ramdisk", PATH_MAX);
     out->cmdline = read_text(r, "cmdline", TEXT_MAX_BYTES);
+    out->bootloader = read_text_if_any(r, "bootloader", NAME_MAX_BYTES);
+    out->bootloader_args = read_text_if_any(r, "bootloader_args", TEXT_MAX_BYTES);
     out->boot_order = read_text(r, "boot_order", NAME_MAX_BYTES);
     out->firmware = read_text(r, "firmware", NAME_MAX_BYTES);
     out->platform = read_strmap(r, "platform");

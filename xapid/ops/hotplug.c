@@ -32,6 +32,16 @@ struct error *hotplug_happened(struct op *op, const char *what, bool *happened)
     return OK;
 }
 
+struct error *hotplug_refused(struct call *call, struct error *e, const char *type, ref_t ref)
+{
+    if (error_is(e, "DEVICE_DETACH_REJECTED"))
+        return err_device_detach_rejected(call, type, call_ref(call, ref),
+                                          e->n_params > 2 ? e->params[2] : "");
+    if (error_is(e, "DEVICE_DETACH_TIMEOUT"))
+        return err_device_detach_timeout(call, type, call_ref(call, ref));
+    return e;
+}
+
 struct error *txn_check_has_domain(struct txn *txn, ref_t ref)
 {
     struct call *call = txn_call(txn);

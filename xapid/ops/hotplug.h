@@ -14,5 +14,9 @@ MUST_CHECK struct error *hotplug_settle(struct op *op, const char *what, struct 
 /* For recovery: true if the request was made and succeeded.  From then on it will not happen
  * behind our back. */
 MUST_CHECK struct error *hotplug_happened(struct op *op, const char *what, bool *happened);
+/* The guest kept its device ('type' and 'ref' as the API names them): the hypervisor names it as it
+ * knows it.  Other errors and OK are passed through. */
+MUST_CHECK struct error *hotplug_refused(struct call *call, struct error *e, const char *type,
+                                         ref_t ref);
 /* The VM has a domain on this host: VM_BAD_POWER_STATE otherwise. */
 MUST_CHECK struct error *txn_check_has_domain(struct txn *txn, ref_t vm);

@@ -367,7 +367,7 @@ static struct error *vbd_create(struct xe *xe, const struct xe_command *c)
 /* A guest that does not let go yet may do so within the time given. */
 static struct error *vbd_unplug(struct xe *xe, const struct xe_command *c)
 {
-    const char *text = args_get(&xe->params, "timeout"), *vbd, *attached = "";
+    const char *text = args_get(&xe->params, "timeout"), *vbd, *call;
     usec_t deadline = clock_mono();
     double timeout = 0;
     struct error *e;
@@ -379,11 +379,13 @@ static struct error *vbd_unplug(struct xe *xe, const struct xe_command *c)
     TRY(xe_flag(xe, "force", false, &force));
     TRY(command_ref(xe, "VBD", "uuid", &vbd));
     deadline += (usec_t)(MIN(timeout, 1e6) * (double)USEC_PER_SEC);
-    e = xe_call(xe, NULL, force ? "VBD.unplug_force" : "VBD.unplug", "r", vbd);
-    while (e && error_is(e, "DEVICE_DETACH_REJECTED") && clock_mono() < deadline) {
+    call = force ? "VBD.unplug_force" : "VBD.unplug";
+    e = xe_call(xe, NULL, call, "r", vbd);
+    while ((error_is(e, "DEVICE_DETACH_REJECTED") || error_is(e, "DEVICE_DETACH_TIMEOUT")) &&
+           clock_mono() < deadline) {
         clock_sleep(MIN(5 * USEC_PER_SEC, deadline - clock_mono()));
-        TRY(xe_call_text(xe, &attached, "VBD.get_currently_attached", "r", vbd));
-        if (!strcmp(attached, "false"))
+        e = xe_call(xe, NULL, call, "r", vbd);
+        if (error_is(e, "DEVICE_ALREADY_DETACHED"))
             return OK;
     }
     return e;

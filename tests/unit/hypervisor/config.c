@@ -86,6 +86,8 @@ static struct hv_domain_config config_for(const char *type)
         .kernel = hvm ? "" : "/dev/null",
         .ramdisk = "",
         .cmdline = hvm ? "" : "console=hvc0",
+        .bootloader = "",
+        .bootloader_args = "",
         .boot_order = "dc",
         .firmware = hvm ? "uefi" : "",
         .platform = {ARRAY_SIZE(platform), platform},
@@ -100,7 +102,7 @@ static struct hv_domain_config config_for(const char *type)
 /* libxl's own text of it; the caller frees it.  NULL and *why where it is refused. */
 static char *translated(const struct hv_domain_config *c, bool restoring, const char **why)
 {
-    const struct config_options options = {"/d", restoring};
+    const struct config_options options = {"/d", restoring, NULL};
     libxl_domain_config out;
     struct error *e = config_translate(&arena, c, &options, &out);
     char *text = e ? NULL : libxl_domain_config_to_json(NULL, &out);
@@ -218,6 +220,25 @@ static void a_restored_guest_needs_no_kernel(void **state)
     free(text);
 }
 
+static void a_boot_loader_is_told_its_words_and_looks_into_a_disk(void **state)
+{
+    struct hv_domain_config c = config_for("pv");
+    const char *why;
+    char *text;
+
+    (void)state;
+    c.kernel = "";
+    c.bootloader = "pygrub";
+    c.bootloader_args = " -q  --entry=2";
+    text = translated(&c, false, &why);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "\"bootloader\": \"pygrub\""));
+    assert_null(strstr(text, "\"kernel\""));
+    free(text);
+    c.n_disks = 0;
+    assert_refused(c, VM);
+}
+
 static void a_message_of_libxl_loses_its_file_and_line(void **state)
 {
     (void)state;
@@ -246,6 +267,7 @@ int main(void)
         cmocka_unit_test(page_tables_have_the_memory_that_the_daemon_promised),
         cmocka_unit_test(what_cannot_be_built_is_said),
         cmocka_unit_test(a_restored_guest_needs_no_kernel),
+        cmocka_unit_test(a_boot_loader_is_told_its_words_and_looks_into_a_disk),
         cmocka_unit_test(a_message_of_libxl_loses_its_file_and_line),
     };
 

@@ -5,6 +5,7 @@
  * All or nothing: until the mark is written (mark_complete) the domain is half-built, and whatever
  * fails destroys it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,8 @@
 #include "libxapi/base/log.h"
 #include "xapid/hypervisor/executor/executor.h"
 #include "xapid/hypervisor/server/outcome.h"
+
+#define LINE_MAX_BYTES 512
 
 /* libxl's configuration, which owns memory of its own. */
 struct xl_config {
@@ -84,22 +87,48 @@ static void announce(struct executor *x, uint32_t domid, const struct hv_domain_
     loop_post(x, console_ensure, domain);
 }
 
-/* libxl complains of a kernel without naming it. */
+/* The last line of a log that is not empty; "" if there is none. */
+static const char *last_line(struct arena *arena, const char *path)
+{
+    FILE *f = fopen(path, "re");
+    char line[LINE_MAX_BYTES];
+    const char *last = "";
+
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[strspn(line, " ")])
+            last = arena_strdup(arena, line);
+    }
+    if (f)
+        fclose(f);
+    return last;
+}
+
+/* libxl complains of a kernel without naming it, and says no more of its boot loader than where its
+ * log is. */
 static struct error *build_failed(struct request *rq, struct xen *xen,
                                   const struct hv_domain_config *config, int rc)
 {
-    const char *what = "building the domain";
+    const char *what = "building the domain", *why = "";
+    const char *loader = xen_said(xen, "bootloader failed"),
+               *log = loader ? strchr(loader, '/') : NULL;
+    struct error *e;
 
     if (*config->kernel && xen_said(xen, "Invalid kernel"))
         what = arena_printf(&rq->arena, "%s with %s", what, config->kernel);
-    return xen_failed(&rq->arena, xen, what, rc);
+    if (log)
+        why = last_line(&rq->arena, log);
+    e = xen_failed(&rq->arena, xen, what, rc);
+    return loader ? error_new(&rq->arena, "BOOTLOADER_FAILED", 2, config->uuid,
+                              *why ? why : e->params[0])
+                  : e;
 }
 
 struct error *build_domain(struct request *rq, struct xen *xen,
                            const struct hv_domain_config *config, int fd, int *domid)
 {
     struct executor *x = executor_of(rq);
-    struct config_options options = {x->dir, fd >= 0};
+    struct config_options options = {x->dir, fd >= 0, x->block_script};
     AUTO(xl_config) xl = {.held = true};
     uint32_t id = INVALID_DOMID;
     struct found twin;

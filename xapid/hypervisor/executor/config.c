@@ -51,7 +51,7 @@ bool config_has_disk(const struct hv_disk *disk, libxl_domain_type type)
 }
 
 struct error *config_disk(struct arena *arena, const struct hv_disk *disk, libxl_domain_type type,
-                          libxl_device_disk *out)
+                          const char *script, libxl_device_disk *out)
 {
     struct stat st;
     bool empty = !*disk->path;
@@ -73,10 +73,12 @@ struct error *config_disk(struct arena *arena, const struct hv_disk *disk, libxl
     out->pdev_path = empty ? NULL : xstrdup(disk->path);
     if (empty)
         out->format = LIBXL_DISK_FORMAT_EMPTY;
-    else if (S_ISBLK(st.st_mode) && out->format == LIBXL_DISK_FORMAT_RAW)
+    else if (S_ISBLK(st.st_mode) && out->format == LIBXL_DISK_FORMAT_RAW && !out->is_cdrom)
         out->backend = LIBXL_DISK_BACKEND_PHY;
     else
-        out->backend = LIBXL_DISK_BACKEND_QDISK;
+        out->backend = LIBXL_DISK_BACKEND_QDISK; /* media are changed by the device model */
+    if (out->backend == LIBXL_DISK_BACKEND_PHY && script)
+        out->script = xstrdup(script);
     return OK;
 }
 
@@ -140,14 +142,18 @@ static struct error *translate_host_devices(struct arena *arena, const struct hv
 }
 
 static struct error *translate_devices(struct arena *arena, const struct hv_domain_config *c,
-                                       libxl_domain_config *out)
+                                       const struct config_options *o, libxl_domain_config *out)
 {
     out->disks = xcalloc(c->n_disks + 1, sizeof *out->disks);
     for (size_t i = 0; i < c->n_disks; i++) {
+        /* What a boot loader looks into, libxl would plug into dom0 if there were a script. */
+        bool looked_into = out->b_info.bootloader && out->num_disks == 0;
+
         if (!config_has_disk(&c->disks[i], out->c_info.type))
             continue;
         out->num_disks++;
-        TRY(config_disk(arena, &c->disks[i], out->c_info.type, &out->disks[out->num_disks - 1]));
+        TRY(config_disk(arena, &c->disks[i], out->c_info.type, looked_into ? NULL : o->block_script,
+                        &out->disks[out->num_disks - 1]));
     }
     out->nics = xcalloc(c->n_nics + 1, sizeof *out->nics);
     for (size_t i = 0; i < c->n_nics; i++) {
@@ -203,11 +209,13 @@ static struct error *check(struct arena *arena, const struct hv_domain_config *c
         return error_internal(arena, "unknown firmware '%s'", c->firmware);
     if (o->restoring)
         return OK;
-    if (type != LIBXL_DOMAIN_TYPE_HVM && !*c->kernel)
+    if (type != LIBXL_DOMAIN_TYPE_HVM && !*c->kernel && !*c->bootloader)
         return error_internal(arena,
-                              "a guest of type %s needs a kernel: boot loaders that look "
-                              "into its disk are not run",
+                              "a guest of type %s needs a kernel, or a boot loader that finds one "
+                              "in its disk",
                               c->type);
+    if (*c->bootloader && !c->n_disks)
+        return error_new(arena, "BOOTLOADER_FAILED", 2, c->uuid, "the guest has no disk");
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
         if (*files[i].value && access(files[i].value, R_OK) < 0)
             return error_internal(arena, "%s %s: %s", files[i].key, files[i].value,
@@ -364,6 +372,20 @@ static void set_build(const struct hv_domain_config *c, libxl_domain_build_info 
     b->cmdline = *c->cmdline ? xstrdup(c->cmdline) : NULL;
 }
 
+static void set_bootloader(struct arena *arena, const struct hv_domain_config *c,
+                           libxl_domain_build_info *b)
+{
+    char *words = arena_strdup(arena, c->bootloader_args), *rest;
+    size_t n = 0;
+
+    if (!*c->bootloader)
+        return;
+    b->bootloader = xstrdup(c->bootloader);
+    b->bootloader_args = xcalloc(strlen(words) / 2 + 2, sizeof *b->bootloader_args);
+    for (char *w = strtok_r(words, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
+        b->bootloader_args[n++] = xstrdup(w);
+}
+
 struct error *config_translate(struct arena *arena, const struct hv_domain_config *c,
                                const struct config_options *o, libxl_domain_config *out)
 {
@@ -381,6 +403,8 @@ struct error *config_translate(struct arena *arena, const struct hv_domain_confi
     set_xenstore_data(c, &out->c_info);
     libxl_domain_build_info_init_type(&out->b_info, type);
     set_build(c, &out->b_info);
+    if (!o->restoring)
+        set_bootloader(arena, c, &out->b_info);
     TRY(set_scheduling(arena, c, &out->b_info));
     TRY(set_tsc(arena, c, &out->b_info));
     if (type == LIBXL_DOMAIN_TYPE_HVM)
@@ -390,5 +414,5 @@ struct error *config_translate(struct arena *arena, const struct hv_domain_confi
     /* What ends waits for whoever asked for it. */
     out->on_poweroff = out->on_reboot = out->on_crash = out->on_watchdog =
         LIBXL_ACTION_ON_SHUTDOWN_PRESERVE;
-    return translate_devices(arena, c, out);
+    return translate_devices(arena, c, o, out);
 }

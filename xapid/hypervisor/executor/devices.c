@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <xen/io/xenbus.h>
 
 #include "xapid/hypervisor/executor/executor.h"
 
@@ -54,66 +55,96 @@ static bool disk_of(struct xen *xen, const struct found *d, const char *device,
                     libxl_device_disk *out)
 {
     char emulated[4] = {'h', 'd', device[3], '\0'};
+    bool found;
 
     libxl_device_disk_init(out);
-    if (libxl_vdev_to_device_disk(xen->ctx, d->domid, device, out) == 0)
-        return true;
-    return d->type == LIBXL_DOMAIN_TYPE_HVM && device[3] && !device[4] &&
-           libxl_vdev_to_device_disk(xen->ctx, d->domid, emulated, out) == 0;
+    found = libxl_vdev_to_device_disk(xen->ctx, d->domid, device, out) == 0 ||
+            (d->type == LIBXL_DOMAIN_TYPE_HVM && device[3] && !device[4] &&
+             libxl_vdev_to_device_disk(xen->ctx, d->domid, emulated, out) == 0);
+    xen_forget(xen);
+    return found;
 }
 
-static int disk_take_away(struct xen *xen, const struct found *d, const char *device, bool force)
+/* Without asking the guest. */
+static int disk_take_away(struct xen *xen, const struct found *d, const char *device)
 {
     libxl_device_disk disk;
     int rc = 0;
 
     if (disk_of(xen, d, device, &disk))
-        rc = force ? libxl_device_disk_destroy(xen->ctx, d->domid, &disk, NULL)
-                   : libxl_device_disk_safe_remove(xen->ctx, d->domid, &disk, NULL);
+        rc = libxl_device_disk_destroy(xen->ctx, d->domid, &disk, NULL);
     libxl_device_disk_dispose(&disk);
     return rc;
 }
 
-/* The xenstore path of the backend, "" if there is none. */
-static const char *disk_backend(struct arena *arena, struct xen *xen, const struct found *d,
-                                const char *device)
+/* The guest keeps the disk.  libxl leaves the backend about to close, and the guest would give the
+ * disk up the moment it uses it no more: it is told that all is as before. */
+static void disk_stays(struct request *rq, struct xen *xen, const libxl_diskinfo *info)
 {
-    libxl_device_disk disk;
+    struct arena *a = &rq->arena;
+    const char *state = xs_text(a, xen, arena_printf(a, "%s/state", info->frontend));
+
+    if (!state || atoi(state) != XenbusStateConnected)
+        return;
+    error_ignore(xs_put(a, xen, arena_printf(a, "%s/online", info->backend), "1"));
+    error_ignore(xs_put(a, xen, arena_printf(a, "%s/state", info->backend),
+                        arena_printf(a, "%d", XenbusStateConnected)));
+}
+
+/* Asks the guest for the disk; one that refuses says why, in xenstore. */
+static struct error *disk_ask_for(struct request *rq, struct xen *xen, const struct found *d,
+                                  const char *device, libxl_device_disk *disk)
+{
+    struct arena *a = &rq->arena;
+    struct error *e = OK;
+    const char *words;
     libxl_diskinfo info;
-    const char *path = "";
+    int rc;
 
     libxl_diskinfo_init(&info);
-    if (disk_of(xen, d, device, &disk) &&
-        libxl_device_disk_getinfo(xen->ctx, d->domid, &disk, &info) == 0 && info.backend)
-        path = arena_strdup(arena, info.backend);
+    rc = libxl_device_disk_getinfo(xen->ctx, d->domid, disk, &info);
+    words = arena_printf(a, "/local/domain/%u/error/device/vbd/%d/error", d->domid, info.devid);
+    if (!rc) {
+        xs_drop(xen, words);
+        rc = libxl_device_disk_safe_remove(xen->ctx, d->domid, disk, NULL);
+    }
+    if (rc) {
+        e = xen_failed(a, xen, "unplugging the disk", rc);
+        words = xs_text(a, xen, words);
+        disk_stays(rq, xen, &info);
+        if (rc == ERROR_TIMEDOUT)
+            e = words ? rejected(rq, "VBD", device, arena_printf(a, "the guest says: %s", words))
+                      : error_new(a, "DEVICE_DETACH_TIMEOUT", 2, "VBD", device);
+    }
     libxl_diskinfo_dispose(&info);
-    libxl_device_disk_dispose(&disk);
-    return path;
+    return e;
 }
 
-/* Asks the guest to let go.  libxl tells the backend to close and waits; where the guest does not
- * answer the backend is told otherwise again, lest the disk go when nobody expects it any more. */
-static int disk_ask_back(struct arena *arena, struct xen *xen, const struct found *d,
-                         const char *device)
+static struct error *disk_remove(struct request *rq, struct xen *xen, const struct found *d,
+                                 const char *device, bool force)
 {
-    const char *backend = disk_backend(arena, xen, d, device);
-    const char *state_path = arena_printf(arena, "%s/state", backend);
-    const char *online_path = arena_printf(arena, "%s/online", backend);
-    const char *state = *backend ? xs_text(arena, xen, state_path) : NULL;
-    int rc = disk_take_away(xen, d, device, false);
+    libxl_device_disk disk;
+    enum hv_reason reason;
+    struct error *e = OK;
+    int rc;
 
-    if (rc && state && xs_text(arena, xen, state_path)) {
-        error_ignore(xs_put(arena, xen, state_path, state));
-        error_ignore(xs_put(arena, xen, online_path, "1"));
+    if (force || domain_state(&d->info, &reason) == HV_SHUTDOWN) {
+        rc = disk_take_away(xen, d, device);
+        return rc ? xen_failed(&rq->arena, xen, "unplugging the disk", rc) : OK;
     }
-    return rc;
+    if (cannot_consent(d))
+        return rejected(rq, "VBD", device, "the guest does not run");
+    if (disk_of(xen, d, device, &disk))
+        e = disk_ask_for(rq, xen, d, device, &disk);
+    libxl_device_disk_dispose(&disk);
+    return e;
 }
 
 static struct error *disk_insert(struct request *rq, struct xen *xen, const struct found *d,
                                  const struct hv_disk *disk)
 {
     libxl_device_disk xl;
-    struct error *e = config_disk(&rq->arena, disk, d->type, &xl);
+    struct error *e = config_disk(&rq->arena, disk, d->type, executor_of(rq)->block_script, &xl);
     int rc = e ? 0 : libxl_device_disk_add(xen->ctx, d->domid, &xl, NULL);
 
     libxl_device_disk_dispose(&xl);
@@ -135,12 +166,12 @@ struct error *run_disk_plug(struct request *rq, json_t **result)
     TRY(domain_begin(rq, true, &hold, &xen, &d));
     if (xs_text(&rq->arena, &xen, disk_mark(rq, &d, disk.device)))
         return rq->again ? OK : error_new(&rq->arena, "DEVICE_ALREADY_EXISTS", 1, disk.device);
-    disk_take_away(&xen, &d, disk.device, true);
+    disk_take_away(&xen, &d, disk.device);
     e = config_has_disk(&disk, d.type) ? disk_insert(rq, &xen, &d, &disk) : OK;
     if (!e)
         e = mark_disk(&rq->arena, &xen, d.domid, &disk);
     if (e)
-        disk_take_away(&xen, &d, disk.device, true);
+        disk_take_away(&xen, &d, disk.device);
     return e;
 }
 
@@ -150,29 +181,18 @@ struct error *run_disk_unplug(struct request *rq, json_t **result)
     bool force = read_bool(&rq->args, "force");
     AUTO(hold) hold = {0};
     AUTO(xen) xen = {0};
-    enum hv_reason reason;
     struct found d;
-    int rc;
 
     (void)result;
     TRY(domain_begin(rq, false, &hold, &xen, &d));
     if (!xs_text(&rq->arena, &xen, disk_mark(rq, &d, device)))
         return OK;
-    force = force || domain_state(&d.info, &reason) == HV_SHUTDOWN;
-    if (!force && cannot_consent(&d))
-        return rejected(rq, "VBD", device, "the guest does not run");
-    rc = force ? disk_take_away(&xen, &d, device, true)
-               : disk_ask_back(&rq->arena, &xen, &d, device);
-    if (rc && !force)
-        return rejected(rq, "VBD", device,
-                        error_line(&rq->arena, xen_failed(&rq->arena, &xen, "unplugging", rc)));
-    if (rc)
-        return xen_failed(&rq->arena, &xen, "unplugging the disk", rc);
+    TRY(disk_remove(rq, &xen, &d, device, force));
     xs_drop(&xen, disk_mark(rq, &d, device));
     return OK;
 }
 
-/* A guest without emulation sees another disk come. */
+/* A guest without emulation sees the disk go, if it lets it, or another one come. */
 static struct error *change_medium(struct request *rq, struct xen *xen, const struct found *d,
                                    const struct hv_disk *disk)
 {
@@ -181,12 +201,10 @@ static struct error *change_medium(struct request *rq, struct xen *xen, const st
     int rc;
 
     if (d->type != LIBXL_DOMAIN_TYPE_HVM) {
-        rc = disk_take_away(xen, d, disk->device, true);
-        if (rc)
-            return xen_failed(&rq->arena, xen, "taking the medium out", rc);
+        TRY(disk_remove(rq, xen, d, disk->device, false));
         return *disk->path ? disk_insert(rq, xen, d, disk) : OK;
     }
-    e = config_disk(&rq->arena, disk, d->type, &xl);
+    e = config_disk(&rq->arena, disk, d->type, executor_of(rq)->block_script, &xl);
     rc = e ? 0 : libxl_cdrom_insert(xen->ctx, d->domid, &xl, NULL);
     libxl_device_disk_dispose(&xl);
     return rc ? xen_failed(&rq->arena, xen, "changing the medium", rc) : e;
@@ -227,6 +245,8 @@ static int nic_take_away(struct xen *xen, const struct found *d, int device, boo
     if (libxl_devid_to_device_nic(xen->ctx, d->domid, device, &nic) == 0)
         rc = force ? libxl_device_nic_destroy(xen->ctx, d->domid, &nic, NULL)
                    : libxl_device_nic_remove(xen->ctx, d->domid, &nic, NULL);
+    else
+        xen_forget(xen);
     libxl_device_nic_dispose(&nic);
     return rc;
 }

@@ -49,6 +49,7 @@ struct job;
 
 struct executor {
     const char *dir;
+    const char *block_script; /* the hotplug script of disks; NULL: Xen's own */
     struct server *server;
     struct journal *journal;
 
@@ -110,8 +111,10 @@ MUST_CHECK struct error *xen_open(struct arena *arena, struct xen *out);
 void xen_release(struct xen *xen);
 /* INTERNAL_ERROR: 'what' and libxl's own words, which are then forgotten. */
 MUST_CHECK struct error *xen_failed(struct arena *arena, struct xen *xen, const char *what, int rc);
-/* Whether libxl has complained with these words since the last xen_failed. */
-bool xen_said(const struct xen *xen, const char *words);
+/* The line in which libxl has complained with these words since the last xen_failed, or NULL. */
+const char *xen_said(const struct xen *xen, const char *words);
+/* What libxl has complained of so far is none of anybody's business. */
+void xen_forget(struct xen *xen);
 /* The prefix of file, line and function taken off that libxl and libxc begin with. */
 const char *xen_words(const char *message);
 
@@ -129,6 +132,7 @@ void xs_drop(struct xen *xen, const char *path);
 struct config_options {
     const char *dir; /* where consoles' sockets are */
     bool restoring;  /* memory and code come from an image */
+    const char *block_script;
 };
 /* What is wrong with the configuration is said in the XenAPI's words; *out is to be disposed of in
  * any case.  Needs no Xen. */
@@ -138,8 +142,10 @@ MUST_CHECK struct error *config_translate(struct arena *arena,
                                           libxl_domain_config *out);
 /* False: an empty drive, which only an HVM guest has. */
 bool config_has_disk(const struct hv_disk *disk, libxl_domain_type type);
+/* 'script': the hotplug script of block devices, or NULL. */
 MUST_CHECK struct error *config_disk(struct arena *arena, const struct hv_disk *disk,
-                                     libxl_domain_type type, libxl_device_disk *out);
+                                     libxl_domain_type type, const char *script,
+                                     libxl_device_disk *out);
 MUST_CHECK struct error *config_nic(struct arena *arena, const struct hv_nic *nic,
                                     libxl_device_nic *out);
 #define MASK_CPUS_MAX 4096

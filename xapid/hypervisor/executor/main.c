@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <dirent.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +204,23 @@ static void wind_up(struct executor *x)
     }
 }
 
+/* The program xapid-block, where it lies beside this one. */
+static const char *find_block_script(void)
+{
+    char self[PATH_MAX], *path;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (n < 0)
+        return NULL;
+    self[n] = '\0';
+    path = xasprintf("%s/xapid-block", dirname(self));
+    if (access(path, X_OK) == 0)
+        return path; /* for as long as the process lives */
+    log_warning("%s is not there: Xen's own script, a slow one, serves disks", path);
+    free(path);
+    return NULL;
+}
+
 static int serve(const struct arguments *a, int ready_fd)
 {
     /* Threads hold on to it until the process ends. */
@@ -212,6 +231,7 @@ static int serve(const struct arguments *a, int ready_fd)
         return lock == PROCESS_LOCK_HELD ? PROCESS_RUNS_ALREADY : EXIT_FAILURE;
     process_shed_heritage();
     x->dir = a->dir;
+    x->block_script = find_block_script();
     if (!start(x, a))
         return EXIT_FAILURE;
     if (ready_fd >= 0) {

@@ -162,12 +162,17 @@ struct error *xen_failed(struct arena *arena, struct xen *xen, const char *what,
     return error_internal(arena, "%s", text);
 }
 
-bool xen_said(const struct xen *xen, const char *words)
+void xen_forget(struct xen *xen)
+{
+    xen->log->n = 0;
+}
+
+const char *xen_said(const struct xen *xen, const char *words)
 {
     for (int i = 0; i < xen->log->n; i++)
         if (strstr(xen->log->lines[i], words))
-            return true;
-    return false;
+            return xen->log->lines[i];
+    return NULL;
 }
 
 const char *xs_text(struct arena *arena, struct xen *xen, const char *path)

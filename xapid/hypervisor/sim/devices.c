@@ -166,8 +166,10 @@ static struct error *check_consent(struct request *rq, const struct domain *d, c
 {
     if (force || d->state == HV_SHUTDOWN || !d->booted || guest_answers(d))
         return OK;
-    return error_new(&rq->arena, "DEVICE_DETACH_REJECTED", 3, type, device,
-                     "the guest does not answer");
+    if (d->state == HV_PAUSED)
+        return error_new(&rq->arena, "DEVICE_DETACH_REJECTED", 3, type, device,
+                         "the guest does not run");
+    return error_new(&rq->arena, "DEVICE_DETACH_TIMEOUT", 2, type, device);
 }
 
 /* The request's "disk". */

@@ -147,14 +147,6 @@ struct error *vif_plug_recover(struct call *call, struct op *op,
 
 /*** unplug ***/
 
-static struct error *rejected(struct call *call, struct error *e, ref_t vif)
-{
-    if (!error_is(e, "DEVICE_DETACH_REJECTED"))
-        return e;
-    return err_device_detach_rejected(call, "VIF", call_ref(call, vif),
-                                      e->n_params > 2 ? e->params[2] : "");
-}
-
 static struct error *unplug(struct call *call, ref_t ref, bool force)
 {
     struct vif_unplug_intent intent = {ref};
@@ -169,7 +161,7 @@ static struct error *unplug(struct call *call, ref_t ref, bool force)
     TRY(find_card(call, ref, REF_NULL, &card));
     rq = op_hv_request(&op, "unplug");
     e = hv_nic_unplug(call->xapid->hv, &rq, card.vm_uuid, card.nic.device, force);
-    TRY(rejected(call, hotplug_settle(&op, "unplug", e), ref));
+    TRY(hotplug_refused(call, hotplug_settle(&op, "unplug", e), "VIF", ref));
     error_ignore(op_step(&op, "unplugged", 0.8)); /* it is, whatever comes */
     return op_commit_forward(&op, record_attached, &c);
 }

@@ -38,6 +38,7 @@ struct sr_table {
     struct cond changed; /* some 'busy' ended */
     struct sr_entry *entries;
     struct datapath *datapath; /* NULL: the hypervisor gets images as they are */
+    bool devices;              /* it wants block devices, never files */
 };
 
 /*** the table ***/
@@ -75,6 +76,7 @@ void sr_table_serve(struct sr_table *t, const char *dir, enum datapath_kind kind
 {
     if (kind != DATAPATH_NONE)
         t->datapath = datapath_new(dir, kind);
+    t->devices = kind == DATAPATH_NBD;
 }
 
 void sr_table_free(struct sr_table *t)
@@ -440,10 +442,11 @@ static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_p
     cond_broadcast(&use->table->changed);
 }
 
-/* A raw image that is only read is one already. */
+/* A raw image that is only read needs none, unless it has to be a device: a guest without a device
+ * model reaches no file. */
 static bool needs_server(const struct sr_table *t, const struct vdi_path *image, bool writable)
 {
-    return t->datapath && (writable || strcmp(image->format, "raw") != 0);
+    return t->datapath && (writable || t->devices || strcmp(image->format, "raw") != 0);
 }
 
 /* Whoever waits for the server shall not wait for ever. */

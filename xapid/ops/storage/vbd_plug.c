@@ -186,15 +186,6 @@ struct error *vbd_plug_recover(struct call *call, struct op *op,
 
 /*** unplug ***/
 
-/* The hypervisor names the device as it knows it. */
-static struct error *rejected(struct call *call, struct error *e, ref_t vbd)
-{
-    if (!error_is(e, "DEVICE_DETACH_REJECTED"))
-        return e;
-    return err_device_detach_rejected(call, "VBD", call_ref(call, vbd),
-                                      e->n_params > 2 ? e->params[2] : "");
-}
-
 static struct error *unplug(struct call *call, ref_t ref, enum vbd_operations vbd_op, bool force)
 {
     struct vbd_unplug_intent intent = {ref};
@@ -209,7 +200,7 @@ static struct error *unplug(struct call *call, ref_t ref, enum vbd_operations vb
     TRY(find_drive(call, ref, &drive));
     rq = op_hv_request(&op, "unplug");
     e = hv_disk_unplug(call->xapid->hv, &rq, drive.vm_uuid, drive.disk.device, force);
-    TRY(rejected(call, hotplug_settle(&op, "unplug", e), ref));
+    TRY(hotplug_refused(call, hotplug_settle(&op, "unplug", e), "VBD", ref));
     error_ignore(op_step(&op, "unplugged", 0.8)); /* it is, whatever comes */
     TRY(op_commit_forward(&op, record_attached, &a));
     if (!drive.empty)
@@ -330,6 +321,7 @@ struct error *vbd_eject(struct call *call, const struct vbd_eject_args *args)
     struct attach_ctx a = {.vbd = args->vbd, .op = VBD_OP_EJECT};
     struct hv_request rq;
     struct drive drive;
+    struct error *e;
     AUTO(op) op = {0};
 
     TRY(begin(call, INTENT_vbd_eject, &intent, &a, check_vbd_op, &op));
@@ -337,8 +329,8 @@ struct error *vbd_eject(struct call *call, const struct vbd_eject_args *args)
     TRY(find_drive(call, args->vbd, &drive));
     if (is_live(&drive)) {
         rq = op_hv_request(&op, "eject");
-        TRY(hotplug_settle(&op, "eject",
-                           hv_disk_change(call->xapid->hv, &rq, drive.vm_uuid, &drive.disk)));
+        e = hv_disk_change(call->xapid->hv, &rq, drive.vm_uuid, &drive.disk);
+        TRY(hotplug_refused(call, hotplug_settle(&op, "eject", e), "VBD", args->vbd));
     }
     error_ignore(op_step(&op, "ejected", 0.8)); /* it is, whatever comes */
     TRY(op_commit_forward(&op, record_medium, &a));

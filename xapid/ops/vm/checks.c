@@ -129,10 +129,14 @@ struct error *vm_check_platform(struct call *call, const struct vm *vm)
 
 static struct error *check_boot_loader(struct call *call, const struct vm *vm)
 {
-    if (vm_domain_type(vm) != DOMAIN_TYPE_PV && vm_domain_type(vm) != DOMAIN_TYPE_PV_IN_PVH)
+    if (vm_domain_type(vm) == DOMAIN_TYPE_HVM)
         return OK;
-    if (*vm->pv_bootloader && strcmp(vm->pv_bootloader, "pygrub") != 0 &&
-        strcmp(vm->pv_bootloader, "eliloader") != 0)
+    /* It fetches the installers of systems long gone, and then gives way to pygrub. */
+    if (strcmp(vm->pv_bootloader, "eliloader") == 0)
+        return err_bootloader_failed(call, call_ref(call, vm->ref),
+                                     "no host here has eliloader: pygrub starts an installed "
+                                     "guest, PV-kernel and PV-ramdisk an installer");
+    if (*vm->pv_bootloader && strcmp(vm->pv_bootloader, "pygrub") != 0)
         return err_unknown_bootloader(call, call_ref(call, vm->ref), vm->pv_bootloader);
     return OK;
 }

@@ -64,16 +64,43 @@ static struct error *attach_one(struct op *op, const struct vbd *vbd, struct vm_
     return OK;
 }
 
+/* A boot loader looks into the first: the bootable one, else the one with the lowest number. */
+static void put_boot_disk_first(struct vm_disks *disks, const bool *bootable)
+{
+    size_t first = 0;
+
+    for (size_t i = 1; i < disks->n; i++)
+        if (bootable[i] != bootable[first] ? bootable[i]
+                                           : vbd_device_number(disks->hv[i].device) <
+                                                 vbd_device_number(disks->hv[first].device))
+            first = i;
+    if (disks->n) {
+        struct hv_disk disk = disks->hv[first];
+        ref_t vdi = disks->vdis[first];
+
+        disks->hv[first] = disks->hv[0];
+        disks->vdis[first] = disks->vdis[0];
+        disks->hv[0] = disk;
+        disks->vdis[0] = vdi;
+    }
+}
+
 struct error *vm_disks_attach(struct op *op, const struct vm *vm, struct vm_disks *out)
 {
     struct call *call = op->call;
     struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm->ref);
+    bool *bootable = arena_array(call->arena, bool, vbds.n + 1);
 
     out->op = op;
     out->hv = arena_array(call->arena, struct hv_disk, vbds.n + 1);
     out->vdis = arena_array(call->arena, ref_t, vbds.n + 1);
-    for (size_t i = 0; i < vbds.n; i++)
-        TRY(attach_one(op, db_find(call, CLASS_vbd, vbds.v[i]), out));
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
+
+        bootable[out->n] = vbd->bootable;
+        TRY(attach_one(op, vbd, out));
+    }
+    put_boot_disk_first(out, bootable);
     return OK;
 }
 

@@ -110,6 +110,8 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .kernel = hvm || *vm->pv_bootloader ? "" : vm->pv_kernel,
         .ramdisk = hvm || *vm->pv_bootloader ? "" : vm->pv_ramdisk,
         .cmdline = hvm ? "" : vm->pv_args,
+        .bootloader = hvm ? "" : vm->pv_bootloader,
+        .bootloader_args = hvm ? "" : vm->pv_bootloader_args,
         .boot_order = order && *order ? order : "cd",
         .firmware = or_empty(strmap_get(&vm->hvm_boot_params, "firmware")),
         .platform = vm->platform,
