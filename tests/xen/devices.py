@@ -44,7 +44,7 @@ class Bench:
         image = os.path.join(host.dir, f"{name}.raw")
         subprocess.run([os.path.join(HERE, "lab", "make-guest-disk"), image, name, *([folder] if folder else [])], check=True,
                        capture_output=True)
-        self.guest = Guest(host, name, kind, words).add_disk(image)
+        self.guest = Guest(host, name, kind, f"root=/dev/xvda {words}").add_disk(image)
         os.unlink(image)
         self.cd = host.ask("vbd-create", f"vm-uuid={self.guest.vm}", "device=3", "type=CD", "mode=RO")
 

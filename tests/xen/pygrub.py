@@ -26,7 +26,7 @@ def boot_folder(host):
     shutil.move(os.path.join(WORK, "share", shared), os.path.join(folder, "boot", "vmlinuz"))
     shutil.copy(os.path.join(WORK, "base", "guest.cpio"), os.path.join(folder, "boot"))
     with open(os.path.join(folder, "boot", "grub", "grub.cfg"), "w") as f:
-        f.write(GRUB.format(words=KERNEL_WORDS))
+        f.write(GRUB.format(words=f"{KERNEL_WORDS} root=/dev/xvda"))
     return folder
 
 
