@@ -19,11 +19,10 @@ def checkpoint(host, report):
     report.check(g.state == "suspended" and not host.domains(), "a guest that is taken back is as if suspended then", g.state,
                  host.domains())
     goes_back(g, report, at, kept)
-    for _ in range(2):  # what a guest was before it was saved it is again
-        last = g.tick()
-        g.do("suspend")
-        g.do("resume")
-        report.check(g.passes(last) > last and g.boots() == 1, "it can be suspended afterwards", g.state, g.said()[-500:])
+    last = g.tick()
+    g.do("suspend")
+    g.do("resume")
+    report.check(g.passes(last) > last and g.boots() == 1, "it can be suspended afterwards", g.state, g.said()[-500:])
     g.do("shutdown")
     host.ask("snapshot-uninstall", f"snapshot-uuid={snapshot}", "force=true")
     g.remove()
