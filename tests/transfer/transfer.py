@@ -351,24 +351,59 @@ def metadata(c):
         c, lambda: web.put(c, "/import_metadata", running), "IMPORT_ERROR_ATTACHED_DISKS_NOT_FOUND", "records of a running machine whose disks are gone"))
 
 
-@test
-def many(c):
-    """The records of a pool."""
-    one, n = xva.objects({}), 500
-    objects = []
+def fault(c, text=""):
+    path = os.path.join(c.daemon.state, "faults")
+    with open(path + ".new", "w") as f:
+        f.write(text + "\n")
+    os.rename(path + ".new", path)
+
+
+def pool_of(n):
+    """An archive of the records of n machines on one network."""
+    one, objects = xva.objects({}), []
     for i in range(n):
         rename = lambda v, i=i: f"{v}.{i}" if isinstance(v, str) and v.startswith("Ref:") else v  # noqa: E731
         for o in one:
             record = {k: rename(v) for k, v in o["snapshot"].items()}
             record.update({"name_label": "one of many"} if o["class"] == "VM" else {})
             objects.append({"class": o["class"], "id": rename(o["id"]), "snapshot": record})
-    made = refs(web.put(c, "/import_metadata", xva.write({}, objects)))
+    return xva.write({}, objects)
+
+
+@test
+def many(c):
+    """The records of a pool: more than one change of the database holds."""
+    n = 500
+    made = refs(web.put(c, "/import_metadata", pool_of(n)))
     report.check(len(made) == n and len(c("VM.get_by_name_label", "one of many")) == n, f"{n} machines are imported at once", len(made))
+    report.check_none(world.held(world.world(c)), "none of them is held")
     networks = c("network.get_by_name_label", "a network nobody has")
     report.check(len(networks) == 1, "with one network, not with one each", len(networks))
     for vm in made:
         c("VM.destroy", vm)
     drop_network(c)
+
+
+@test
+def killed_at_the_end(c):
+    """Once all is there, and is only to be let go of, it stays."""
+    for step in ("complete", "letting-go"):
+        fault(c, f"vm_import/{step} kill")
+        try:
+            web.put(c, "/import_metadata", pool_of(120))
+        except (Lost, XapiError):
+            pass
+        report.check(until(lambda: not c.daemon.running(), 20), f"kill -9 at {step}")
+        fault(c)
+        c.daemon.start()
+        c.login()
+        made = c("VM.get_by_name_label", "one of many")
+        report.check(len(made) == 120, f"kill -9 at {step}: all machines are there", len(made))
+        left = [vm for vm in made if "import_task" in c("VM.get_other_config", vm)]
+        report.check_none(world.held(world.world(c)) + left, f"kill -9 at {step}: none of them is held")
+        for vm in made:
+            c("VM.destroy", vm)
+        drop_network(c)
 
 
 # -- the disk formats of others --
@@ -754,7 +789,7 @@ def command_line(c):
 
 def main():
     wanted = sys.argv[1:]
-    daemon = Daemon(args=["--op-wait", "5"])
+    daemon = Daemon(args=["--op-wait", "5"], faults=True)
     c = daemon.client()
     for function in TESTS:
         if wanted and not any(w in function.__name__ for w in wanted):

@@ -119,11 +119,6 @@ static struct error *make_all(struct op *op, struct import_plan *p)
     return op_step(op, "recorded", 0.01);
 }
 
-static struct error *finish(struct op *op, const struct import_plan *p)
-{
-    return op_commit(op, import_rows_finish, &(struct import_finish){p, op->task_key});
-}
-
 /* What cannot be removed now is removed at the next start. */
 static void undo(struct op *op, const struct vm_import_intent *intent)
 {
@@ -138,7 +133,7 @@ static void undo(struct op *op, const struct vm_import_intent *intent)
 
 static struct error *run(struct call *call, struct tar_reader *tar, struct import_plan *p)
 {
-    struct vm_import_intent intent = import_rows_intent(call, p);
+    struct vm_import_intent intent = import_rows_intent(call, p, call->task->key);
     AUTO(op) op = {0};
     struct error *e, *kept;
 
@@ -151,12 +146,12 @@ static struct error *run(struct call *call, struct tar_reader *tar, struct impor
     e = fill_disks(&op, tar, p);
     if (e && p->options->force && op_may_undo(&op)) {
         /* What has come is wanted all the same. */
-        kept = finish(&op, p);
+        kept = import_rows_finish(&op, &intent);
         if (!kept)
             return e;
     }
     if (!e)
-        e = finish(&op, p);
+        e = import_rows_finish(&op, &intent);
     if (e)
         undo(&op, &intent);
     return e;
@@ -165,6 +160,8 @@ static struct error *run(struct call *call, struct tar_reader *tar, struct impor
 struct error *vm_import_recover(struct call *call, struct op *op,
                                 const struct vm_import_intent *intent)
 {
+    if (intent->complete)
+        return import_rows_finish(op, intent);
     TRY(import_rows_drop(call, intent));
     return op_commit(op, NULL, NULL);
 }

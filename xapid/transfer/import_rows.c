@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/transfer/import_rows.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
+#include "xapid/ops/faults.h"
+#include "xapid/ops/intent.h"
 #include "xapid/ops/network/bridge.h"
 #include "xapid/ops/vm/gone.h"
 #include "xapid/task/task.h"
@@ -116,27 +119,104 @@ struct error *import_rows_make(struct op *op, const struct import_plan *plan)
 
 /*** letting go ***/
 
-struct error *import_rows_finish(struct txn *txn, void *arg)
+/* Machines that change in one write-set, which has a limit. */
+#define AT_ONCE 50
+
+struct letting_go {
+    const struct op *op;
+    const struct vm_import_intent *intent;
+    const struct disk_plans *disks;
+    size_t from; /* of the machines, and then of the places that are taken */
+};
+
+static void let_go_of_others(struct txn *txn, const struct letting_go *l)
 {
-    const struct import_finish *finish = arg;
-    const struct import_plan *p = finish->plan;
+    for (size_t i = 0; i < l->disks->n; i++)
+        if (txn_find(txn, CLASS_vdi, l->disks->v[i].vdi))
+            txn_map_remove(txn, FIELD_vdi_current_operations, l->disks->v[i].vdi, &l->intent->task);
+    for (size_t i = 0; i < l->intent->networks.n; i++)
+        if (txn_find(txn, CLASS_network, l->intent->networks.v[i]))
+            txn_strmap_remove(txn, FIELD_network_other_config, l->intent->networks.v[i],
+                              IMPORT_TASK_KEY);
+}
 
-    for (size_t i = 0; i < p->n_disks; i++)
-        txn_map_remove(txn, FIELD_vdi_current_operations, p->disks[i].vdi, &finish->task_key);
-    for (size_t i = 0; i < p->n_networks; i++)
-        if (txn_find(txn, CLASS_network, p->networks[i].ref))
-            txn_strmap_remove(txn, FIELD_network_other_config, p->networks[i].ref, IMPORT_TASK_KEY);
-    for (size_t i = 0; i < p->n_vms; i++) {
-        const struct import_vm *vm = &p->vms[i];
+static void let_go_of_vm(struct txn *txn, const struct vm_import_intent *intent, ref_t vm)
+{
+    if (!txn_find(txn, CLASS_vm, vm))
+        return;
+    txn_map_remove(txn, FIELD_vm_current_operations, vm, &intent->task);
+    txn_strmap_remove(txn, FIELD_vm_other_config, vm, IMPORT_TASK_KEY);
+}
 
-        txn_map_remove(txn, FIELD_vm_current_operations, vm->row.ref, &finish->task_key);
-        txn_strmap_remove(txn, FIELD_vm_other_config, vm->row.ref, IMPORT_TASK_KEY);
-        if (!vm->uuid)
-            continue;
-        txn_vm_gone(txn, vm->replaces);
-        TXN_SET(txn, vm, vm->row.ref, uuid, vm->uuid);
-    }
+/* A machine gets the uuid that it had, and the one that has it goes. */
+static struct error *take_place(struct txn *txn, const char *text)
+{
+    char vm_text[REF_TEXT_SIZE], uuid[UUID_TEXT_SIZE], old_text[REF_TEXT_SIZE];
+    const char *value = uuid;
+    ref_t vm, old;
+
+    if (sscanf(text, "%47s %36s %47s", vm_text, uuid, old_text) != 3 ||
+        !ref_from_text(vm_text, &vm) || !ref_from_text(old_text, &old))
+        return error_internal(txn_arena(txn), "the intent's machines cannot be read");
+    txn_vm_gone(txn, old);
+    if (txn_find(txn, CLASS_vm, vm))
+        txn_set_value(txn, FIELD_vm_uuid, vm, &value);
     return OK;
+}
+
+static struct error *let_go(struct txn *txn, void *arg)
+{
+    const struct letting_go *l = arg;
+    const struct vm_import_intent *intent = l->intent;
+    size_t n = intent->vms.n;
+
+    if (l->from == 0)
+        let_go_of_others(txn, l);
+    for (size_t i = l->from; i < MIN(l->from + AT_ONCE, n + intent->takes.n); i++)
+        if (i < n)
+            let_go_of_vm(txn, intent, intent->vms.v[i]);
+        else
+            TRY(take_place(txn, intent->takes.v[i - n]));
+    return OK;
+}
+
+static struct error *mark_complete(struct txn *txn, void *arg)
+{
+    const struct letting_go *l = arg;
+    struct vm_import_intent complete = *l->intent;
+
+    complete.complete = true;
+    TXN_SET(txn, intent, l->op->intent, data,
+            intent_to_text(txn_arena(txn), l->op->kind, &complete));
+    return OK;
+}
+
+/* From here on it is finished, if not by us then by the next start. */
+static struct error *complete(struct op *op, struct letting_go *l)
+{
+    struct error *e = db_update(op->call, mark_complete, l);
+
+    op->unknown |= !e || db_outcome_is_unknown(e);
+    if (!e)
+        faults_step_ignored(op->call, "vm_import", "complete");
+    return e;
+}
+
+struct error *import_rows_finish(struct op *op, const struct vm_import_intent *intent)
+{
+    size_t n = intent->vms.n + intent->takes.n;
+    struct disk_plans disks;
+    struct letting_go l = {op, intent, &disks, 0};
+
+    if (!disk_plans_read(op->call->arena, &intent->disks, &disks))
+        return error_internal(op->call->arena, "the intent's list of disks cannot be read");
+    if (n > AT_ONCE && !intent->complete)
+        TRY(complete(op, &l));
+    for (; n - l.from > AT_ONCE; l.from += AT_ONCE) {
+        TRY(db_update(op->call, let_go, &l));
+        faults_step_ignored(op->call, "vm_import", "letting-go");
+    }
+    return op_commit(op, let_go, &l);
 }
 
 /*** removing ***/
@@ -179,9 +259,6 @@ static void drop_disk(struct txn *txn, const struct vm_import_intent *intent, re
         txn_destroy(txn, CLASS_vdi, vdi);
 }
 
-/* Machines that go in one write-set, which has a limit. */
-#define DROPPED_AT_ONCE 50
-
 struct drop {
     const struct vm_import_intent *intent;
     const struct disk_plans *plans;
@@ -192,7 +269,7 @@ static struct error *drop_vms(struct txn *txn, void *arg)
 {
     const struct drop *d = arg;
 
-    for (size_t i = d->from; i < MIN(d->from + DROPPED_AT_ONCE, d->intent->vms.n); i++)
+    for (size_t i = d->from; i < MIN(d->from + AT_ONCE, d->intent->vms.n); i++)
         txn_vm_gone(txn, d->intent->vms.v[i]);
     return OK;
 }
@@ -216,13 +293,26 @@ struct error *import_rows_drop(struct call *call, const struct vm_import_intent 
     if (!disk_plans_read(call->arena, &intent->disks, &plans))
         return error_internal(call->arena, "the intent's list of disks cannot be read");
     d = (struct drop){intent, &plans, 0};
-    for (; d.from < intent->vms.n; d.from += DROPPED_AT_ONCE)
+    for (; d.from < intent->vms.n; d.from += AT_ONCE)
         TRY(db_update(call, drop_vms, &d));
     TRY(db_update(call, drop_the_rest, &d));
     return disk_plans_unmake(call, &plans);
 }
 
-struct vm_import_intent import_rows_intent(struct call *call, const struct import_plan *plan)
+static struct strings takes_of(struct call *call, const struct import_plan *plan)
+{
+    const char **v = arena_array(call->arena, const char *, plan->n_vms + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->n_vms; i++)
+        if (plan->vms[i].uuid)
+            v[n++] = arena_printf(call->arena, "%s %s %s", call_ref(call, plan->vms[i].row.ref),
+                                  plan->vms[i].uuid, call_ref(call, plan->vms[i].replaces));
+    return (struct strings){n, v};
+}
+
+struct vm_import_intent import_rows_intent(struct call *call, const struct import_plan *plan,
+                                           const char *task)
 {
     ref_t *vms = arena_array(call->arena, ref_t, plan->n_vms + 1);
     ref_t *networks = arena_array(call->arena, ref_t, plan->n_networks + 1);
@@ -233,5 +323,7 @@ struct vm_import_intent import_rows_intent(struct call *call, const struct impor
         networks[i] = plan->networks[i].ref;
     return (struct vm_import_intent){.vms = {plan->n_vms, vms},
                                      .networks = {plan->n_networks, networks},
-                                     .disks = disk_plans_text(call->arena, &plan->made)};
+                                     .disks = disk_plans_text(call->arena, &plan->made),
+                                     .takes = takes_of(call, plan),
+                                     .task = task};
 }

@@ -11,14 +11,14 @@
 /* Makes all of them, family by family, each in one write-set; at the end the task says
  * object_creation=complete. */
 MUST_CHECK struct error *import_rows_make(struct op *op, const struct import_plan *plan);
-/* For op_commit, with the plan: nothing is held any more, and machines take the place of those they
- * replace. */
-struct error *import_rows_finish(struct txn *txn, void *import_finish);
-struct import_finish {
-    const struct import_plan *plan;
-    const char *task_key;
-};
+/*
+ * Ends it: nothing is held any more, and machines take the place of those they replace.  From the
+ * first of several write-sets on, if one does not suffice, it can only be finished: by this, or
+ * by recovery.
+ */
+MUST_CHECK struct error *import_rows_finish(struct op *op, const struct vm_import_intent *intent);
 /* Removes whatever of an intent is there, rows first, then files.  Repeatable. */
 MUST_CHECK struct error *import_rows_drop(struct call *call, const struct vm_import_intent *intent);
-/* What an intent remembers of a plan. */
-struct vm_import_intent import_rows_intent(struct call *call, const struct import_plan *plan);
+/* What an intent remembers of a plan; 'task' is for its key. */
+struct vm_import_intent import_rows_intent(struct call *call, const struct import_plan *plan,
+                                           const char *task);
