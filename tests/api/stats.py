@@ -331,14 +331,13 @@ def quiet(report, w):
 
 def restarts(report, w):
     c = w.root
-    c("host.backup_rrds", w.host, 0.0)
     names = [d["name"] for d in w.http(f"/vm_rrd?uuid={w.uuid}&json").json["ds"]]
     rows = columns(w.updates(f"start=-60&vm_uuid={w.uuid}"))
     w.daemon.kill()
     w.daemon.start()
     w.root = c = w.daemon.client("root")
     report.check(until(lambda: [d["name"] for d in w.http(f"/vm_rrd?uuid={w.uuid}&json").json["ds"]] == names, PATIENCE),
-                 "after kill -9 the history is what was backed up")
+                 "after kill -9 the history is what it was")
     w.tick()
     again = columns(w.updates(f"start=-300&vm_uuid={w.uuid}"))
     report.check(set(again) == set(rows) and any(not math.isnan(v) for v in again[f"AVERAGE:vm:{w.uuid}:cpu0"][12:]),

@@ -17,7 +17,6 @@
 
 #define PERIOD ((usec_t)RRD_STEP * USEC_PER_SEC)
 #define SAMPLE_TIMEOUT (4 * USEC_PER_SEC)
-#define SAVE_PERIOD (600 * USEC_PER_SEC) /* what kill -9 may cost */
 #define SWEEP_PERIOD (3600 * USEC_PER_SEC)
 
 /*** alarms ***/
@@ -129,6 +128,7 @@ static void take_in(struct stats *stats, struct call *call, const struct hv_stat
         table_update(stats, call->arena, &figures[i], i, now->time, extremes, &raised);
     gone = table_take_absent(&stats->table, &n_gone);
     mutex_unlock(&stats->table.lock);
+    journal_write(&stats->journal);
     put_away(stats, n_gone, gone);
     tell_later(stats->xapid, raised);
 }
@@ -308,6 +308,7 @@ struct stats *stats_start(struct xapid *xapid)
     if (mkdir(stats->dir, 0700) < 0 && errno != EEXIST)
         log_warning("statistics: %s: %s; they will not be kept", stats->dir,
                     strerrordesc_np(errno));
+    journal_open(stats);
     thread_start(&stats->thread, "stats", run, stats);
     return stats;
 }
@@ -322,6 +323,7 @@ void stats_stop(struct stats *stats)
     mutex_unlock(&stats->lock);
     thread_join(&stats->thread);
     stats_save_all(stats);
+    journal_close(&stats->journal);
 }
 
 void stats_free(struct stats *stats)

@@ -17,7 +17,7 @@
 #include "libxapi/base/memory.h"
 #include "xapid/stats/table.h"
 
-#define FILE_MAX ((off_t)64 << 20)
+#define FILE_MAX ((size_t)64 << 20)
 #define UNKNOWN_FOR 3600 /* seconds that a file of an unknown object is kept */
 #define NEW_SUFFIX ".new"
 
@@ -29,8 +29,7 @@ static char *path_of(const struct stats *stats, enum stats_owner owner, const ch
 
 /*** reading ***/
 
-/* -1 with errno; a file that is too big is EFBIG. */
-static ssize_t read_file(const char *path, char **data)
+ssize_t store_read(const char *path, size_t limit, char **data)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     ssize_t done = 0, n = 1;
@@ -39,7 +38,7 @@ static ssize_t read_file(const char *path, char **data)
     *data = NULL;
     if (fd < 0)
         return -1;
-    if (fstat(fd, &st) < 0 || st.st_size > FILE_MAX) {
+    if (fstat(fd, &st) < 0 || (size_t)st.st_size > limit) {
         close(fd);
         errno = EFBIG;
         return -1;
@@ -59,7 +58,7 @@ struct rrd *store_load(const struct stats *stats, enum stats_owner owner, const 
     const char *why = NULL;
     struct rrd *rrd = NULL;
     char *data;
-    ssize_t size = read_file(path, &data);
+    ssize_t size = store_read(path, FILE_MAX, &data);
 
     if (size < 0 && errno != ENOENT)
         log_warning("statistics: %s cannot be read: %s", path, strerrordesc_np(errno));

@@ -107,7 +107,7 @@ static void add_sources(struct object *o, size_t n, const struct figure *v)
     }
 }
 
-static void record(struct object *o, usec_t time)
+static void record(struct journal *journal, struct object *o, usec_t time)
 {
     double *raw = xmalloc((o->rrd->n_sources + 1) * sizeof *raw);
     char name[RRD_NAME_MAX + 1];
@@ -126,6 +126,7 @@ static void record(struct object *o, usec_t time)
         hint = (size_t)at + 1;
     }
     rrd_update(o->rrd, time, raw);
+    journal_note(journal, o, time, raw);
     free(raw);
 }
 
@@ -166,7 +167,7 @@ void table_update(struct stats *stats, struct arena *arena, const struct figures
     o->sampled = time;
     o->present = true;
     add_sources(o, o->n, o->v);
-    record(o, time);
+    record(&stats->journal, o, time);
     look_for_alarms(arena, &stats->table, o, figures, raised);
 }
 

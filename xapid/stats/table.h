@@ -8,8 +8,11 @@
 #include "libxapi/base/seam.h"
 #include "xapid/stats/alarm.h"
 #include "xapid/stats/figures.h"
+#include "xapid/stats/journal.h"
 #include "xapid/stats/stats.h"
 
+/* How old an object's file may be. */
+#define SAVE_PERIOD (600 * USEC_PER_SEC)
 /* As the time of an object's file: it is written next. */
 #define SAVE_NEXT (INT64_MIN / 2)
 
@@ -21,8 +24,9 @@ struct object {
     size_t n;
     struct figure *v; /* as of it */
     struct alarms alarms;
-    usec_t saved; /* monotonic */
-    bool present; /* in the newest sample */
+    usec_t saved;             /* monotonic */
+    uint64_t journal, layout; /* in which journal its sources stand, and which */
+    bool present;             /* in the newest sample */
 };
 
 struct table {
@@ -42,6 +46,7 @@ struct stats {
     struct sr_totals totals;
     bool failing; /* the last sample could not be taken */
     usec_t swept; /* monotonic */
+    struct journal journal;
 
     struct mutex lock; /* of the following */
     struct cond wake;
@@ -83,6 +88,8 @@ struct rrd *store_load(const struct stats *stats, enum stats_owner owner, const 
 /* Replaces the file at once.  A failure is logged: history is not worth more. */
 void store_save(const struct stats *stats, enum stats_owner owner, const char *uuid,
                 const struct rrd *rrd);
+/* A whole file, to be freed by the caller; -1 with errno, EFBIG for one that is larger. */
+ssize_t store_read(const char *path, size_t limit, char **data);
 /* Removes files of what is in the database no more. */
 void store_sweep(const struct stats *stats, struct call *call);
 
