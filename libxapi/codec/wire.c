@@ -3,6 +3,7 @@
 #include "libxapi/codec/codec.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 /* Beyond this, duplicates among a map's keys are looked for by sorting. */
 #define FEW_KEYS 24
@@ -129,12 +130,23 @@ static struct error *to_date(const struct conversion *c, const struct type *type
     return date_from_text(wire->text, out) ? OK : invalid_value(c, what, wire->text);
 }
 
+/* OpenStack writes "User" and "disk": case is no matter where no two names differ by it alone. */
+static int enum_by_name_of_any_case(const struct enum_desc *e, const char *name)
+{
+    int value = enum_by_name(e, name);
+
+    for (int i = 0; value < 0 && i < e->n; i++)
+        if (strcasecmp(e->names[i], name) == 0)
+            value = i;
+    return value;
+}
+
 static struct error *to_enum(const struct conversion *c, const struct type *type,
                              const struct wire *wire, const char *what, int *out)
 {
     if (wire->kind != WIRE_STRING)
         return wrong_shape(c, type, wire, what);
-    *out = enum_by_name(type->enum_desc, wire->text);
+    *out = enum_by_name_of_any_case(type->enum_desc, wire->text);
     if (*out >= 0)
         return OK;
     *out = 0;
@@ -250,6 +262,21 @@ static struct error *field_missing(const struct conversion *c, const struct fiel
     return OK;
 }
 
+/* Typed libraries send whole records to constructors.  What only xapid sets is empty in them, which
+ * is no value of every type: then it counts as not sent. */
+static struct error *to_field(const struct conversion *c, const struct field_desc *f,
+                              const struct wire *given, void *out)
+{
+    struct error *e;
+
+    if (!given || !field_is_read(f))
+        return field_missing(c, f, out);
+    e = convert(c, f->type, given, f->name, out);
+    if (e && !c->lenient && (f->flags & FIELD_RO))
+        return field_missing(c, f, out);
+    return e;
+}
+
 static struct error *to_record(const struct conversion *c, const struct class_desc *class,
                                const struct wire *wire, char *record)
 {
@@ -267,12 +294,8 @@ static struct error *to_record(const struct conversion *c, const struct class_de
     for (size_t i = 0; i < class->n_fields; i++) {
         const struct field_desc *f = &api_fields[class->first_field + i];
 
-        if (!field_is_stored(f))
-            continue;
-        if (given[i] && field_is_read(f))
-            TRY(convert(c, f->type, given[i], f->name, record + f->offset));
-        else
-            TRY(field_missing(c, f, record + f->offset));
+        if (field_is_stored(f))
+            TRY(to_field(c, f, given[i], record + f->offset));
     }
     return OK;
 }

@@ -17,6 +17,7 @@ def runs(daemon):
     """(name, command) of each."""
     port = str(daemon.tls_port)
     yield "python", [sys.executable, os.path.join(CLIENTS, "tour.py")]
+    yield "sequences", [sys.executable, os.path.join(CLIENTS, "sequences.py")]
     yield "json-rpc", ["sh", os.path.join(CLIENTS, "tour.sh")]
     yield "fence agent", ["sh", os.path.join(CLIENTS, "fence.sh")]
     yield "xmlrpc-c", [program("tour-xmlrpc-c")]

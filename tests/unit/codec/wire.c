@@ -103,6 +103,9 @@ static void a_bad_enum_or_date_is_an_invalid_value(void **state)
     assert_string_equal(e->params[1], "mauve");
     expect_ok(wire_to_value(*state, &t_enum, TEXT("green"), "paint", &colour));
     assert_int_equal(colour, 1);
+    colour = 0;
+    expect_ok(wire_to_value(*state, &t_enum, TEXT("Green"), "paint", &colour));
+    assert_int_equal(colour, 1);
     expect_error(wire_to_value(*state, &t_date, TEXT("yesterday"), "p", &date), "INVALID_VALUE");
     expect_ok(wire_to_value(*state, &t_date, TEXT("19700101T00:00:01Z"), "p", &date));
     assert_true(date == USEC_PER_SEC);
