@@ -13,20 +13,17 @@
 static struct error *is_a_template_txn(struct txn *txn, void *arg)
 {
     const struct db_set *set = arg;
-    struct call *call = txn_call(txn);
     bool value = *(const bool *)set->value;
     const struct vm *vm;
 
     TRY(TXN_GET(txn, vm, set->ref, &vm));
     if (vm->is_a_template == value)
         return OK;
+    /* Xen Orchestra makes its snapshots no templates, so that what it exports of them comes back as
+     * a machine.  They cannot be started all the same. */
     if (value) {
         TRY(txn_vm_check(txn, set->ref, VM_OP_MAKE_INTO_TEMPLATE, &vm));
         TXN_SET(txn, vm, set->ref, ha_always_run, false);
-    } else if (vm->is_a_snapshot) {
-        /* A snapshot is a template for as long as it lives: its clones are what can be started. */
-        return error_new(call->arena, "VM_IS_SNAPSHOT", 2, call_ref(call, set->ref),
-                         enum_vm_operations.names[VM_OP_MAKE_INTO_TEMPLATE]);
     }
     TXN_SET(txn, vm, set->ref, is_a_template, value);
     return OK;
