@@ -5,6 +5,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from daemon import PASSWORDS, TOP, Daemon, program
 from report import Report
@@ -22,17 +23,21 @@ def runs(daemon):
     yield "fence agent", ["sh", os.path.join(CLIENTS, "fence.sh")]
     yield "xmlrpc-c", [program("tour-xmlrpc-c")]
     yield "libxapi", [program("tour"), "127.0.0.1", port, "root", PASSWORDS["root"]]
+    yield "curl, qemu-img, tar", [sys.executable, os.path.join(CLIENTS, "files.py")]
     yield "novnc", [sys.executable, os.path.join(CLIENTS, "novnc", "console.py")]
-    yield "npm xen-api", ["sh", os.path.join(CLIENTS, "npm-xen-api", "run.sh")]
+    yield "npm xen-api", ["sh", os.path.join(CLIENTS, "npm-xen-api", "run.sh"), "follow.mjs", "transfers.mjs"]
+    yield "npm xen-api and a restart", [sys.executable, os.path.join(CLIENTS, "npm-xen-api", "restart.py")]
 
 
 def main():
     report = Report()
     with Daemon() as daemon:
-        env = {**os.environ, "XAPID_HOST": "127.0.0.1", "XAPID_PORT": str(daemon.tls_port), "XAPID_USER": "root",
+        # What one of them has got from npm serves the next.
+        env = {"NODE_DIR": os.path.join(daemon.dir, "npm"), **os.environ, "XAPID_HOST": "127.0.0.1", "XAPID_PORT": str(daemon.tls_port), "XAPID_USER": "root",
                "XAPID_PASSWORD": PASSWORDS["root"]}
         for name, command in runs(daemon):
             print(f"# {name}", flush=True)
+            begin = time.monotonic()
             try:
                 status = subprocess.run(command, env=env, cwd=daemon.dir, stdin=subprocess.DEVNULL, timeout=300).returncode
             except subprocess.TimeoutExpired:
@@ -41,6 +46,7 @@ def main():
                 print(f"ok - # SKIP {name}", flush=True)
             else:
                 report.check(status == 0, f"{name} ends well", f"exit status {status}")
+            print(f"# took {time.monotonic() - begin:.1f} s", flush=True)
         report.check_none(world.leftovers(daemon, daemon.client()), "after all clients everything fits together")
     sys.exit(report.done())
 
