@@ -34,15 +34,15 @@ $ call VDI.get_record "<snapshot-vdi>" | is_a_snapshot,snapshot_of
 # It is no VM that could be started, and is listed by snapshot-list only.
 $ call VM.start "<snapshot-ref>", false, false
 ! VM_IS_SNAPSHOT ...
-
-# Nor when it is made no template, as Xen Orchestra does.
-$ call VM.set_is_a_template "<snapshot-ref>", false
-$ call VM.start "<snapshot-ref>", false, false
-! VM_IS_SNAPSHOT ...
-$ xe vm-list uuid=<snapshot>
 $ xe snapshot-list uuid=<snapshot> params=name-label
 name-label ( RW)    : kept
 $ xe vm-list uuid=<snapshot>
+
+# Nor when it is made no template, as Xen Orchestra does.
+$ call VM.set_is_a_template "<snapshot-ref>", false
+""
+$ call VM.start "<snapshot-ref>", false, false
+! VM_IS_SNAPSHOT ...
 
 # Reverting brings back the configuration, the memory settings and the disk; the snapshot stays.
 $ xe vm-shutdown uuid=<vm> force=true
