@@ -149,17 +149,20 @@ def dom0_reboots(host, report):
     running.ready()
     paused = Guest(host, "r-paused", "pv").add_disk(IMAGE)
     paused.do("start", "paused=true")
+    boots = running.boots()
     host.dom0("sync; (sleep 1; busybox reboot -f) >/dev/null 2>&1 </dev/null &")
     host.boot(again=True)
     host.start()
-    before = host.world()
     report.check(until(lambda: paused.state == "halted", 60, 1), "after a reboot of dom0 a guest is recorded as halted",
                  paused.state, host.log()[-1500:])
-    report.check(until(lambda: running.state == "running", 120, 1) and running.ready(running.boots() + 1) >= 0 and
+    report.check(until(lambda: running.state == "running", 120, 1) and running.ready(boots + 1) >= 0 and
                  len(host.domains()) == 1, "one that shall start with the host starts by itself, from the same disk",
                  running.state, host.domains(), running.said()[-1000:], host.log()[-1500:])
     host.ask("pool-param-remove", f"uuid={pool}", "param-name=other-config", "param-key=auto_poweron")
     running.do("shutdown")
+    before = host.world()
+    running.do("start")
+    running.do("shutdown", "force=true")
     nothing_left(host, report, before, "after it has shut down nothing is left over in dom0",
                  ignore=(r"^open ", r"^xenstore /local/domain/0/backend$"))
     for g in (running, paused):

@@ -19,7 +19,7 @@ DUMPS = "/var/lib/xapid/dumps"
 
 def live(host, report):
     before = host.world()
-    g = Guest(host, "live", "pv", "sysrq_always_enabled", memory=128, least=80, more=("VCPUs-max=2", "VCPUs-at-startup=1"))
+    g = Guest(host, "live", "pv", "sysrq_always_enabled", memory=160, least=96, more=("VCPUs-max=2", "VCPUs-at-startup=1"))
     g.do("start")
     if not report.check(g.ready() >= 0, "a guest without a disk runs", g.said()[-2000:]):
         raise RuntimeError("the guest does not run")
@@ -109,14 +109,14 @@ def memory(g, report, sh):
     free = lambda: int(g.host.dom0("xl info free_memory"))  # noqa: E731
     actual = lambda: int(g.get("memory-actual"))  # noqa: E731
     at_first, room = total(), free()
-    g.host.ask("vm-memory-target-set", f"uuid={g.vm}", f"target={96 * MIB}")
-    gave = until(lambda: total() <= at_first - 28 * 1024, 90, 1)
-    report.check(gave and g.xen_memory() == (96, 96) and free() >= room + 28,
+    g.host.ask("vm-memory-target-set", f"uuid={g.vm}", f"target={112 * MIB}")
+    gave = until(lambda: total() <= at_first - 40 * 1024, 90, 1)
+    report.check(gave and g.xen_memory() == (112, 112) and free() >= room + 44,
                  "a guest gives memory back when it is told to, and Xen has it", f"{at_first} {total()} {room} {free()}", g.xen_memory())
-    report.check(until(lambda: abs(actual() - 96 * MIB) <= MIB, 60, 1), "memory-actual says so", actual())
-    g.host.ask("vm-memory-dynamic-range-set", f"uuid={g.vm}", f"min={80 * MIB}", f"max={128 * MIB}")
+    report.check(until(lambda: abs(actual() - 112 * MIB) <= MIB, 60, 1), "memory-actual says so", actual())
+    g.host.ask("vm-memory-dynamic-range-set", f"uuid={g.vm}", f"min={96 * MIB}", f"max={160 * MIB}")
     took = until(lambda: total() >= at_first - 1024, 90, 1)
-    report.check(took and g.xen_memory() == (128, 128) and until(lambda: abs(actual() - 128 * MIB) <= MIB, 60, 1),
+    report.check(took and g.xen_memory() == (160, 160) and until(lambda: abs(actual() - 160 * MIB) <= MIB, 60, 1),
                  "it takes memory again when its range allows it", f"{at_first} {total()}", g.xen_memory(), actual())
 
 
@@ -171,6 +171,6 @@ def panics(g, report, sh):
     halted = until(lambda: g.state == "halted", 300, 1)
     dump = f"{DUMPS}/{g.vm}.{domid}.core"
     looks = h.dom0(f"ls -l {dump}; file {dump}; rm -f {dump}; rmdir {DUMPS}", check=False)
-    report.check(halted and "ELF 64-bit" in looks and int(looks.split()[4]) > 120 * MIB, "a guest that panics leaves its memory in a file",
+    report.check(halted and "ELF 64-bit" in looks and int(looks.split()[4]) > 150 * MIB, "a guest that panics leaves its memory in a file",
                  g.state, looks, h.log()[-2000:])
     report.check("VM_CRASHED" in g.alerts() and not h.domains(), "its crash is told", g.alerts(), h.domains())
