@@ -63,10 +63,10 @@ const struct http_route http_routes[] = {
 
     /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
     LATER(HTTP_M_PUT, "/pool_patch_upload", "updates of the host come from Debian's own tools"),
-    LATER(HTTP_M_PUT, "/messages", "not written yet"),
-    LATER(HTTP_M_GET, "/services", "not written yet"),
-    LATER(HTTP_M_POST, "/services", "not written yet"),
-    LATER(HTTP_M_PUT, "/services", "not written yet"),
+    LATER(HTTP_M_PUT, "/messages", "messages of another pool are not taken in"),
+    LATER(HTTP_M_GET, "/services", "this daemon has no services for other daemons"),
+    LATER(HTTP_M_POST, "/services", "this daemon has no services for other daemons"),
+    LATER(HTTP_M_PUT, "/services", "this daemon has no services for other daemons"),
     LATER(HTTP_M_GET, "/update", "updates of the host come from Debian's own tools"),
     LATER(HTTP_M_GET, "/updates", "updates of the host come from Debian's own tools"),
     LATER(HTTP_M_GET, "/host_updates", "updates of the host come from Debian's own tools"),
