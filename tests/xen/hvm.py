@@ -46,33 +46,30 @@ class Machine:
     def do(self, what, *words):
         return self.host.ask(f"vm-{what}", f"uuid={self.vm}", *words)
 
-    def picture(self):
-        v = viewer(self.host, self.vm)
-        try:
-            return v.picture()
-        finally:
-            v.close()
-
     def snapshot(self):
         """/vncsnapshot's file."""
         url = f"https://127.0.0.1:{self.host.tls_port}/vncsnapshot?uuid={self.vm}&session_id={self.host.client().session}"
         with urllib.request.urlopen(url, context=daemon._tls_context(), timeout=120) as answer:
             return answer.read()
 
-    def shows(self, colour, seconds=150):
-        """Waits until its screen is of that colour."""
+    def shows(self, colour, seconds=300):
+        """Waits until its screen is of that colour; else what it was last."""
+        v = viewer(self.host, self.vm)
         last = []
 
         def look():
-            last[:] = [self.picture().ground()]
+            last[:] = [v.colour()]
             return last[0] == RGB[colour]
-        return until(look, seconds, 1) or last
+        try:
+            return until(look, seconds, 1) or last
+        finally:
+            v.close()
 
     def press(self, key=0xFF0D):
         """One key of its keyboard: Return."""
         v = viewer(self.host, self.vm)
         v.press(key)
-        v.picture()  # then it has been taken
+        v.colour()  # then it has been taken
         v.close()
 
     def remove(self):

@@ -4,7 +4,7 @@
 import struct
 
 SECTOR, CD_SECTOR = 512, 2048
-# Text colours as grounds: what a program has painted is seen in a picture's most frequent colour.
+# Text colours as grounds: what a program has painted is seen in the middle of its screen.
 BLUE, GREEN, RED = 0x1F, 0x2F, 0x4F
 RGB = {BLUE: (0, 0, 168), GREEN: (0, 168, 0), RED: (168, 0, 0)}
 
