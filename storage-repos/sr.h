@@ -43,6 +43,8 @@ enum sr_feature {
     SR_F_VDI_SNAPSHOT = 1 << 11,
     SR_F_VDI_INTRODUCE = 1 << 12,
     SR_F_THIN = 1 << 13,
+    SR_F_VDI_REVERT = 1 << 14, /* vdi_replace */
+    SR_F_VDI_RESET = 1 << 15,
 };
 
 struct sr_driver;
@@ -125,8 +127,9 @@ struct sr_driver {
     /*
      * Freezes the present content of 'location' as a shared parent 'base' (hidden) and makes
      * 'spec->location' a second child of it: both then hold the same data.  Serves snapshot and
-     * clone.  Both new locations are chosen in advance.  A repeat after a crash at any point
-     * completes it.
+     * clone.  Where 'location' holds nothing of its own the new disk may lie on the same parent,
+     * and there is no 'base'.  Both new locations are chosen in advance.  A repeat after a crash at
+     * any point completes it.
      *
      * Nobody but the data path may have 'location' open for writing: an open writer would go on
      * writing into what is now the base.  Drivers refuse with VDI_IN_USE where they can see one.
@@ -135,6 +138,18 @@ struct sr_driver {
     MUST_CHECK struct error *(*vdi_fork)(struct call *call, struct sr_handle *sr,
                                          const char *location, const char *base,
                                          const struct vdi_spec *spec, struct vdi_info *info);
+    /*
+     * Gives 'location' the content and the size of 'by', which is gone then; the names stay those
+     * of 'location'.  At every moment the disk has the one content or the other.  Where there is no
+     * 'by', it was done before.  VDI_IN_USE as for vdi_delete.
+     */
+    MUST_CHECK struct error *(*vdi_replace)(struct call *call, struct sr_handle *sr,
+                                            const char *location, const char *by,
+                                            struct vdi_info *info);
+    /* Throws away what was written to the disk since it was forked last; its size stays. VDI_IN_USE
+     * as for vdi_delete. */
+    MUST_CHECK struct error *(*vdi_reset)(struct call *call, struct sr_handle *sr,
+                                          const char *location);
     /*
      * A full copy without shared parents.  'progress' (may be NULL) gets the part done, 0 to 1, at
      * least about once a second, on the calling thread; false cancels, and nothing remains.

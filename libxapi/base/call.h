@@ -23,6 +23,7 @@ struct call {
     struct db_snap *
         *held; /* earlier versions: rows that were read stay valid until the call ends */
     size_t n_held, held_room;
-    bool wrote; /* it has changed the database, or may have */
+    struct db_snap *copy; /* what its session reads instead of the database; NULL mostly */
+    bool wrote;           /* it has changed the database, or may have */
     const char *originator;
 };

@@ -6,7 +6,7 @@
 #include "storage-repos/dir/iso.h"
 #include "storage-repos/sr.h"
 
-const struct sr_driver *const sr_drivers[] = {&sr_ext, &sr_file, &sr_iso, NULL};
+const struct sr_driver *const sr_drivers[] = {&sr_ext, &sr_file, &sr_iso, &sr_dummy, NULL};
 
 const struct sr_driver *sr_driver_by_type(const char *type)
 {

@@ -118,6 +118,29 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
     return QCOW2_GOOD;
 }
 
+/* Of no cluster is it said where it is: the first table, whose size and place are in the header, is
+ * all zeroes. */
+bool qcow2_is_empty(int fd)
+{
+    uint8_t h[HEAD_SIZE] = {0}, table[4096];
+    int64_t size, offset;
+
+    if (read_at(fd, h, sizeof h, 0) < HEAD_V2_SIZE)
+        return false;
+    size = (int64_t)be(h + 36, 4) * 8;
+    offset = (int64_t)(be(h + 40, 8) & INT64_MAX);
+    for (int64_t done = 0; done < size; done += (int64_t)sizeof table) {
+        size_t n = (size_t)MIN((int64_t)sizeof table, size - done);
+
+        if (read_at(fd, table, n, offset + done) != (ssize_t)n)
+            return false;
+        for (size_t i = 0; i < n; i++)
+            if (table[i])
+                return false;
+    }
+    return true;
+}
+
 /*
  * qemu marks what it does with an image by locks on single bytes: whoever writes holds a shared
  * lock on byte 100 + 1 (the permission "write").  Asking whether we could lock it alone tells.

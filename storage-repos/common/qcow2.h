@@ -51,5 +51,7 @@ MUST_CHECK struct error *qcow2_rebase(struct call *call, const char *path, const
 MUST_CHECK struct error *qcow2_convert(struct call *call, const char *from, const char *to,
                                        int64_t size, bool (*progress)(void *ctx, double done),
                                        void *ctx);
+/* True for an image that holds nothing of its own: all that is read comes from its parent. */
+bool qcow2_is_empty(int fd);
 /* True when a process of qemu has the image open for writing. */
 bool qcow2_has_writer(int fd);

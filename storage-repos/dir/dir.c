@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* dir.c -- the drivers "ext" and "file": the repository as a whole. */
+/* dir.c -- the drivers "ext", "file" and "dummy": the repository as a whole. */
 #include "storage-repos/dir/dir.h"
 
 #include <dirent.h>
@@ -16,6 +16,7 @@
 #include "storage-repos/dir/image.h"
 
 #define MARK ".xapid-sr"
+#define DUMMY_PATH "/run/xapid-dummy-"
 
 /* A repository opened for the length of one function. */
 static void dir_state_release(struct dir_state *st)
@@ -29,11 +30,19 @@ static void dir_state_release(struct dir_state *st)
 
 /* ---- where it is ---- */
 
+/* A dummy's directory is made by us, in memory that the host's end takes away. */
+static bool is_dummy(const struct sr_handle *sr)
+{
+    return strcmp(sr->driver->type, "dummy") == 0;
+}
+
 static struct error *find_path(struct call *call, const struct sr_handle *sr, const char **out)
 {
     const char *path = strmap_get(&sr->device_config, "location");
     char *copy;
 
+    if (is_dummy(sr))
+        path = arena_printf(call->arena, DUMMY_PATH "%s", sr->uuid);
     if (!path && strcmp(sr->driver->type, "ext") == 0) {
         path = strmap_get(&sr->device_config, "device");
         if (!path)
@@ -230,6 +239,8 @@ static struct error *dir_attach(struct call *call, struct sr_handle *sr)
     const char *path, *owner;
     struct error *e;
 
+    if (is_dummy(sr))
+        TRY(dir_create(call, sr, 0));
     TRY(find_path(call, sr, &path));
     TRY(open_dir(call, path, st));
     e = read_mark(call, st, &owner);
@@ -288,7 +299,8 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
 
 #define DIR_FEATURES                                                                               \
     (SR_F_CREATE | SR_F_SCAN | SR_F_STATS | SR_F_VDI_CREATE | SR_F_VDI_DELETE | SR_F_VDI_ATTACH |  \
-     SR_F_VDI_RESIZE | SR_F_VDI_CLONE | SR_F_VDI_SNAPSHOT | SR_F_THIN)
+     SR_F_VDI_RESIZE | SR_F_VDI_CLONE | SR_F_VDI_SNAPSHOT | SR_F_THIN | SR_F_VDI_REVERT |          \
+     SR_F_VDI_RESET)
 
 #define DIR_SLOTS                                                                                  \
     .features = DIR_FEATURES, .state_size = sizeof(struct dir_state), .create = dir_create,        \
@@ -296,7 +308,7 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
     .scan = dir_scan, .vdi_create = dir_vdi_create, .vdi_delete = dir_vdi_delete,                  \
     .vdi_stat = dir_vdi_stat, .vdi_resize = dir_vdi_resize, .vdi_fork = dir_vdi_fork,              \
     .vdi_copy = dir_vdi_copy, .vdi_describe = dir_vdi_describe, .vdi_attach = dir_vdi_attach,      \
-    .vdi_detach = dir_vdi_detach
+    .vdi_detach = dir_vdi_detach, .vdi_replace = dir_vdi_replace, .vdi_reset = dir_vdi_reset
 
 static const struct strpair ext_help[] = {
     {"location", "Directory that holds the images"},
@@ -317,3 +329,12 @@ const struct sr_driver sr_file = {.type = "file",
                                   .description = "Disks as qcow2 files in a directory",
                                   .config_help = file_help,
                                   DIR_SLOTS};
+
+static const struct strpair no_help[] = {{NULL, NULL}};
+
+const struct sr_driver sr_dummy = {.type = "dummy",
+                                   .name_label = "Dummy",
+                                   .description =
+                                       "Disks in the host's memory, gone when it ends: for tests",
+                                   .config_help = no_help,
+                                   DIR_SLOTS};

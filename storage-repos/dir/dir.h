@@ -21,6 +21,8 @@
 extern const struct sr_driver
     sr_ext; /* device_config: location, or device where that is a directory */
 extern const struct sr_driver sr_file; /* device_config: location */
+/* Needs nothing; in /run, so that what was on it is gone once the host was started again. */
+extern const struct sr_driver sr_dummy;
 
 /* Images on top of each other, at most: qemu opens them all. */
 #define DIR_CHAIN_MAX 128

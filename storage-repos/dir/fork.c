@@ -16,7 +16,7 @@
  *
  * How far an interrupted fork came is read from the files alone:
  *
- *   C exists, with parent B                    done, for C comes last
+ *   C exists, with parent B or L's parent      done, for C comes last
  *   L's parent is B                            4 is done: B is frozen, only C is missing
  *   L and B are one file                       3 is done
  *   B does not exist                           nothing that matters has happened
@@ -27,6 +27,9 @@
  * L still writes to.  B cannot be removed as unneeded between 3 and 4, for it has two names, nor
  * later, for L refers to it.  If instead of a repeat C and B are deleted, then until 4 L is as
  * before, and after it L keeps B as its parent, which holds its data.
+ *
+ * An L that is empty has nothing to freeze: then C is made on L's own parent, and that is all (5
+ * and 6).  So chains do not grow where one snapshot is cloned, or gone back to, again and again.
  *
  * A process that has L open for writing would go on writing to what is B from 4 on.  So the fork is
  * refused while the lock that qemu holds on an image it writes says that there is one, unless that
@@ -60,8 +63,10 @@ struct fork {
     const char *location, *base;
     const struct vdi_spec *spec;
     struct datapath *served; /* writes to the disk; NULL: nobody does */
+    bool empty;              /* the disk's own image: nothing is frozen */
     char leaf_temp[DIR_NAME_SIZE], new_temp[DIR_NAME_SIZE];
     char disk_name[DIR_NAME_SIZE], base_name[DIR_NAME_SIZE], new_name[DIR_NAME_SIZE];
+    char parent_name[DIR_NAME_SIZE]; /* of the new image: the base, or the disk's parent */
 };
 
 /* A broken file also has a name that is taken. */
@@ -79,6 +84,8 @@ static struct error *find_reached(const struct fork *f, enum reached *out)
 
     if (new &&strcmp(new->parent, f->base) == 0 && base)
         *out = DONE;
+    else if (new && !base &&new->parent[0] && strcmp(new->parent, f->disk->parent) == 0)
+        *out = DONE;
     else if (name_taken(f, f->new_name))
         return sr_failed(f->call, SR_FAIL_VDI_EXISTS, "%s", f->spec->location);
     else if (base && strcmp(f->disk->parent, f->base) == 0)
@@ -94,7 +101,8 @@ static struct error *find_reached(const struct fork *f, enum reached *out)
 
 static struct error *make_temp(const struct fork *f, const char *temp)
 {
-    TRY(qcow2_create(f->call, dir_path(f->call, f->st, temp), f->disk->virtual_size, f->base_name));
+    TRY(qcow2_create(f->call, dir_path(f->call, f->st, temp), f->disk->virtual_size,
+                     f->parent_name));
     TRY(dir_sync_file(f->call, f->st, temp));
     dir_step(f->st, "new image prepared");
     return OK;
@@ -140,7 +148,7 @@ static struct error *carry_out(const struct fork *f, enum reached reached)
     TRY(dir_sync(f->call, f->st));
     /* Before anything changes: there may be no room for it. */
     TRY(make_temp(f, f->new_temp));
-    if (reached < FROZEN)
+    if (reached < FROZEN && !f->empty)
         TRY(freeze(f, reached));
     TRY(switch_writer(f));
     TRY(dir_meta_write(f->call, f->st, f->spec->location, &meta));
@@ -157,7 +165,7 @@ static struct error *check(const struct fork *f, enum reached reached)
         return OK;
     if (!length)
         return sr_failed(f->call, SR_FAIL_VDI, "%s: a part of its chain is missing", f->location);
-    if (length >= DIR_CHAIN_MAX)
+    if (length >= DIR_CHAIN_MAX && !f->empty)
         return sr_failed(f->call, SR_FAIL_CHAIN, "%s: %zu images", f->location, length);
     if (f->disk->children)
         return vdi_readonly(f->call, f->location);
@@ -170,7 +178,23 @@ static void set_names(struct fork *f)
     dir_temp_name(f->spec->location, "new", f->new_temp);
     dir_image_name(f->location, f->disk_name);
     dir_image_name(f->base, f->base_name);
+    dir_image_name(f->base, f->parent_name);
     dir_image_name(f->spec->location, f->new_name);
+}
+
+/* Whether there is nothing to freeze; nobody may write to it meanwhile. */
+static bool is_empty(const struct fork *f)
+{
+    bool empty;
+    int fd;
+
+    if (f->served || !f->disk->parent[0])
+        return false;
+    fd = openat(f->st->fd, f->disk_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    empty = fd >= 0 && !qcow2_has_writer(fd) && qcow2_is_empty(fd);
+    if (fd >= 0)
+        close(fd);
+    return empty;
 }
 
 /* After a failure that was no crash; what was reached stays, for a repeat or an undo. */
@@ -225,6 +249,9 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
     if (reached < DONE) {
         f.served = dir_served(call, sr, location);
         TRY(switch_writer(&f)); /* as an earlier fork may have left it */
+        f.empty = reached == NOTHING && is_empty(&f);
+        if (f.empty)
+            dir_image_name(disk->parent, f.parent_name);
         TRY(check(&f, reached));
         e = carry_out(&f, reached);
         if (e) {

@@ -121,6 +121,11 @@ MUST_CHECK struct error *dir_vdi_describe(struct call *call, struct sr_handle *s
 MUST_CHECK struct error *dir_vdi_attach(struct call *call, struct sr_handle *sr,
                                         const char *location, bool writable, struct vdi_path *out);
 void dir_vdi_detach(struct call *call, struct sr_handle *sr, const char *location);
+MUST_CHECK struct error *dir_vdi_replace(struct call *call, struct sr_handle *sr,
+                                         const char *location, const char *by,
+                                         struct vdi_info *info);
+MUST_CHECK struct error *dir_vdi_reset(struct call *call, struct sr_handle *sr,
+                                       const char *location);
 MUST_CHECK struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *location,
                                       const char *base, const struct vdi_spec *spec,
                                       struct vdi_info *info);

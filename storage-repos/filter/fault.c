@@ -183,6 +183,27 @@ static struct error *f_vdi_fork(struct call *call, struct sr_handle *sr, const c
     return after(call, verdict, "vdi_fork");
 }
 
+static struct error *f_vdi_replace(struct call *call, struct sr_handle *sr, const char *location,
+                                   const char *by, struct vdi_info *info)
+{
+    enum verdict verdict;
+
+    TRY(before(call, sr, "vdi_replace", false, &verdict));
+    TRY(fault_of(sr)->inner->vdi_replace(call, sr, location, by, info));
+    return after(call, verdict, "vdi_replace");
+}
+
+static struct error *f_vdi_reset(struct call *call, struct sr_handle *sr, const char *location)
+{
+    enum verdict verdict;
+
+    TRY(before(call, sr, "vdi_reset", true, &verdict));
+    if (verdict == LIE)
+        return OK;
+    TRY(fault_of(sr)->inner->vdi_reset(call, sr, location));
+    return after(call, verdict, "vdi_reset");
+}
+
 static struct error *f_vdi_copy(struct call *call, struct sr_handle *sr, const char *location,
                                 const struct vdi_spec *spec, struct vdi_info *info,
                                 bool (*progress)(void *ctx, double done), void *ctx)
@@ -238,6 +259,8 @@ void sr_fault_init(struct sr_fault *f, const struct sr_driver *inner)
     WRAP(vdi_stat);
     WRAP(vdi_resize);
     WRAP(vdi_fork);
+    WRAP(vdi_replace);
+    WRAP(vdi_reset);
     WRAP(vdi_copy);
     WRAP(vdi_describe);
     WRAP(vdi_attach);

@@ -43,6 +43,7 @@ FORWARD = {
     "vm_resume/commit": "the VM runs; its memory image goes at the next start at the latest",
     "vm_destroy/recorded": "the VM is gone; its memory image goes at the next start at the latest",
     "vm_destroy/commit": "the VM is gone; its memory image goes at the next start at the latest",
+    "vdi_revert/replaced": "the disk has its new content",
     "vm_revert/old-disk": "the VM has its new disks; the old ones go at the next start at the latest",
     "vm_revert/commit": "the VM has its new disks; the old ones go at the next start at the latest",
     "vm_memory/told": "range and target are recorded, and the domain was told",
@@ -54,7 +55,7 @@ FORWARD = {
     "database_restore/staged": "the next start takes the other database",
     "database_restore/commit": "the next start takes the other database",
     **{f"{intent}/commit": "what was done is recorded with another try" for intent in
-       ("vdi_destroy", "vdi_resize", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move", "vusb_unplug")},
+       ("vdi_destroy", "vdi_resize", "vdi_revert", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move", "vusb_unplug")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
 }
 HALFWAY = {
@@ -360,6 +361,20 @@ def vdi_clone(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
     n = _vdis(c)
     return Try(lambda: c("VDI.clone", vdi, {}), lambda: _vdis(c) > n)
+
+
+@operation
+def vdi_revert(c):
+    vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
+    snapshot = c("VDI.snapshot", vdi, {})
+    c("VDI.resize", vdi, 2 * lab.MIB)
+    return Try(lambda: c("VDI.revert", snapshot), lambda: c("VDI.get_virtual_size", vdi) == str(1 * lab.MIB))
+
+
+@operation
+def vdi_on_boot(c):
+    vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
+    return Try(lambda: c("VDI.set_on_boot", vdi, "reset"), lambda: c("VDI.get_on_boot", vdi) == "reset")
 
 
 @operation

@@ -7,6 +7,7 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
+#include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
 
 #define BUCKETS 1024
@@ -14,6 +15,7 @@
 #define PER_ORIGINATOR 500
 #define PER_USER 500
 #define ANONYMOUS 400
+#define COPIES 8
 /* How long it is remembered that nobody knew a session, and that one has ended: an announcement may
  * come late. */
 #define UNKNOWN_FOR USEC_PER_SEC
@@ -89,6 +91,7 @@ void session_unref(const struct auth_session *session)
 
     if (!e || __atomic_sub_fetch(&e->count, 1, __ATOMIC_ACQ_REL) > 0)
         return;
+    db_snap_unref(e->public.copy);
     arena_release(&e->config_arena);
     arena_release(&e->arena);
     free(e);
@@ -151,24 +154,36 @@ void sessions_on_end(struct sessions *s, void (*fn)(void *ctx, ref_t ref), void 
         s->hooks[s->n_hooks++] = (struct end_hook){fn, ctx};
 }
 
-static bool same_group(const struct entry *e, const struct session_request *r, bool by_user)
+/* What sessions are counted by. */
+enum group { BY_ORIGINATOR, BY_USER, ON_COPIES, GROUPS };
+
+static bool same_group(const struct entry *e, const struct session_request *r, enum group group)
 {
-    return by_user ? strcmp(e->public.user, r->user) == 0
-                   : strcmp(e->public.originator, r->originator) == 0;
+    if (group == ON_COPIES)
+        return e->public.copy && r->copy;
+    return group == BY_USER ? strcmp(e->public.user, r->user) == 0
+                            : strcmp(e->public.originator, r->originator) == 0;
 }
 
-/* The entry unused for longest among those of the same originator or user, if they are as many as
- * allowed. */
-static struct entry *excess(struct sessions *s, const struct session_request *r, bool by_user)
+static size_t group_limit(const struct session_request *r, enum group group)
 {
-    const char *name = by_user ? r->user : r->originator;
-    size_t limit = !*name ? ANONYMOUS : by_user ? PER_USER : PER_ORIGINATOR;
+    if (group == ON_COPIES)
+        return COPIES;
+    if (!*(group == BY_USER ? r->user : r->originator))
+        return ANONYMOUS;
+    return group == BY_USER ? PER_USER : PER_ORIGINATOR;
+}
+
+/* The entry unused for longest in the group, if they are as many as allowed. */
+static struct entry *excess(struct sessions *s, const struct session_request *r, enum group group)
+{
+    size_t limit = group_limit(r, group);
     struct entry *oldest = NULL;
     size_t n = 0;
 
     for (int i = 0; i < BUCKETS; i++) {
         for (struct entry *e = s->buckets[i]; e; e = e->next) {
-            if (!same_group(e, r, by_user))
+            if (!same_group(e, r, group))
                 continue;
             n++;
             if (!oldest || e->used < oldest->used)
@@ -196,16 +211,18 @@ static struct entry *entry_new(struct sessions *s, const struct session_request 
         .originator = arena_strdup(&e->arena, r->originator ? r->originator : ""),
         .client = arena_strdup(&e->arena, r->client ? r->client : ""),
         .subject = r->subject,
+        .copy = r->copy,
     };
     uuid_new(e->public.uuid);
     return e;
 }
 
 /* What must go before one of that kind comes in.  With the lock held. */
-static void make_room(struct sessions *s, const struct session_request *r, struct entry *old[2])
+static void make_room(struct sessions *s, const struct session_request *r,
+                      struct entry *old[GROUPS])
 {
-    for (int i = 0; i < 2; i++) {
-        old[i] = excess(s, r, i == 1);
+    for (int i = 0; i < GROUPS; i++) {
+        old[i] = excess(s, r, (enum group)i);
         if (!old[i])
             continue;
         take_out(s, place_of(s, old[i]->public.ref));
@@ -215,9 +232,9 @@ static void make_room(struct sessions *s, const struct session_request *r, struc
 }
 
 /* One that is in use elsewhere only loses its copy here. */
-static void made_room(struct sessions *s, struct entry *old[2])
+static void made_room(struct sessions *s, struct entry *old[GROUPS])
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < GROUPS; i++)
         if (old[i])
             ended(s, old[i], old[i]->here);
 }
@@ -234,7 +251,7 @@ static void put_in(struct sessions *s, struct entry *e)
 ref_t session_create(struct sessions *s, const struct session_request *request)
 {
     struct session_request r = *request;
-    struct entry *e, *old[2] = {NULL, NULL};
+    struct entry *e, *old[GROUPS] = {NULL};
     ref_t ref;
 
     r.originator = r.originator ? r.originator : "";
@@ -447,7 +464,8 @@ void sessions_announce_again(struct sessions *s)
         bool here;
 
         mutex_lock(&s->lock);
-        here = *place_of(s, all.v[i]) && (*place_of(s, all.v[i]))->here;
+        here = *place_of(s, all.v[i]) && (*place_of(s, all.v[i]))->here &&
+               !(*place_of(s, all.v[i]))->public.copy;
         mutex_unlock(&s->lock);
         if (here)
             session_announce(s, all.v[i]);
@@ -549,7 +567,7 @@ void session_adopt(struct sessions *s, const struct session_copy *copy)
                                 .originator = p->originator,
                                 .client = p->client,
                                 .subject = p->subject};
-    struct entry *e, *old[2] = {NULL, NULL};
+    struct entry *e, *old[GROUPS] = {NULL};
 
     mutex_lock(&s->lock);
     if (!*place_of(s, p->ref) && !ghost_has(s->ended, p->ref)) {

@@ -2,8 +2,8 @@
 /*
  * session.h -- who is calling: sessions live in memory only, never in the database's log.
  *
- * Limits: 500 for each originator and user name, 400 without one; the one unused for longest goes
- * first.  Idle for 24 hours ends a session.
+ * Limits: 500 for each originator and user name, 400 without one, 8 on copies of databases; the one
+ * unused for longest goes first.  Idle for 24 hours ends a session.
  *
  * In a pool each member has a copy of the sessions that were announced to it.  A session is "here"
  * on the one member where it is in use; a call on another one brings it there first: asks the
@@ -33,6 +33,8 @@ struct auth_session {
     bool is_local_superuser, pool;
     const char *user, *originator, *client;
     ref_t subject;
+    struct db_snap *copy; /* what it reads instead of the pool's database; NULL but for
+                             VDI.open_database */
 };
 
 struct session_request {
@@ -40,6 +42,7 @@ struct session_request {
     bool is_local_superuser, pool;
     const char *user, *originator, *client;
     ref_t subject;
+    struct db_snap *copy; /* the session takes over the caller's reference */
 };
 
 /* All there is to know of a session, as members tell each other. */

@@ -40,7 +40,7 @@ void call_refresh(struct call *call)
 {
     struct db_snap *old = call->snap;
 
-    call->snap = db_snapshot(call->xapid->db);
+    call->snap = call->copy ? db_snap_ref(call->copy) : db_snapshot(call->xapid->db);
     if (old == call->snap)
         db_snap_unref(old);
     else if (old)

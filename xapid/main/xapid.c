@@ -44,6 +44,7 @@
 #include "xapid/task/task.h"
 #include "xapid/task/timing.h"
 #include "xapid/trace/trace.h"
+#include "xapid/transfer/replication.h"
 #include "xapid/worker/workers.h"
 
 #define MAX_WORKERS 512
@@ -413,6 +414,7 @@ static void schedules(void *arg)
     struct xapid *x = arg;
 
     scheduler_tick(x->scheduler);
+    replication_tick(x->replication);
     schedules_later(x);
 }
 
@@ -460,6 +462,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(open_doors(arena, x));
     appliances_go_on(x);
     x->scheduler = scheduler_new(x);
+    x->replication = replication_new(x);
     http_post_after(x->http, SCHEDULER_PERIOD, schedules_due, x);
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     return OK;
@@ -543,6 +546,7 @@ void xapid_stop(struct xapid *x)
     agents_free(x->agents);
     timings_free(x->timings);
     traces_free(x->traces);
+    replication_free(x->replication);
     scheduler_free(x->scheduler);
     mailer_free(x->mailer);
     op_queue_free(x->queue);

@@ -36,6 +36,7 @@ struct members;
 struct office;
 struct roam;
 struct mailer;
+struct replication;
 struct timings;
 struct traces;
 struct stats;
@@ -95,6 +96,7 @@ struct xapid {
     struct vm_watch *watch;
     struct squeezer *squeezer;
     struct scheduler *scheduler;
+    struct replication *replication;
     struct peers *peers; /* links to the other members; NULL: this host stays alone */
     struct members *members;
     struct office *office;

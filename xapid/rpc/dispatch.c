@@ -69,7 +69,7 @@ static void finish(struct rpc_call *rpc, const struct error *e)
         audit_call(call, rpc->message, rpc->args, e);
     if (rpc->message)
         note_time(rpc, e);
-    if (call->snap)
+    if (call->snap && !call->copy)
         session_saw(call->session, snap_root(call->snap)->revision);
     call_release(call);
 }
@@ -233,6 +233,10 @@ struct error *rpc_find_session(struct rpc_call *rpc)
     if (!rpc->call.session)
         return err_session_invalid(&rpc->call, text);
     rpc->call.originator = rpc->call.session->originator;
+    if (rpc->call.session->copy) {
+        rpc->call.copy = rpc->call.session->copy;
+        call_refresh(&rpc->call);
+    }
     return OK;
 }
 
@@ -418,7 +422,8 @@ static void start_async(void *arg)
         return;
     }
     own->answered = true;
-    session_saw(own->call.session, snap_root(own->call.snap)->revision);
+    if (!own->call.copy)
+        session_saw(own->call.session, snap_root(own->call.snap)->revision);
     codec_of(rpc->request.protocol)->ref(&value, own->call.task->ref);
     /* The audit line is the task's matter. */
     rpc->message = NULL;
@@ -445,13 +450,22 @@ static void log_in(struct rpc_call *rpc)
     auth_call(rpc);
 }
 
+static void refuse(struct rpc_call *rpc, struct error *e)
+{
+    finish(rpc, e);
+    answer_error(rpc, e);
+}
+
 static void run(struct rpc_call *rpc)
 {
     bool own_task = rpc->message->kind == MESSAGE_EXPLICIT ||
                     rpc->message->kind == MESSAGE_CREATE || rpc->message->kind == MESSAGE_DESTROY;
 
     if (rpc->message->flags & MESSAGE_CUSTOM_REPLY) {
-        if (rpc->message->class_id == CLASS_event)
+        if (rpc->message->class_id == CLASS_event && rpc->call.copy)
+            refuse(rpc, err_operation_not_allowed(&rpc->call,
+                                                  "Nothing happens in a copy of a database."));
+        else if (rpc->message->class_id == CLASS_event)
             events_call(rpc);
         else if (rpc->message->class_id == CLASS_host)
             extension_call(rpc);
@@ -468,12 +482,6 @@ static void run(struct rpc_call *rpc)
 }
 
 /*** where the session is ***/
-
-static void refuse(struct rpc_call *rpc, struct error *e)
-{
-    finish(rpc, e);
-    answer_error(rpc, e);
-}
 
 static void check_and_run(struct rpc_call *rpc)
 {

@@ -178,6 +178,23 @@ static struct refs result_of(struct call *call, const struct import_plan *p)
     return (struct refs){n, v};
 }
 
+/* What the manifest says; 'tar' is NULL where no disks follow. */
+static struct error *import_manifest(struct call *call, struct tar_reader *tar,
+                                     struct manifest *manifest,
+                                     const struct import_options *options, struct refs *vms)
+{
+    struct import_plan plan;
+
+    TRY(import_plan_make(call, manifest, options, &plan));
+    if (options->dry_run || plan.n_vms == 0)
+        return OK;
+    TRY(run(call, tar, &plan));
+    *vms = result_of(call, &plan);
+    if (plan.n_disks) /* comes right at the next look anyway */
+        error_ignore(sr_refresh_sizes(call, options->sr));
+    return OK;
+}
+
 struct error *import_from(struct call *call, struct source *from,
                           const struct import_options *options, struct refs *vms)
 {
@@ -185,20 +202,22 @@ struct error *import_from(struct call *call, struct source *from,
     AUTO(unpacker) unpacker = {0};
     struct tar_reader tar;
     struct manifest manifest;
-    struct import_plan plan;
 
     *vms = (struct refs){0};
     TRY(unpacker_open(call, from, &unpacker));
     tar_reader_init(&tar, &unpacker.source);
     TRY(manifest_receive(call, &tar, limit, &manifest));
-    TRY(import_plan_make(call, &manifest, options, &plan));
-    if (options->dry_run || plan.n_vms == 0)
-        return OK;
-    TRY(run(call, &tar, &plan));
-    *vms = result_of(call, &plan);
-    if (plan.n_disks) /* comes right at the next look anyway */
-        error_ignore(sr_refresh_sizes(call, options->sr));
-    return OK;
+    return import_manifest(call, &tar, &manifest, options, vms);
+}
+
+struct error *import_records(struct call *call, const char *text, size_t n,
+                             const struct import_options *options, struct refs *vms)
+{
+    struct manifest manifest;
+
+    *vms = (struct refs){0};
+    TRY(manifest_read(call, text, n, &manifest));
+    return import_manifest(call, NULL, &manifest, options, vms);
 }
 
 /*** the request ***/

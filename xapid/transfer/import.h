@@ -19,3 +19,6 @@ void import_metadata(struct http_request *request, void *ctx);
  * is left of an import that fails, unless it was forced. */
 MUST_CHECK struct error *import_from(struct call *call, struct source *from,
                                      const struct import_options *options, struct refs *vms);
+/* The same of records alone, from the text of their ova.xml; the options say 'metadata'. */
+MUST_CHECK struct error *import_records(struct call *call, const char *text, size_t n,
+                                        const struct import_options *options, struct refs *vms);

@@ -196,6 +196,7 @@ static void the_last_leaf_takes_its_hidden_parents_along(void **state)
     size_t n;
 
     one = lab_fork(lab, disk, NULL);
+    lab_write(lab, disk, 0, 'x');
     two = lab_fork(lab, disk, NULL);
     lab_scan(lab, disk, &n);
     assert_int_equal(n, 5);
@@ -203,7 +204,7 @@ static void the_last_leaf_takes_its_hidden_parents_along(void **state)
     lab_scan(lab, disk, &n);
     assert_int_equal(n, 4);
     lab_must(lab, DRIVER(lab)->vdi_delete(&lab->call, &lab->sr, disk));
-    lab_expect(lab, two, 0, 0);
+    lab_expect(lab, two, 0, 'x');
     lab_must(lab, DRIVER(lab)->vdi_delete(&lab->call, &lab->sr, two));
     lab_scan(lab, disk, &n);
     assert_int_equal(n, 0);
@@ -226,6 +227,30 @@ static void a_fork_done_twice_is_done_once(void **state)
     lab_expect(lab, spec.location, 0, 'y');
     lab_scan(lab, disk, &n);
     assert_int_equal(n, 3);
+}
+
+static void forking_a_disk_without_data_of_its_own_adds_no_base(void **state)
+{
+    struct lab *lab = *state;
+    const char *disk = lab_disk(lab, "d", MIB), *snapshot, *base = lab_uuid(lab);
+    struct vdi_spec spec = {.location = lab_uuid(lab)};
+    struct vdi_info info;
+    size_t n;
+
+    lab_write(lab, disk, 0, 'x');
+    snapshot = lab_fork(lab, disk, NULL);
+    lab_must(lab, DRIVER(lab)->vdi_fork(&lab->call, &lab->sr, snapshot, base, &spec, &info));
+    assert_string_equal(info.parent, lab_stat(lab, snapshot).parent);
+    lab_write(lab, spec.location, 0, 'y');
+    lab_must(lab, DRIVER(lab)->vdi_fork(&lab->call, &lab->sr, snapshot, base, &spec, &info));
+    lab_expect(lab, spec.location, 0, 'y');
+    lab_expect(lab, snapshot, 0, 'x');
+    lab_scan(lab, disk, &n);
+    assert_int_equal(n, 4);
+    lab_write(lab, snapshot, 0, 'z');
+    lab_fork(lab, snapshot, NULL);
+    lab_scan(lab, disk, &n);
+    assert_int_equal(n, 6);
 }
 
 static void a_fork_onto_names_in_use_is_refused(void **state)
@@ -360,9 +385,37 @@ static void a_disk_somebody_writes_to_is_left_alone(void **state)
     lab_fails(lab, DRIVER(lab)->vdi_delete(&lab->call, &lab->sr, disk), "VDI_IN_USE");
     lab_fails(lab, DRIVER(lab)->vdi_resize(&lab->call, &lab->sr, disk, 2 * MIB, &info),
               "VDI_IN_USE");
+    lab_fails(lab, DRIVER(lab)->vdi_reset(&lab->call, &lab->sr, disk), "VDI_IN_USE");
     vdi_io_close(io);
     DRIVER(lab)->vdi_detach(&lab->call, &lab->sr, disk);
     lab_fork(lab, disk, NULL);
+}
+
+static void a_disk_goes_back_to_another_one_or_to_its_base(void **state)
+{
+    struct lab *lab = *state;
+    const char *disk = lab_disk(lab, "d", MIB), *first, *second;
+    struct vdi_info info;
+
+    lab_write(lab, disk, 0, 'a');
+    lab_fails(lab, DRIVER(lab)->vdi_reset(&lab->call, &lab->sr, disk), "SR_BACKEND_FAILURE_46");
+    first = lab_fork(lab, disk, NULL);
+    lab_write(lab, disk, 0, 'b');
+    second = lab_fork(lab, disk, NULL);
+    lab_write(lab, disk, 0, 'c');
+    lab_must(lab, DRIVER(lab)->vdi_reset(&lab->call, &lab->sr, disk));
+    lab_expect(lab, disk, 0, 'b');
+    lab_must(lab, DRIVER(lab)->vdi_resize(&lab->call, &lab->sr, disk, 2 * MIB, &info));
+    lab_must(lab, DRIVER(lab)->vdi_reset(&lab->call, &lab->sr, disk));
+    assert_int_equal(lab_stat(lab, disk).virtual_size, 2 * MIB);
+    lab_must(lab, DRIVER(lab)->vdi_replace(&lab->call, &lab->sr, disk, first, &info));
+    assert_int_equal(info.virtual_size, MIB);
+    assert_string_equal(info.name_label, "d");
+    lab_expect(lab, disk, 0, 'a');
+    lab_expect(lab, second, 0, 'b');
+    lab_fails(lab, DRIVER(lab)->vdi_stat(&lab->call, &lab->sr, first, &info), "VDI_MISSING");
+    lab_must(lab, DRIVER(lab)->vdi_replace(&lab->call, &lab->sr, disk, first, &info));
+    lab_check_images(lab);
 }
 
 static void a_repository_with_disks_is_not_destroyed(void **state)
@@ -402,12 +455,14 @@ int conformance_run(const char *group, const struct sr_driver *driver)
         CASE(a_base_is_neither_written_nor_removed_while_it_is_needed),
         CASE(the_last_leaf_takes_its_hidden_parents_along),
         CASE(a_fork_done_twice_is_done_once),
+        CASE(forking_a_disk_without_data_of_its_own_adds_no_base),
         CASE(a_fork_onto_names_in_use_is_refused),
         CASE(a_copy_stands_alone_and_reports_progress),
         CASE(a_cancelled_copy_leaves_nothing),
         CASE(a_scan_after_a_restart_rebuilds_everything),
         CASE(the_repository_counts_its_disks),
         CASE(a_disk_somebody_writes_to_is_left_alone),
+        CASE(a_disk_goes_back_to_another_one_or_to_its_base),
         CASE(a_repository_with_disks_is_not_destroyed),
     };
 

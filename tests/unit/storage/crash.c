@@ -312,6 +312,50 @@ static void growing_and_naming_can_be_killed_and_repeated(void **state)
     kill_everywhere(NULL, do_describe, true, size_and_text_are_new);
 }
 
+/* The disk as it was forked, and something that was written to it since. */
+static struct error *before_going_back(struct story *s)
+{
+    TRY(do_fork(s));
+    lab_write(&s->lab, s->disk, 0, 'e');
+    lab_write(&s->lab, s->disk, MIB, 'e');
+    return OK;
+}
+
+static struct error *do_replace(struct story *s)
+{
+    struct vdi_info info;
+
+    return sr_ext.vdi_replace(&s->lab.call, &s->lab.sr, s->disk, s->new, &info);
+}
+
+static struct error *do_reset(struct story *s)
+{
+    return sr_ext.vdi_reset(&s->lab.call, &s->lab.sr, s->disk);
+}
+
+static void disk_is_back(struct story *s)
+{
+    assert_string_equal(lab_stat(&s->lab, s->disk).name_label, "disk");
+    assert_string_equal(lab_stat(&s->lab, s->disk).parent, s->base);
+    lab_expect(&s->lab, s->disk, 0, 'd');
+    lab_expect(&s->lab, s->disk, MIB, 0);
+}
+
+static void disk_is_back_and_new_is_gone(struct story *s)
+{
+    disk_is_back(s);
+    assert_null(lab_scan(&s->lab, s->new, NULL));
+    assert_int_equal(lab_count_files(&s->lab, ".qcow2"), 2);
+    assert_int_equal(lab_count_files(&s->lab, ".json"), 2);
+}
+
+static void going_back_can_be_killed_and_repeated(void **state)
+{
+    (void)state;
+    kill_everywhere(before_going_back, do_replace, false, disk_is_back_and_new_is_gone);
+    kill_everywhere(before_going_back, do_reset, false, disk_is_back);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +367,7 @@ int main(void)
         cmocka_unit_test(a_deletion_killed_anywhere_leaves_no_parents_behind),
         cmocka_unit_test(a_deletion_killed_anywhere_keeps_what_others_need),
         cmocka_unit_test(growing_and_naming_can_be_killed_and_repeated),
+        cmocka_unit_test(going_back_can_be_killed_and_repeated),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

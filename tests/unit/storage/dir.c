@@ -155,6 +155,7 @@ static void a_chain_has_an_end(void **state)
                                    arena_printf(&lab->arena, "%s.qcow2", below)));
         below = next;
     }
+    lab_write(lab, below, 0, 'x');
     lab_fails(lab, sr_ext.vdi_fork(&lab->call, &lab->sr, below, lab_uuid(lab), &spec, &info),
               "SR_BACKEND_FAILURE_109");
 }

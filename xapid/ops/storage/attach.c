@@ -573,16 +573,29 @@ void vdi_path_detach(struct call *call, ref_t ref)
     mutex_unlock(&t->lock);
 }
 
+/* The lock is held. */
+static const struct disk *disk_by_ref(const struct sr_table *t, ref_t vdi)
+{
+    for (const struct sr_entry *entry = t->entries; entry; entry = entry->next)
+        for (const struct disk *d = entry->disks; d; d = d->next)
+            if (ref_equal(d->vdi, vdi))
+                return d;
+    return NULL;
+}
+
+bool vdi_is_attached(struct call *call, ref_t vdi)
+{
+    MUTEX_GUARD(&call->xapid->srs->lock);
+    return disk_by_ref(call->xapid->srs, vdi) != NULL;
+}
+
 bool vdi_is_served(struct call *call, ref_t vdi)
 {
-    struct sr_table *t = call->xapid->srs;
-    bool served = false;
+    const struct disk *d;
 
-    MUTEX_GUARD(&t->lock);
-    for (struct sr_entry *entry = t->entries; entry; entry = entry->next)
-        for (struct disk *d = entry->disks; d; d = d->next)
-            served |= d->served && !d->busy && ref_equal(d->vdi, vdi);
-    return served;
+    MUTEX_GUARD(&call->xapid->srs->lock);
+    d = disk_by_ref(call->xapid->srs, vdi);
+    return d && d->served && !d->busy;
 }
 
 /*** servers ***/

@@ -71,6 +71,8 @@ MUST_CHECK struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writ
 /* The same at start of the daemon, for a disk that a domain has: it is found as it is, and logged
  * where it no longer works. */
 MUST_CHECK struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writable);
+/* Whether somebody here uses the disk. */
+bool vdi_is_attached(struct call *call, ref_t vdi);
 /* Whether the disk is attached here through the data path: then it can be forked while a guest
  * writes to it. */
 bool vdi_is_served(struct call *call, ref_t vdi);

@@ -10,7 +10,8 @@
 /* What xapid can do at all. */
 #define POSSIBLE                                                                                   \
     (BIT(CLONE) | BIT(COPY) | BIT(RESIZE) | BIT(RESIZE_ONLINE) | BIT(SNAPSHOT) | BIT(DESTROY) |    \
-     BIT(FORGET) | BIT(UPDATE) | BIT(SET_ON_BOOT) | BIT(BLOCKED))
+     BIT(FORGET) | BIT(UPDATE) | BIT(SET_ON_BOOT) | BIT(BLOCKED) | BIT(REVERT_TO) |                \
+     BIT(REVERT_FROM))
 
 struct vdi_ctx {
     const struct db_snap *snap;
@@ -129,7 +130,7 @@ static struct error *missing_error(struct call *call, const struct vdi_ctx *c, i
 
 #define LIVE                                                                                       \
     (BIT(SNAPSHOT) | BIT(RESIZE_ONLINE) | BIT(BLOCKED) | BIT(CLONE) | BIT(MIRROR) |                \
-     BIT(ENABLE_CBT) | BIT(DISABLE_CBT))
+     BIT(ENABLE_CBT) | BIT(DISABLE_CBT) | BIT(REVERT_FROM))
 
 static uint64_t attached_mask(const struct vdi_ctx *c)
 {
@@ -171,6 +172,8 @@ static uint64_t feature_mask(const struct vdi_ctx *c)
         {BIT(RESIZE_ONLINE), SR_F_VDI_RESIZE_ONLINE},
         {BIT(SNAPSHOT), SR_F_VDI_SNAPSHOT},
         {BIT(DESTROY), SR_F_VDI_DELETE},
+        {BIT(SET_ON_BOOT), SR_F_VDI_RESET},
+        {BIT(REVERT_TO) | BIT(REVERT_FROM), SR_F_VDI_REVERT},
     };
     uint64_t mask = POSSIBLE;
 
@@ -200,6 +203,11 @@ static uint64_t kind_mask(const struct vdi_ctx *c)
         mask &= ~BIT(COPY);
     if (c->vdi->sharable || c->vdi->on_boot == ON_BOOT_RESET)
         mask &= ~BIT(SNAPSHOT);
+    /* What it goes back to may not change under a running VM. */
+    if (c->active && c->vdi->on_boot == ON_BOOT_RESET)
+        mask &= ~BIT(CLONE);
+    if (!c->vdi->is_a_snapshot)
+        mask &= ~BIT(REVERT_FROM);
     /* What other disks lie on. */
     if (!c->vdi->managed)
         mask &= BIT(FORGET) | BIT(COPY);
@@ -217,7 +225,9 @@ static struct error *kind_error(struct call *call, const struct vdi_ctx *c, int 
         return err_vdi_has_rrds(call, ref);
     if (op == VDI_OP_SNAPSHOT && c->vdi->sharable)
         return err_vdi_is_sharable(call);
-    if (op == VDI_OP_SNAPSHOT && c->vdi->on_boot == ON_BOOT_RESET)
+    if (op == VDI_OP_REVERT_FROM)
+        return err_operation_not_allowed(call, "The disk is no snapshot.");
+    if ((op == VDI_OP_SNAPSHOT || op == VDI_OP_CLONE) && c->vdi->on_boot == ON_BOOT_RESET)
         return err_vdi_on_boot_mode_incompatible_with_operation(call);
     return err_vdi_not_managed(call, ref);
 }

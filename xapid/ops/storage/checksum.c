@@ -81,23 +81,28 @@ static struct error *check_readable(struct txn *txn, void *arg)
     return txn_vdi_check_attach(txn, ref, REF_NULL, false);
 }
 
+struct error *vdi_begin_reading(struct call *call, ref_t ref, struct op *op)
+{
+    /* As for a copy that goes nowhere. */
+    struct vdi_transfer_intent intent = {REF_NULL, ref};
+    const struct vdi *vdi;
+
+    TRY(DB_GET(call, vdi, ref, &vdi));
+    return op_begin(call,
+                    &(struct op_spec){.kind = INTENT_vdi_transfer,
+                                      .intent = &intent,
+                                      .n_holds = 1,
+                                      .holds = &(struct op_hold){CLASS_vdi, ref, VDI_OP_COPY},
+                                      .check = check_readable,
+                                      .arg = &ref},
+                    op);
+}
+
 struct error *vdi_checksum(struct call *call, const struct vdi_checksum_args *args,
                            const char **result)
 {
-    /* As for a copy that goes nowhere: recovery finds nothing to do. */
-    struct vdi_transfer_intent intent = {REF_NULL, args->self};
-    ref_t ref = args->self;
-    const struct vdi *vdi;
     AUTO(op) op = {0};
 
-    TRY(DB_GET(call, vdi, ref, &vdi));
-    TRY(op_begin(call,
-                 &(struct op_spec){.kind = INTENT_vdi_transfer,
-                                   .intent = &intent,
-                                   .n_holds = 1,
-                                   .holds = &(struct op_hold){CLASS_vdi, ref, VDI_OP_COPY},
-                                   .check = check_readable,
-                                   .arg = &ref},
-                 &op));
-    return checksum(call, ref, result);
+    TRY(vdi_begin_reading(call, args->self, &op));
+    return checksum(call, args->self, result);
 }

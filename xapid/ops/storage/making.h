@@ -19,6 +19,11 @@ MUST_CHECK struct error *making_begin(struct call *call, const struct vdi_plan *
 /* op_commit for what cannot be undone any more: recorded by itself where it cannot be recorded
  * together with the op's end, and left to recovery rather than aborted. */
 MUST_CHECK struct error *op_commit_forward(struct op *op, db_txn_fn *fn, void *arg);
+/* Records what a fork did besides its new disk: the hidden base, and the source's new parent. */
+void txn_vdi_forked(struct txn *txn, const struct vdi_plan *plan, const struct vdi_made *made);
+struct sr_use;
+/* Rows of hidden images that a driver has removed because nothing needed them any more. */
+struct refs vdi_bases_gone(struct call *call, struct sr_use *use, ref_t sr);
 /* Ends it with the row. */
 MUST_CHECK struct error *making_commit(struct op *op, const struct vdi_plan *plan,
                                        const struct vdi_made *made);

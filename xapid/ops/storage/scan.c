@@ -52,8 +52,7 @@ static struct strmap sm_config_of(struct txn *txn, const struct vdi_info *info, 
                            : strmap_without(arena, map, PARENT_KEY);
 }
 
-static void update_known(struct txn *txn, const struct scan *scan, const struct vdi *vdi,
-                         const struct vdi_info *info)
+void txn_vdi_seen(struct txn *txn, const struct vdi *vdi, const struct vdi_info *info, bool names)
 {
     struct strmap sm_config = sm_config_of(txn, info, vdi->sm_config);
 
@@ -67,7 +66,7 @@ static void update_known(struct txn *txn, const struct scan *scan, const struct 
         TXN_SET(txn, vdi, vdi->ref, managed, !info->hidden);
     if (!value_equal(api_fields[FIELD_vdi_sm_config].type, &sm_config, &vdi->sm_config))
         TXN_SET(txn, vdi, vdi->ref, sm_config, sm_config);
-    if (!scan->names)
+    if (!names)
         return;
     if (strcmp(vdi->name_label, info->name_label) != 0)
         TXN_SET(txn, vdi, vdi->ref, name_label, info->name_label);
@@ -117,7 +116,8 @@ static void add_found(struct txn *txn, const struct scan *scan, const struct vdi
     row.name_label = info->name_label;
     row.name_description = info->name_description;
     row.sr = scan->sr;
-    row.type = VDI_TYPE_USER;
+    row.type =
+        strmap_get(&info->sm_config, VDI_KEY_METADATA_OF_POOL) ? VDI_TYPE_METADATA : VDI_TYPE_USER;
     row.read_only = info->read_only;
     row.location = info->location;
     row.managed = !info->hidden;
@@ -141,7 +141,7 @@ struct error *txn_scanned(struct txn *txn, const struct scan *scan)
 
         if (info) {
             seen[info - scan->v] = true;
-            update_known(txn, scan, vdi, info);
+            txn_vdi_seen(txn, vdi, info, scan->names);
         } else if (vdi) {
             update_unseen(txn, vdi);
         }

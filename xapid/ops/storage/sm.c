@@ -11,29 +11,35 @@
 static const struct {
     unsigned feature;
     const char *name;
+    int64_t version;
 } names[] = {
-    {SR_F_CREATE, "SR_CREATE"},
-    {SR_F_CREATE, "SR_DELETE"},
-    {0, "SR_ATTACH"},
-    {0, "SR_DETACH"},
-    {SR_F_SCAN, "SR_SCAN"},
-    {SR_F_PROBE, "SR_PROBE"},
-    {SR_F_UPDATE, "SR_UPDATE"},
-    {SR_F_STATS, "SR_STATS"},
-    {SR_F_VDI_CREATE, "VDI_CREATE"},
-    {SR_F_VDI_DELETE, "VDI_DELETE"},
-    {SR_F_VDI_ATTACH, "VDI_ATTACH"},
-    {SR_F_VDI_ATTACH, "VDI_DETACH"},
-    {SR_F_VDI_ATTACH, "VDI_ACTIVATE"},
-    {SR_F_VDI_ATTACH, "VDI_DEACTIVATE"},
-    {SR_F_VDI_RESIZE, "VDI_RESIZE"},
-    {SR_F_VDI_RESIZE_ONLINE, "VDI_RESIZE_ONLINE"},
-    {SR_F_VDI_CLONE, "VDI_CLONE"},
-    {SR_F_VDI_SNAPSHOT, "VDI_SNAPSHOT"},
-    {SR_F_VDI_INTRODUCE, "VDI_INTRODUCE"},
-    {SR_F_THIN, "THIN_PROVISIONING"},
+    {SR_F_CREATE, "SR_CREATE", 1},
+    {SR_F_CREATE, "SR_DELETE", 1},
+    {0, "SR_ATTACH", 1},
+    {0, "SR_DETACH", 1},
+    {SR_F_SCAN, "SR_SCAN", 1},
+    {SR_F_PROBE, "SR_PROBE", 1},
+    {SR_F_UPDATE, "SR_UPDATE", 1},
+    {SR_F_STATS, "SR_STATS", 1},
+    {SR_F_VDI_CREATE, "VDI_CREATE", 1},
+    {SR_F_VDI_DELETE, "VDI_DELETE", 1},
+    {SR_F_VDI_ATTACH, "VDI_ATTACH", 1},
+    {SR_F_VDI_ATTACH, "VDI_DETACH", 1},
+    {SR_F_VDI_ATTACH, "VDI_ACTIVATE", 1},
+    {SR_F_VDI_ATTACH, "VDI_DEACTIVATE", 1},
+    {SR_F_VDI_RESIZE, "VDI_RESIZE", 1},
+    {SR_F_VDI_RESIZE_ONLINE, "VDI_RESIZE_ONLINE", 1},
+    {SR_F_VDI_CLONE, "VDI_CLONE", 1},
+    {SR_F_VDI_SNAPSHOT, "VDI_SNAPSHOT", 1},
+    {SR_F_VDI_INTRODUCE, "VDI_INTRODUCE", 1},
+    {SR_F_VDI_REVERT, "VDI_REVERT", 1},
+    /* Version 2: the disk goes back when a machine starts, not when it is attached. */
+    {SR_F_VDI_RESET, "VDI_RESET_ON_BOOT", 2},
+    {SR_F_THIN, "THIN_PROVISIONING", 1},
+    /* Names are kept beside the disks, so that a scan finds them again. */
+    {SR_F_VDI_CREATE, "SR_METADATA", 1},
     /* Images of xapid have no two-terabyte limit. */
-    {SR_F_VDI_CREATE, "LARGE_VDI"},
+    {SR_F_VDI_CREATE, "LARGE_VDI", 1},
 };
 
 struct feature_entry {
@@ -50,7 +56,7 @@ static void set_features(struct arena *arena, const struct sr_driver *driver, st
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         if (names[i].feature && !(driver->features & names[i].feature))
             continue;
-        m[n] = (struct feature_entry){names[i].name, 1};
+        m[n] = (struct feature_entry){names[i].name, names[i].version};
         v[n++] = names[i].name;
     }
     row->capabilities = (struct strings){n, v};

@@ -157,15 +157,6 @@ struct error *sr_assert_can_host_ha_statefile(
     return err_sr_operation_not_supported(call, call_ref(call, args->sr));
 }
 
-struct error *sr_assert_supports_database_replication(
-    struct call *call, const struct sr_assert_supports_database_replication_args *args)
-{
-    const struct sr *sr;
-
-    TRY(DB_GET(call, sr, args->sr, &sr));
-    return err_sr_operation_not_supported(call, call_ref(call, args->sr));
-}
-
 /*** fields ***/
 
 static struct error *shared_txn(struct txn *txn, void *arg)

@@ -156,8 +156,10 @@ struct error *vbd_plug(struct call *call, const struct vbd_plug_args *args)
     TRY(find_drive(call, args->self, &drive));
     a.device = drive.disk.device;
     plugged = (struct plugged){.op = &op, .device = drive.disk.device};
-    if (!drive.empty)
+    if (!drive.empty) {
+        TRY(vdi_put_back(call, drive.vdi));
         TRY(attach_path(&op, drive.vdi, &drive.disk, &plugged));
+    }
     TRY(op_step(&op, "attached", 0.4));
     rq = op_hv_request(&op, "plug");
     TRY(hotplug_settle(&op, "plug",

@@ -159,27 +159,6 @@ struct error *vdi_update(struct call *call, const struct vdi_update_args *args)
 
 /*** single fields ***/
 
-static struct error *unused_txn(struct txn *txn, void *arg)
-{
-    const struct db_set *set = arg;
-    const struct vdi *vdi;
-
-    TRY(txn_vdi_check(txn, set->ref, VDI_OP_SET_ON_BOOT, &vdi));
-    return db_set_txn(txn, arg);
-}
-
-struct error *vdi_set_on_boot(struct call *call, const struct vdi_set_on_boot_args *args)
-{
-    struct db_set set = {FIELD_vdi_on_boot, args->self, &args->value};
-    const struct vdi *vdi;
-
-    TRY(DB_GET(call, vdi, args->self, &vdi));
-    /* No driver can throw changes away at a VM's start. */
-    if (args->value == ON_BOOT_RESET)
-        return err_sr_operation_not_supported(call, call_ref(call, vdi->sr));
-    return db_update(call, unused_txn, &set);
-}
-
 struct error *vdi_set_allow_caching(struct call *call,
                                     const struct vdi_set_allow_caching_args *args)
 {

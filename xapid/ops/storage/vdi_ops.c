@@ -8,6 +8,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/vdi_copy.h"
 #include "xapid/task/task.h"
 
@@ -202,8 +203,10 @@ struct error *vdi_make(struct call *call, const struct vdi_plan *plan, double fr
     TRY(sr_use(call, plan->sr, &use));
     driver = use.handle->driver;
     TRY(spec_names(call, plan, &spec));
-    if (plan->how != VDI_EMPTY)
+    if (plan->how != VDI_EMPTY) {
+        TRY(vdi_put_back(call, plan->source));
         TRY(find_source(call, plan, &source));
+    }
     if (is_fork(plan))
         return fork_disk(call, &use, plan, &spec, &source, out);
     if (plan->how == VDI_EMPTY)
@@ -292,7 +295,6 @@ static void fill_from_source(struct txn *txn, struct vdi *row, const struct vdi 
     row->sm_config = strmap_without(txn_arena(txn), source->sm_config, PARENT_KEY);
     row->tags = source->tags;
     row->allow_caching = source->allow_caching;
-    row->on_boot = source->on_boot;
 }
 
 static void fill_from_plan(struct vdi *row, const struct vdi_plan *plan)
@@ -312,14 +314,13 @@ static void fill_from_plan(struct vdi *row, const struct vdi_plan *plan)
     row->tags = plan->tags;
 }
 
-static void record_fork(struct txn *txn, const struct vdi_plan *plan, const struct vdi_made *made,
-                        struct vdi *row)
+void txn_vdi_forked(struct txn *txn, const struct vdi_plan *plan, const struct vdi_made *made)
 {
-    const char *base = base_uuid(txn_arena(txn), plan->vdi);
-
-    row->sm_config = strmap_with(txn_arena(txn), row->sm_config, PARENT_KEY, base);
+    if (!made->forked)
+        return;
     record_base(txn, plan, &made->base);
-    txn_strmap_put(txn, FIELD_vdi_sm_config, plan->source, PARENT_KEY, base);
+    txn_strmap_put(txn, FIELD_vdi_sm_config, plan->source, PARENT_KEY,
+                   base_uuid(txn_arena(txn), plan->vdi));
     TXN_SET(txn, vdi, plan->source, physical_utilisation, made->source_utilisation);
 }
 
@@ -336,6 +337,9 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
         TRY(TXN_GET(txn, vdi, plan->source, &source));
         fill_from_source(txn, &row, source);
     }
+    /* A full copy has nothing it could go back to. */
+    if (is_fork(plan))
+        row.on_boot = source->on_boot;
     fill_from_plan(&row, plan);
     fill_from_info(&row, &made->info);
     row.ref = plan->vdi;
@@ -347,8 +351,9 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
         row.snapshot_of = plan->source;
         row.snapshot_time = clock_wall();
     }
-    if (made->forked)
-        record_fork(txn, plan, made, &row);
+    if (made->info.parent[0])
+        row.sm_config = strmap_with(txn_arena(txn), row.sm_config, PARENT_KEY, made->info.parent);
+    txn_vdi_forked(txn, plan, made);
     txn_free_uuid(txn, row.uuid, row.ref);
     txn_create(txn, CLASS_vdi, &row);
     return OK;
@@ -356,12 +361,9 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
 
 /*** deleting ***/
 
-/*
- * The driver removes hidden images that nothing needs any more; find those that had a row.  All of
- * the repository's are looked at, not only those that the disk's row leads to: between them may lie
- * one without a row, which a fork that was undone has left.
- */
-static struct refs bases_gone(struct call *call, struct sr_use *use, ref_t sr)
+/* All of the repository's are looked at, not only those that the disk's row leads to: between them
+ * may lie one without a row, which a fork that was undone has left. */
+struct refs vdi_bases_gone(struct call *call, struct sr_use *use, ref_t sr)
 {
     struct refs disks = db_referrers(call, FIELD_vdi_sr, sr);
     ref_t *v = arena_array(call->arena, ref_t, disks.n + 1);
@@ -390,7 +392,7 @@ struct error *vdi_erase(struct call *call, ref_t ref, struct vdi_gone *out)
     TRY(sr_use(call, vdi->sr, &use));
     TRY(vdi_error(call, use.handle->driver->vdi_delete(call, use.handle, vdi->location), vdi->sr,
                   ref));
-    out->bases = bases_gone(call, &use, vdi->sr);
+    out->bases = vdi_bases_gone(call, &use, vdi->sr);
     return OK;
 }
 

@@ -17,6 +17,9 @@
 #include "storage-repos/sr.h"
 #include "xapid/ops/op.h"
 
+/* sm_config of a disk with a copy of a pool's database: the pool's uuid. */
+#define VDI_KEY_METADATA_OF_POOL "metadata-of-pool"
+
 /* Numbers stand in intents: they do not change. */
 enum vdi_how { VDI_EMPTY = 0, VDI_CLONE = 1, VDI_SNAPSHOT = 2, VDI_COPY = 3 };
 
@@ -63,6 +66,11 @@ MUST_CHECK struct error *vdi_make(struct call *call, const struct vdi_plan *plan
 /* Records it (and a hidden base, and the source's new parent). */
 MUST_CHECK struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
                                       const struct vdi_made *made);
+/*
+ * A disk whose on_boot is reset goes back to what it held when that was set, unless somebody here
+ * uses it: before a VM starts with it, and before it is cloned or copied.
+ */
+MUST_CHECK struct error *vdi_put_back(struct call *call, ref_t vdi);
 /* Undo: removes whatever vdi_make left. Needs vdi, source, sr and how. */
 MUST_CHECK struct error *vdi_unmake(struct call *call, const struct vdi_plan *plan);
 
@@ -83,6 +91,8 @@ MUST_CHECK struct error *txn_vdi_check(struct txn *txn, ref_t vdi, enum vdi_oper
 /* The same for what the operation needs of the SR. */
 MUST_CHECK struct error *txn_sr_check(struct txn *txn, ref_t sr, enum storage_operations operation,
                                       const struct sr **out);
+/* Begins an operation that reads a disk and leaves nothing: recovery finds nothing to do. */
+MUST_CHECK struct error *vdi_begin_reading(struct call *call, ref_t vdi, struct op *op);
 /*
  * That a VM may attach the disk by the VBD 'vbd' (null: by none of its own): operations under way
  * on it (OTHER_OPERATION_IN_PROGRESS), missing or hidden disks, sharing with other VBDs

@@ -33,6 +33,19 @@ void txn_vm_disks_unreserve(struct txn *txn, ref_t vm)
         TXN_SET(txn, vbd, vbds.v[i], currently_attached, false);
 }
 
+struct error *vm_disks_put_back(struct call *call, ref_t vm)
+{
+    struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm);
+
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
+
+        if (is_writable(vbd) && !vbd->empty)
+            TRY(vdi_put_back(call, vbd->vdi));
+    }
+    return OK;
+}
+
 static struct error *attach_one(struct op *op, const struct vbd *vbd, struct vm_disks *disks)
 {
     struct call *call = op->call;

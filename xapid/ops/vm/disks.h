@@ -24,6 +24,8 @@ MUST_CHECK struct error *txn_vm_disks_reserve(struct txn *txn, const struct vm *
 /* Takes that back. */
 void txn_vm_disks_unreserve(struct txn *txn, ref_t vm);
 
+/* Before a VM boots: its disks whose on_boot is reset go back. */
+MUST_CHECK struct error *vm_disks_put_back(struct call *call, ref_t vm);
 /* Attaches every VBD's VDI through its SR. */
 MUST_CHECK struct error *vm_disks_attach(struct op *op, const struct vm *vm, struct vm_disks *out);
 /* They stay attached when the scope ends. */

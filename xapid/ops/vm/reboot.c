@@ -39,6 +39,7 @@ static struct error *build_again(struct op *op, const struct vm *vm)
     struct hv_domain_config config;
 
     TRY(vm_step(op, vm->ref, "ended", 0.4));
+    TRY(vm_disks_put_back(op->call, vm->ref));
     TRY(vm_disks_attach(op, vm, &disks));
     TRY(domain_config(op->call, vm, &disks, &config));
     TRY(domain_build(op, vm, &config, NULL, &domain));

@@ -3,29 +3,47 @@
  * recover.c -- what must be there before VMs and appliances can be recovered into the pool of
  * another session: which storage repositories, and whether they are attached.
  *
- * The session is one of this pool: sessions on a database that was read from a disk do not exist
- * yet, so that here source and target are the same.
+ * The call's own session usually reads a copy of a database from a disk (VDI.open_database); the
+ * other one is this pool's.
  */
+#include "xapid/ops/vm/recover.h"
+
 #include "libxapi/value/value.h"
+#include "xapid/auth/rbac.h"
 #include "xapid/auth/session.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/op.h"
 
+/*** the pool into which is recovered ***/
+
+struct error *recovery_target(struct call *call, ref_t session, struct recovery_target *out)
+{
+    struct call *target = &out->call;
+
+    *target = (struct call){.arena = call->arena,
+                            .xapid = call->xapid,
+                            .session = session_find(call->xapid->sessions, session),
+                            .task = call->task};
+    if (!target->session || target->session->copy)
+        return err_session_invalid(call, call_ref(call, session));
+    target->originator = target->session->originator;
+    call_refresh(target);
+    return rbac_check_http(target, "put_import_metadata");
+}
+
+void recovery_target_release(struct recovery_target *target)
+{
+    call_release(&target->call);
+}
+
+/*** what is needed ***/
+
 struct needed {
-    struct refs srs;
+    struct refs srs; /* that are missing in the target */
     ref_t *v;
     ref_t vm; /* the first VM that needs one of them */
+    struct call *target;
 };
-
-static struct error *check_session(struct call *call, ref_t ref)
-{
-    const struct auth_session *session = session_find(call->xapid->sessions, ref);
-
-    if (!session)
-        return err_session_invalid(call, call_ref(call, ref));
-    session_unref(session);
-    return OK;
-}
 
 static bool is_attached(struct call *call, ref_t sr)
 {
@@ -40,12 +58,21 @@ static bool is_attached(struct call *call, ref_t sr)
     return false;
 }
 
+/* The repository of the same uuid. */
+static bool target_has(struct call *call, struct call *target, ref_t ref)
+{
+    const struct sr *sr = db_find(call, CLASS_sr, ref);
+    ref_t there;
+
+    return sr && db_by_uuid(target, CLASS_sr, sr->uuid, &there) == OK && is_attached(target, there);
+}
+
 /* An SR that is missing, once. */
 static void need(struct call *call, struct needed *n, const struct vm *vm, ref_t vdi_ref)
 {
     const struct vdi *vdi = db_find(call, CLASS_vdi, vdi_ref);
 
-    if (!vdi || is_attached(call, vdi->sr) || refs_contain(&n->srs, vdi->sr))
+    if (!vdi || target_has(call, n->target, vdi->sr) || refs_contain(&n->srs, vdi->sr))
         return;
     if (!n->srs.n)
         n->vm = vm->ref;
@@ -78,75 +105,83 @@ static struct error *requires(struct call *call, const struct needed *n)
 
 /*** a VM ***/
 
-static struct error *needed_by_vm(struct call *call, ref_t self, ref_t session, struct needed *out)
+struct error *vm_check_recovery(struct call *call, const struct vm *vm, struct call *target)
 {
-    const struct vm *vm;
+    struct needed needed = {.target = target};
 
-    *out = (struct needed){0};
-    TRY(DB_GET(call, vm, self, &vm));
-    TRY(check_session(call, session));
-    need_of_vm(call, out, vm);
-    return OK;
+    if (!ref_is_null(vm->appliance))
+        return err_vm_is_part_of_an_appliance(call, call_ref(call, vm->ref),
+                                              call_ref(call, vm->appliance));
+    need_of_vm(call, &needed, vm);
+    return requires(call, &needed);
 }
 
 struct error *vm_assert_can_be_recovered(struct call *call,
                                          const struct vm_assert_can_be_recovered_args *args)
 {
-    struct needed needed;
+    AUTO(recovery_target) target = {0};
     const struct vm *vm;
 
-    TRY(needed_by_vm(call, args->self, args->session_to, &needed));
     TRY(DB_GET(call, vm, args->self, &vm));
-    if (!ref_is_null(vm->appliance))
-        return err_vm_is_part_of_an_appliance(call, call_ref(call, vm->ref),
-                                              call_ref(call, vm->appliance));
-    return requires(call, &needed);
+    TRY(recovery_target(call, args->session_to, &target));
+    return vm_check_recovery(call, vm, &target.call);
 }
 
 struct error *vm_get_srs_required_for_recovery(
     struct call *call, const struct vm_get_srs_required_for_recovery_args *args,
     struct refs *result)
 {
-    struct needed needed;
+    AUTO(recovery_target) target = {0};
+    struct needed needed = {.target = &target.call};
+    const struct vm *vm;
 
-    TRY(needed_by_vm(call, args->self, args->session_to, &needed));
+    TRY(DB_GET(call, vm, args->self, &vm));
+    TRY(recovery_target(call, args->session_to, &target));
+    need_of_vm(call, &needed, vm);
     *result = needed.srs;
     return OK;
 }
 
 /*** an appliance ***/
 
-static struct error *needed_by_appliance(struct call *call, ref_t self, ref_t session,
-                                         struct needed *out)
+static void need_of_appliance(struct call *call, struct needed *n, ref_t appliance)
 {
-    const struct vm_appliance *appliance;
-    struct refs vms;
+    struct refs vms = db_referrers(call, FIELD_vm_appliance, appliance);
 
-    *out = (struct needed){0};
-    TRY(DB_GET(call, vm_appliance, self, &appliance));
-    TRY(check_session(call, session));
-    vms = db_referrers(call, FIELD_vm_appliance, self);
     for (size_t i = 0; i < vms.n; i++)
-        need_of_vm(call, out, db_find(call, CLASS_vm, vms.v[i]));
-    return OK;
+        need_of_vm(call, n, db_find(call, CLASS_vm, vms.v[i]));
+}
+
+struct error *appliance_check_recovery(struct call *call, ref_t appliance, struct call *target)
+{
+    struct needed needed = {.target = target};
+
+    need_of_appliance(call, &needed, appliance);
+    return requires(call, &needed);
 }
 
 struct error *vm_appliance_assert_can_be_recovered(
     struct call *call, const struct vm_appliance_assert_can_be_recovered_args *args)
 {
-    struct needed needed;
+    AUTO(recovery_target) target = {0};
+    const struct vm_appliance *appliance;
 
-    TRY(needed_by_appliance(call, args->self, args->session_to, &needed));
-    return requires(call, &needed);
+    TRY(DB_GET(call, vm_appliance, args->self, &appliance));
+    TRY(recovery_target(call, args->session_to, &target));
+    return appliance_check_recovery(call, args->self, &target.call);
 }
 
 struct error *vm_appliance_get_srs_required_for_recovery(
     struct call *call, const struct vm_appliance_get_srs_required_for_recovery_args *args,
     struct refs *result)
 {
-    struct needed needed;
+    AUTO(recovery_target) target = {0};
+    struct needed needed = {.target = &target.call};
+    const struct vm_appliance *appliance;
 
-    TRY(needed_by_appliance(call, args->self, args->session_to, &needed));
+    TRY(DB_GET(call, vm_appliance, args->self, &appliance));
+    TRY(recovery_target(call, args->session_to, &target));
+    need_of_appliance(call, &needed, args->self);
     *result = needed.srs;
     return OK;
 }

@@ -63,6 +63,7 @@ static struct error *run(struct op *op, const struct vm_start_intent *intent)
     TRY(vm_make_room(op, intent->vm));
     TRY(vm_step(op, intent->vm, "room", 0.1));
     TRY(DB_GET(call, vm, intent->vm, &vm));
+    TRY(vm_disks_put_back(call, vm->ref));
     TRY(vm_disks_attach(op, vm, &disks));
     TRY(vm_step(op, vm->ref, "attached", 0.3));
     TRY(domain_config(call, vm, &disks, &config));
