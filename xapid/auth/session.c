@@ -546,7 +546,7 @@ bool session_copy_out(struct sessions *s, struct arena *arena, ref_t ref, bool t
     MUTEX_GUARD(&s->lock);
     *has_ended = ghost_has(s->ended, ref);
     e = *place_of(s, ref);
-    if (!e)
+    if (!e || e->public.copy) /* only this member has what it reads */
         return false;
     fill_copy(s, arena, e, out);
     if (take) {
