@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* table.c -- commands found by name and run: rows of the tables, and what records.c makes. */
+#include "xe-cli/database.h"
 #include "xe-cli/table.h"
 
 #include <string.h>
@@ -470,6 +471,20 @@ static struct error *check_required(struct xe *xe, const char *required)
     return OK;
 }
 
+/* A command that only looks may look at the copy of a database on a disk. */
+static struct error *run_made(struct xe *xe, const struct class_command *made)
+{
+    struct xe database;
+    struct error *e;
+
+    if (!database_is_asked(xe))
+        return made->run(xe, made->class);
+    e = database_open(xe, &database);
+    if (!e)
+        e = made->run(&database, made->class);
+    return database_close(xe, &database, e);
+}
+
 struct error *command_run(struct xe *xe)
 {
     const struct xe_command *c = command_by_name(xe->command);
@@ -482,5 +497,5 @@ struct error *command_run(struct xe *xe)
     if (!class_command_by_name(xe->command, &made))
         return error_new(&xe->arena, XE_USAGE, 2, "Unknown command", xe->command);
     TRY(check_required(xe, made.required));
-    return made.run(xe, made.class);
+    return run_made(xe, &made);
 }

@@ -35,9 +35,18 @@ $ xe sr-enable-database-replication uuid=<sr>
 $ xe vdi-list sr-uuid=<sr> type=Metadata --minimal
 <copy>
 
-# The machine is lost; the copy knows it.
+# The machine is lost; the copy, to which nothing is written any more, knows it.
+$ call VDI.set_metadata_of_pool "<copy-ref>", "OpaqueRef:NULL"
+""
 $ xe vm-destroy uuid=<vm>
 $ xe vm-list uuid=<vm>
+$ xe vm-list uuid=<vm> database:vdi-uuid=<copy> params=name-label
+name-label ( RW)    : a machine
+$ xe vm-param-get uuid=<vm> param-name=power-state database:vdi-uuid=<copy>
+halted
+$ xe vm-list uuid=<vm> database:vdi-uuid=<sr>
+! ...
+...
 $ xe vm-assert-can-be-recovered uuid=<vm> database:vdi-uuid=<copy>
 $ xe vm-recover uuid=<vm> database:vdi-uuid=<copy>
 $ xe vm-list uuid=<vm> params=name-label,power-state
@@ -65,6 +74,8 @@ $ xe appliance-create name-label=both
 <appliance>
 $ xe vm-param-set uuid=<vm> appliance=<appliance>
 $ xe sr-enable-database-replication uuid=<sr>
+$ call VDI.set_metadata_of_pool "<copy-ref>", "OpaqueRef:NULL"
+""
 $ xe vm-param-set uuid=<vm> appliance=
 $ xe appliance-destroy uuid=<appliance>
 $ xe vm-destroy uuid=<vm>

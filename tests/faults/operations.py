@@ -43,6 +43,8 @@ FORWARD = {
     "vm_resume/commit": "the VM runs; its memory image goes at the next start at the latest",
     "vm_destroy/recorded": "the VM is gone; its memory image goes at the next start at the latest",
     "vm_destroy/commit": "the VM is gone; its memory image goes at the next start at the latest",
+    "vm_renew/saved": "the guest goes on in another domain",
+    "vm_renew/back": "the guest goes on in another domain",
     "vdi_revert/replaced": "the disk has its new content",
     "vm_revert/old-disk": "the VM has its new disks; the old ones go at the next start at the latest",
     "vm_revert/commit": "the VM has its new disks; the old ones go at the next start at the latest",
@@ -369,6 +371,12 @@ def vdi_revert(c):
     snapshot = c("VDI.snapshot", vdi, {})
     c("VDI.resize", vdi, 2 * lab.MIB)
     return Try(lambda: c("VDI.revert", snapshot), lambda: c("VDI.get_virtual_size", vdi) == str(1 * lab.MIB))
+
+
+@operation
+def vm_renew(c):
+    vm = _running(c, "renewed")
+    return Try(lambda: c("VM.restart_device_models", vm), _another_domain(c, vm), moves=True)
 
 
 @operation

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vm_move.c -- VMs that come and go: migration, recovery, import and export. */
 #include "xe-cli/commands/commands.h"
+#include "xe-cli/database.h"
 #include "xe-cli/server.h"
 
 /* --- migration --- */
@@ -205,7 +206,6 @@ struct error *vm_migrate(struct xe *xe, const struct xe_command *c)
 
 /* --- recovery --- */
 
-/* What is in a database on a VDI is reached through a session of its own. */
 static struct error *recover_in(struct xe *database, const struct xe_command *c,
                                 const char *session_to)
 {
@@ -224,27 +224,12 @@ static struct error *recover_in(struct xe *database, const struct xe_command *c,
 
 struct error *vm_recover(struct xe *xe, const struct xe_command *c)
 {
-    struct xe_params given = args_map(&xe->arena, &xe->params, "database");
-    const char *uuid = args_get(&given, "vdi-uuid"), *vdi, *session = NULL;
-    struct xe database = {
-        .options = xe->options, .params = xe->params, .out = xe->out, .io = xe->io};
-    struct error *e;
+    struct xe database;
+    struct error *e = database_open(xe, &database);
 
-    if (!uuid)
-        return xe_fail(xe, "A parameter of the form 'database:vdi-uuid=<uuid>' must be specified "
-                           "to run this command.");
-    TRY(xe_call_text(xe, &vdi, "VDI.get_by_uuid", "s", uuid));
-    TRY(xe_call_text(xe, &session, "VDI.open_database", "r", vdi));
-    e = xe_server_open(xe, xe->options, session, &database.server);
     if (!e)
         e = recover_in(&database, c, xe->server->session(xe->server));
-    if (!e)
-        e = xe_call(&database, NULL, "session.logout", "");
-    if (e)
-        e = error_copy(&xe->arena, e);
-    xe_server_close(database.server);
-    arena_release(&database.arena);
-    return e;
+    return database_close(xe, &database, e);
 }
 
 /* --- import and export --- */

@@ -91,7 +91,7 @@ static void where_the_newest_is_damaged_the_one_before_is_read(void **state)
 static void a_disk_that_is_too_small_is_refused(void **state)
 {
     struct lab *lab = *state;
-    struct vdi_io *io = lab_disk(lab, 4 * REPLICA_BLOCK);
+    struct vdi_io *io = lab_disk(lab, 2 * REPLICA_BLOCK);
     struct db_root *root = database("large");
 
     assert_non_null(replica_write(&lab->call, io, root, POOL));

@@ -95,3 +95,31 @@ void vm_give_up(struct op *op, const struct vm *vm, const struct error *why)
         log_error("that VM %s is halted could not be recorded: %s", vm->uuid,
                   error_line(call->arena, e));
 }
+
+struct error *vm_recover_aside(struct op *op, ref_t vm_ref, ref_t image_vdi)
+{
+    static const char *const what[] = {"save", "aside", "build", "unpause", NULL};
+    const struct vm *vm = db_find(op->call, CLASS_vm, vm_ref);
+    const struct hv_domain *found = NULL;
+    AUTO(vm_image) image = {0};
+    struct error *e;
+    bool saved;
+
+    if (!vm || (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED))
+        return OK;
+    TRY(domain_outcome(op, "save", &saved));
+    TRY(domain_settle(op, vm, what, &found));
+    /* One that runs is back: vms_reconcile knows it by its number.  One that was built but does not
+     * run yet is built once more. */
+    if (!saved || (found && found->state == HV_RUNNING))
+        return OK;
+    TRY(vm_image_for_writing(op, db_find(op->call, CLASS_vdi, image_vdi) ? image_vdi : REF_NULL,
+                             &image));
+    if (!vm_image_exists(&image))
+        return OK;
+    uuid_new(op->id);
+    e = vm_bring_back(op, vm, &image);
+    if (e)
+        vm_give_up(op, vm, e);
+    return OK;
+}

@@ -22,3 +22,6 @@ MUST_CHECK struct error *vm_set_aside(struct op *op, const struct vm *vm, struct
 MUST_CHECK struct error *vm_bring_back(struct op *op, const struct vm *vm, struct vm_image *image);
 /* Where even that failed: the VM is recorded as halted.  Failures are logged. */
 void vm_give_up(struct op *op, const struct vm *vm, const struct error *why);
+/* After a crash: the guest comes back from its image ('image': the disk it was to be kept on, or
+ * null), unless it is back already or was never saved. */
+MUST_CHECK struct error *vm_recover_aside(struct op *op, ref_t vm, ref_t image);

@@ -385,35 +385,6 @@ struct error *vm_snapshot_scheduled(struct call *call, ref_t vm, const char *nam
 
 /*** after a crash ***/
 
-/* A guest that was aside comes back, unless it is back already or was never saved. */
-static struct error *recover_guest(struct op *op, const struct vm_copy_intent *intent)
-{
-    static const char *const what[] = {"save", "aside", "build", "unpause", NULL};
-    const struct vm *vm = db_find(op->call, CLASS_vm, intent->vm);
-    const struct hv_domain *found = NULL;
-    AUTO(vm_image) image = {0};
-    struct error *e;
-    bool saved;
-
-    if (!vm || (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED))
-        return OK;
-    TRY(domain_outcome(op, "save", &saved));
-    TRY(domain_settle(op, vm, what, &found));
-    /* One that runs is back: vms_reconcile knows it by its number.  One that was built but does not
-     * run yet is built once more. */
-    if (!saved || (found && found->state == HV_RUNNING))
-        return OK;
-    TRY(vm_image_for_writing(
-        op, db_find(op->call, CLASS_vdi, intent->image) ? intent->image : REF_NULL, &image));
-    if (!vm_image_exists(&image))
-        return OK;
-    uuid_new(op->id);
-    e = vm_bring_back(op, vm, &image);
-    if (e)
-        vm_give_up(op, vm, e);
-    return OK;
-}
-
 struct error *vm_copy_recover(struct call *call, struct op *op, const struct vm_copy_intent *intent)
 {
     struct disk_plans plans;
@@ -422,7 +393,7 @@ struct error *vm_copy_recover(struct call *call, struct op *op, const struct vm_
         return error_internal(call->arena, "the intent's list of disks cannot be read");
     TRY(disk_plans_unmake(call, &plans));
     if (intent->live)
-        TRY(recover_guest(op, intent));
+        TRY(vm_recover_aside(op, intent->vm, intent->image));
     if (!ref_is_null(intent->image))
         TRY(vm_image_drop_disk(call, intent->image, intent->sr));
     return op_commit(op, NULL, NULL);

@@ -19,6 +19,23 @@ struct error *vm_assert_operation_valid(struct call *call,
     return vm_check(call, call->snap, vm, args->op);
 }
 
+/* What the agent of a driver domain says. */
+struct error *vm_query_services(struct call *call, const struct vm_query_services_args *args,
+                                struct strmap *result)
+{
+    const struct vm_guest_metrics *metrics;
+    const char *mark;
+    const struct vm *vm;
+
+    TRY(DB_GET(call, vm, args->self, &vm));
+    mark = strmap_get(&vm->other_config, "is_system_domain");
+    if (!mark || strcmp(mark, "true") != 0)
+        return err_not_system_domain(call, call_ref(call, args->self));
+    metrics = db_find(call, CLASS_vm_guest_metrics, vm->guest_metrics);
+    *result = metrics ? metrics->services : (struct strmap){0};
+    return OK;
+}
+
 static struct error *touch_txn(struct txn *txn, void *arg)
 {
     const ref_t *vm = arg;
