@@ -44,6 +44,7 @@ FORWARD = {
     "vm_destroy/recorded": "the VM is gone; its memory image goes at the next start at the latest",
     "vm_destroy/commit": "the VM is gone; its memory image goes at the next start at the latest",
     "vm_renew/saved": "the guest goes on in another domain",
+    "vm_renew/commit": "the guest goes on in another domain",
     "vm_renew/back": "the guest goes on in another domain",
     "vdi_revert/replaced": "the disk has its new content",
     "vm_revert/old-disk": "the VM has its new disks; the old ones go at the next start at the latest",

@@ -60,6 +60,7 @@ struct error *vm_restart_device_models(struct call *call,
     TRY(renew(&op, vm));
     /* All is recorded; what is left is to let go. */
     error_ignore(op_step(&op, "back", 0.9));
+    error_ignore(op_commit(&op, NULL, NULL));
     return OK;
 }
 
