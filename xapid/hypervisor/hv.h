@@ -14,9 +14,9 @@
  *
  * Errors: those of the XenAPI where one says it (HOST_NOT_ENOUGH_FREE_MEMORY, DOMAIN_EXISTS,
  * DEVICE_ALREADY_EXISTS, DEVICE_DETACH_REJECTED, DEVICE_DETACH_TIMEOUT, BOOTLOADER_FAILED,
- * VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT, VM_FAILED_SUSPEND_ACKNOWLEDGMENT), with the VM's uuid where the API wants a reference; everything
- * else is INTERNAL_ERROR with the hypervisor's own text.  hv_failure_of tells the kinds a caller
- * must treat differently.
+ * VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT, VM_FAILED_SUSPEND_ACKNOWLEDGMENT), with the VM's uuid where
+ * the API wants a reference; everything else is INTERNAL_ERROR with the hypervisor's own text.
+ * hv_failure_of tells the kinds a caller must treat differently.
  */
 #pragma once
 

@@ -255,8 +255,7 @@ static void disks_come_and_go(void **state)
         control(f, "guest-read", uuid, "device", "xvda", "offset", "4098", "length", "3", NULL),
         "llo");
     control(f, "guest-unresponsive", uuid, NULL);
-    assert_fails(f, "DEVICE_DETACH_TIMEOUT",
-                 hv_disk_unplug(f->hv, rq_new(f), uuid, "xvda", false));
+    assert_fails(f, "DEVICE_DETACH_TIMEOUT", hv_disk_unplug(f->hv, rq_new(f), uuid, "xvda", false));
     control(f, "guest-responsive", uuid, NULL);
     assert_ok(f, hv_pause(f->hv, rq_new(f), uuid));
     assert_fails(f, "DEVICE_DETACH_REJECTED",
