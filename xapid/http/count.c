@@ -93,8 +93,11 @@ void http_count_out(struct http_server *server, enum http_via via,
 void http_count_request(struct http_conn *conn)
 {
     struct http_server *server = conn->server;
-    struct http_route_used *used = &server->used[conn->route - server->all_routes];
+    struct http_route_used *used;
 
+    if (!conn->route)
+        return; /* nobody takes such requests */
+    used = &server->used[conn->route - server->all_routes];
     atomic_fetch_add(&used->requests, 1);
     if (!conn->keep_alive)
         atomic_fetch_add(&used->last, 1);
