@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* disk.h -- a disk in memory, for what fills one. */
+#pragma once
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "libxapi/base/call.h"
+#include "storage-repos/sr.h"
+
+struct memory_disk {
+    int fd;
+    struct vdi_io *io;
+};
+
+static inline void memory_disk_init(struct call *call, int64_t size, struct memory_disk *out)
+{
+    struct vdi_path path = {.format = "raw"};
+
+    out->fd = memfd_create("disk", MFD_CLOEXEC);
+    if (out->fd < 0 || ftruncate(out->fd, size) < 0)
+        abort();
+    path.path = arena_printf(call->arena, "/proc/self/fd/%d", out->fd);
+    if (vdi_io_open(call, &path, true, &out->io))
+        abort();
+}
+
+static inline void memory_disk_release(struct memory_disk *disk)
+{
+    if (!disk->io)
+        return;
+    vdi_io_close(disk->io);
+    close(disk->fd);
+}
