@@ -72,7 +72,8 @@ class Wire:
         self.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body, lambda b: done(of_xml(b)))
 
     def send(self, request, done):
-        if not self.socket or (not self.waiting and time.monotonic() - self.used > IDLE):
+        if time.monotonic() - self.used > IDLE:
+            self.flush()
             self.connect()
         self.used = time.monotonic()
         if len(self.waiting) >= WINDOW or len(request) > 50000:
