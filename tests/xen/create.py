@@ -11,9 +11,9 @@ from life import IMAGE
 
 PAIRS, MEMORY = 7, 128
 MORE = 0.5  # seconds that VM.start may take longer than xl: it also makes the disk ready, and records what it does
-TURNS = """set -e
+TURNS = r"""set -e
 now() { date +%s.%N; }
-lap() { echo "$1 $(echo "$(now) - $2" | bc)"; }
+lap() { awk "BEGIN { print \"$1\", $(now) - $2 }"; }
 xe() { command xe -u root -pw a-root-password "$@"; }
 xe vm-shutdown uuid=$VM force=true 2>/dev/null || :
 cat >/root/create.cfg <<END
@@ -30,8 +30,8 @@ for turn in $(seq $PAIRS); do
     begin=$(now); xe vm-start uuid=$VM; lap xapid $begin
     xe vm-shutdown uuid=$VM force=true
     begin=$(now)
-    qemu-storage-daemon --daemonize --pidfile /run/create.pid --blockdev driver=file,node-name=f,filename=/root/create.qcow2,cache.direct=on \\
-        --blockdev driver=qcow2,node-name=i,file=f --nbd-server addr.type=unix,addr.path=/run/create.nbd \\
+    qemu-storage-daemon --daemonize --pidfile /run/create.pid --blockdev driver=file,node-name=f,filename=/root/create.qcow2,cache.direct=on \
+        --blockdev driver=qcow2,node-name=i,file=f --nbd-server addr.type=unix,addr.path=/run/create.nbd \
         --export id=disk,type=nbd,node-name=i,name=disk,writable=on
     nbd-client -unix /run/create.nbd /dev/nbd31 -N disk -b 512 >/dev/null 2>&1
     lap disk $begin
