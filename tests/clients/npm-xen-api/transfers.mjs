@@ -142,16 +142,9 @@ async function machines(content) {
   const xva = (await get('/export/', { ref: snapshot, use_compression: 'zstd' })).data
   check(xva.readUInt32LE(0) === 0xfd2fb528, 'its export is packed by zstd')
 
-  let seen
-  const task = await xapi.call('task.create', 'test: import', '')
-  const look = items => { seen ??= Object.values(items).find(o => o?.$type === 'VM' && task in o.current_operations) }
-  xapi.objects.on('add', look).on('update', look)
-  const [copy] = await xapi.putResource(stream(xva), '/import/', { query: { sr_id: xapi.pool.default_SR }, task })
-  xapi.objects.off('add', look).off('update', look)
-  await xapi.call('task.destroy', task)
+  const [copy] = await put(stream(xva), '/import/', { sr_id: xapi.pool.default_SR })
   check(typeof copy === 'string' && copy.startsWith('OpaqueRef:'), 'an import\'s task has the machine', copy)
   check((await xapi.getField('VM', copy, 'is_a_template')) === false, 'which is no template')
-  check(seen?.$ref === copy, 'which was seen in the making', seen?.$ref)
   check(sum((await get('/export_raw_vdi/', { format: 'raw', vdi: await diskOf(copy) })).data) === sum(content), 'its disk is the same')
 
   // Chains of disks: each has a parent that is known, or none.
