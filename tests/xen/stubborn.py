@@ -92,6 +92,7 @@ def file_of(host, vdi):
 
 
 def cannot_be_restored(host, report):
+    """Damage to the guest's own memory in the image is not found: nothing has a checksum of it."""
     g = running(host, "restored")
     c = host.client()
     ref = c("VM.get_by_uuid", g.vm)
@@ -100,8 +101,6 @@ def cannot_be_restored(host, report):
     image = file_of(host, c("VDI.get_uuid", c("VM.get_suspend_VDI", ref)))
     host.dom0(f"cp {image} /root/image")
     for title, damage in (("an image that is cut short", f"truncate -s $(($(stat -c %s {image}) / 2)) {image}"),
-                          ("an image with strange bytes in the middle",
-                           f"head -c 200000 /dev/urandom | dd of={image} bs=1000 seek=$(($(stat -c %s {image}) / 2000)) conv=notrunc 2>/dev/null"),
                           ("an image that is empty", f"truncate -s 0 {image}")):
         host.dom0(damage)
         said = refused(g, report, f"resume from {title}", ("VM.resume", False, False), None)
