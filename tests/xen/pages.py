@@ -28,5 +28,6 @@ def pages(host, report):
     report.check("HOST_NOT_ENOUGH_FREE_MEMORY" in told and abs(free(host) - least) <= 4, "more than there is is refused", told)
     c("VM.send_trigger", ref, "power")
     report.ok("a PVH guest's power button is pressed")
+    c.close()
     g.remove()
     nothing_left(host, report, before, "of a guest with more page tables nothing is left over in dom0")
