@@ -38,7 +38,6 @@ struct sr_table {
     struct cond changed; /* some 'busy' ended */
     struct sr_entry *entries;
     struct datapath *datapath; /* NULL: the hypervisor gets images as they are */
-    bool devices;              /* it wants block devices, never files */
 };
 
 /*** the table ***/
@@ -76,7 +75,6 @@ void sr_table_serve(struct sr_table *t, const char *dir, enum datapath_kind kind
 {
     if (kind != DATAPATH_NONE)
         t->datapath = datapath_new(dir, kind);
-    t->devices = kind == DATAPATH_NBD;
 }
 
 void sr_table_free(struct sr_table *t)
@@ -442,11 +440,11 @@ static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_p
     cond_broadcast(&use->table->changed);
 }
 
-/* A raw image that is only read needs none, unless it has to be a device: a guest without a device
- * model reaches no file. */
+/* A raw image that is only read is one already.  (libxl changes an HVM guest's CD only for another
+ * file; a guest without a device model would need a device instead.) */
 static bool needs_server(const struct sr_table *t, const struct vdi_path *image, bool writable)
 {
-    return t->datapath && (writable || t->devices || strcmp(image->format, "raw") != 0);
+    return t->datapath && (writable || strcmp(image->format, "raw") != 0);
 }
 
 /* Whoever waits for the server shall not wait for ever. */
