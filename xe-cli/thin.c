@@ -239,29 +239,30 @@ static struct error *carry(struct xe *xe, enum thin_command command, const char 
     return xe_fail(xe, "The client could not carry out the transfer");
 }
 
-static struct error *there_get(struct xe *xe, const char *label, const char *path, const char *file)
+static struct error *transfer(struct xe *xe, enum thin_command command, const char *label,
+                              const char *path, const char *file, const char **result)
 {
     const char *task = NULL;
     struct error *e;
 
-    TRY(transfer_begin(xe, label, &path, &task));
-    if (xe->on_task)
-        xe->on_task(xe, task);
-    e = carry(xe, THIN_HTTP_GET, file, path);
-    return transfer_finish(xe, task, e, NULL);
+    if (!xe->server)
+        TRY(xe->connect(xe));
+    xe->task_begins(xe);
+    e = transfer_begin(xe, label, &path, &task);
+    xe->task_known(xe, task);
+    TRY(e);
+    return transfer_finish(xe, task, carry(xe, command, file, path), result);
+}
+
+static struct error *there_get(struct xe *xe, const char *label, const char *path, const char *file)
+{
+    return transfer(xe, THIN_HTTP_GET, label, path, file, NULL);
 }
 
 static struct error *there_put(struct xe *xe, const char *label, const char *path, const char *file,
                                const char **result)
 {
-    const char *task = NULL;
-    struct error *e;
-
-    TRY(transfer_begin(xe, label, &path, &task));
-    if (xe->on_task)
-        xe->on_task(xe, task);
-    e = carry(xe, THIN_HTTP_PUT, file, path);
-    return transfer_finish(xe, task, e, result);
+    return transfer(xe, THIN_HTTP_PUT, label, path, file, result);
 }
 
 static struct error *there_console(struct xe *xe, const char *path)

@@ -25,6 +25,7 @@
 #define CLIENT_FD 3
 /* Cleaning up behind a client is a courtesy to the daemon. */
 #define LAST_CALL_TIMEOUT (5 * USEC_PER_SEC)
+#define LOOK_PERIOD (20 * USEC_PER_MSEC)
 
 struct thin_run {
     struct thin client;
@@ -44,6 +45,25 @@ static struct thin_run *run_of(struct xe *xe)
 
 /* --- When the client goes --- */
 
+/* Cancels it, and clears it away once it has ended; one that does not goes on without anybody. */
+static void end_task(struct xapi_session *s, const char *task)
+{
+    usec_t deadline = clock_mono() + LAST_CALL_TIMEOUT;
+    const struct wire *answer;
+    AUTO(buf) value = {0};
+
+    codec_xmlrpc.string(&value, task);
+    error_ignore(xapi_call_raw(s, "task.cancel", value.data, &answer));
+    while (!xapi_call_raw(s, "task.get_status", value.data, &answer) && answer->text) {
+        if (strcmp(answer->text, "pending") != 0 && strcmp(answer->text, "cancelling") != 0)
+            error_ignore(xapi_call_raw(s, "task.destroy", value.data, &answer));
+        else if (clock_mono() > deadline)
+            return;
+        else
+            clock_sleep(LOOK_PERIOD);
+    }
+}
+
 static void last_calls(struct thin_run *run, const char *session, const char *task)
 {
     struct xapi_options options = {.unix_path = run->options.socket,
@@ -52,16 +72,11 @@ static void last_calls(struct thin_run *run, const char *session, const char *ta
                                    .timeout = LAST_CALL_TIMEOUT};
     struct xapi_session *s = NULL;
     const struct wire *nothing;
-    AUTO(buf) value = {0};
 
     if (xapi_connect(&options, &s))
         return;
-    if (task) {
-        codec_xmlrpc.string(&value, task);
-        /* One that has ended is cleared away; one that cannot be cancelled goes on. */
-        if (xapi_call_raw(s, "task.cancel", value.data, &nothing))
-            error_ignore(xapi_call_raw(s, "task.destroy", value.data, &nothing));
-    }
+    if (task)
+        end_task(s, task);
     /* A session that cannot be ended now ends by itself. */
     if (!run->request.session)
         error_ignore(xapi_call_raw(s, "session.logout", NULL, &nothing));
@@ -85,13 +100,19 @@ static void *watch_client(void *arg)
     _exit(1);
 }
 
-static void on_task(struct xe *xe, const char *task)
+/* Who leaves in between waits for the lock: the task is known then. */
+static void task_begins(struct xe *xe)
+{
+    mutex_lock(&run_of(xe)->lock);
+}
+
+static void task_known(struct xe *xe, const char *task)
 {
     struct thin_run *run = run_of(xe);
-    MUTEX_GUARD(&run->lock);
 
     free(run->task);
     run->task = task ? xstrdup(task) : NULL;
+    mutex_unlock(&run->lock);
 }
 
 /* --- The command --- */
@@ -212,7 +233,8 @@ int thin_main(const char *socket, const char *forwarded_for)
                          .io = &xe_there,
                          .connect = connect_thin,
                          .connect_ctx = &run.client,
-                         .on_task = on_task,
+                         .task_begins = task_begins,
+                         .task_known = task_known,
                          .out = {.out = thin_output(&run.client),
                                  .err = thin_errors(&run.client),
                                  .arena = &run.xe.arena}};

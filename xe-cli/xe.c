@@ -129,13 +129,28 @@ static const struct wire *result_value(struct xe *xe, const char *result)
 struct error *xe_wait(struct xe *xe, const char *task, bool shown, const char **result)
 {
     bool bar = shown && (xe->out.terminal || args_get(&xe->params, "progress"));
+    struct error *e =
+        xe->server->wait(xe->server, task, bar ? out_progress : NULL, &xe->out, result);
+
+    if (xe->task_begins)
+        xe->task_begins(xe);
+    if (xe->task_known)
+        xe->task_known(xe, NULL);
+    return e;
+}
+
+static struct error *begin_task(struct xe *xe, const char *method, const char *params,
+                                const char **task)
+{
+    const struct wire *answer = NULL;
     struct error *e;
 
-    if (xe->on_task)
-        xe->on_task(xe, task);
-    e = xe->server->wait(xe->server, task, bar ? out_progress : NULL, &xe->out, result);
-    if (xe->on_task)
-        xe->on_task(xe, NULL);
+    if (xe->task_begins)
+        xe->task_begins(xe);
+    e = xe->server->call(xe->server, arena_printf(&xe->arena, "Async.%s", method), params, &answer);
+    *task = e ? NULL : xe_wire_text(&xe->arena, answer);
+    if (xe->task_known)
+        xe->task_known(xe, *task);
     return e;
 }
 
@@ -152,9 +167,10 @@ struct error *xe_call_params(struct xe *xe, const char *method, const struct buf
     if (!task) {
         TRY(xe->server->call(xe->server, method, text, &answer));
     } else {
-        TRY(xe->server->call(xe->server, arena_printf(&xe->arena, "Async.%s", method), text,
-                             &answer));
-        TRY(xe_wait(xe, xe_wire_text(&xe->arena, answer), true, &result));
+        const char *begun;
+
+        TRY(begin_task(xe, method, text, &begun));
+        TRY(xe_wait(xe, begun, true, &result));
         answer = result_value(xe, result);
     }
     if (value)

@@ -84,8 +84,10 @@ struct xe {
     struct error *(*connect)(struct xe *xe); /* sets 'server' */
     void *connect_ctx;
     struct xe_objects *objects; /* objects.c */
-    /* Told which task is waited for, and NULL afterwards; may be NULL. */
-    void (*on_task)(struct xe *xe, const char *task);
+    /* For a client that may leave at any time: called before a task begins or ends, and then with
+       the one that is waited for (NULL: none).  Both may be NULL. */
+    void (*task_begins)(struct xe *xe);
+    void (*task_known)(struct xe *xe, const char *task);
 };
 
 /* An error with a sentence: "Error: <sentence>". */

@@ -130,6 +130,8 @@ $ sh grep -hv ^# state/system/etc/systemd/system/xapid.service.d/ssh-auto.conf
 [Service]
 ExecStartPost=-+/usr/bin/systemctl --no-block stop ssh.service
 ExecStopPost=-+/usr/bin/systemctl --no-block start ssh.service
+$ call host.set_ssh_enabled_timeout "<host>", 0
+""
 $ call host.enable_ssh "<host>"
 ""
 $ call host.get_ssh_auto_mode "<host>"
@@ -310,7 +312,7 @@ $ xe host-update-firewalld-service-status
 $ sh cat state/system/usr/bin/log
 firewall-cmd --quiet --add-service=https
 firewall-cmd --quiet --remove-service=http
-firewall-cmd --quiet --remove-service=ssh
+firewall-cmd --quiet --add-service=ssh
 
 # What came over the network, by method and path.
 $ xe diagnostic-net-stats uri=/import method=put
