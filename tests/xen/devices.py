@@ -94,7 +94,7 @@ def devices(host, report, kind="pv", more=()):
         b.guest.do("start")
         if not report.check(b.guest.ready() >= 0, f"a {kind} guest with an empty CD drive runs", b.guest.said()[-2000:]):
             return
-        for step in (disk_comes_and_goes, nic_comes_and_goes, *more):
+        for step in (disk_comes_and_goes, nic_comes_and_goes, cd_changes, *more):
             step(b, report, kind)
     finally:
         b.remove()
@@ -219,7 +219,7 @@ def cd_changes(b, report, kind):
 
 def more_devices(host, report):
     """What takes longer, and all of it with a PVH guest."""
-    devices(host, report, "pvh", (disk_is_kept, nic_moves, cd_changes))
+    devices(host, report, "pvh", (disk_is_kept, nic_moves))
 
 
 def many(host, report):

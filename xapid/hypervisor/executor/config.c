@@ -50,6 +50,17 @@ bool config_has_disk(const struct hv_disk *disk, libxl_domain_type type)
     return *disk->path || (disk->cdrom && type == LIBXL_DOMAIN_TYPE_HVM);
 }
 
+/* Whether the kernel serves it, and not a device model: a raw device, or a raw file that is only
+ * read, for which the script makes a device.  CDs of an HVM guest are its device model's, which
+ * changes media. */
+static bool is_kernels(const libxl_device_disk *disk, mode_t mode, libxl_domain_type type,
+                       const char *script)
+{
+    bool file = S_ISREG(mode) && !disk->readwrite && type != LIBXL_DOMAIN_TYPE_HVM && script;
+
+    return disk->format == LIBXL_DISK_FORMAT_RAW && !disk->is_cdrom && (S_ISBLK(mode) || file);
+}
+
 struct error *config_disk(struct arena *arena, const struct hv_disk *disk, libxl_domain_type type,
                           const char *script, libxl_device_disk *out)
 {
@@ -73,10 +84,10 @@ struct error *config_disk(struct arena *arena, const struct hv_disk *disk, libxl
     out->pdev_path = empty ? NULL : xstrdup(disk->path);
     if (empty)
         out->format = LIBXL_DISK_FORMAT_EMPTY;
-    else if (S_ISBLK(st.st_mode) && out->format == LIBXL_DISK_FORMAT_RAW && !out->is_cdrom)
+    else if (is_kernels(out, st.st_mode, type, script))
         out->backend = LIBXL_DISK_BACKEND_PHY;
     else
-        out->backend = LIBXL_DISK_BACKEND_QDISK; /* media are changed by the device model */
+        out->backend = LIBXL_DISK_BACKEND_QDISK;
     if (out->backend == LIBXL_DISK_BACKEND_PHY && script)
         out->script = xstrdup(script);
     return OK;
