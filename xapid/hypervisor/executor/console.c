@@ -126,7 +126,7 @@ static void pty_ready(struct source *source, uint32_t events)
 static void pty_name(const struct console *c, char *name, size_t size)
 {
     static const char *const places[] = {"console/tty", "serial/0/tty"};
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = xen_store_open();
 
     *name = '\0';
     for (int i = 0; xs && i < 2 && !*name; i++) {
@@ -140,8 +140,7 @@ static void pty_name(const struct console *c, char *name, size_t size)
             memcpy(name, value, n + 1);
         free(value);
     }
-    if (xs)
-        xs_close(xs);
+    xen_store_close(xs);
 }
 
 static void pty_open(struct console *c)

@@ -16,6 +16,7 @@
 
 #include <libxl.h>
 #include <libxl_utils.h>
+#include <xenctrl.h>
 #include <xenstore.h>
 
 #include "libxapi/base/seam.h"
@@ -109,6 +110,12 @@ struct xen {
 };
 MUST_CHECK struct error *xen_open(struct arena *arena, struct xen *out);
 void xen_release(struct xen *xen);
+/* Handles of one thread without a libxl context, NULL where that fails; only so, never by
+   xc_interface_open and xs_open (see xen.c, forking).  Closing NULL does nothing. */
+xc_interface *xen_control_open(void);
+void xen_control_close(xc_interface *xc);
+struct xs_handle *xen_store_open(void);
+void xen_store_close(struct xs_handle *xs);
 /* INTERNAL_ERROR: 'what' and libxl's own words, which are then forgotten. */
 MUST_CHECK struct error *xen_failed(struct arena *arena, struct xen *xen, const char *what, int rc);
 /* The line in which libxl has complained with these words since the last xen_failed, or NULL. */

@@ -63,12 +63,11 @@ static struct error *press_button(struct request *rq, struct xen *xen, uint32_t 
 /* Whether an HVM guest has drivers that look into xenstore. */
 static bool has_drivers(uint32_t domid)
 {
-    xc_interface *xc = xc_interface_open(NULL, NULL, 0);
+    xc_interface *xc = xen_control_open();
     uint64_t irq = 0;
     bool has = xc && xc_hvm_param_get(xc, domid, HVM_PARAM_CALLBACK_IRQ, &irq) == 0 && irq;
 
-    if (xc)
-        xc_interface_close(xc);
+    xen_control_close(xc);
     return has;
 }
 

@@ -111,11 +111,10 @@ struct error *run_host(struct request *rq, json_t **result)
     out.cpu_model = cpu.model;
     out.cpu_flags = cpu.flags;
     out.boot_time = boot_time();
-    xc = xc_interface_open(NULL, NULL, 0);
+    xc = xen_control_open();
     out.features_pv = features(&rq->arena, xc, XEN_SYSCTL_cpu_featureset_pv);
     out.features_hvm = features(&rq->arena, xc, XEN_SYSCTL_cpu_featureset_hvm);
-    if (xc)
-        xc_interface_close(xc);
+    xen_control_close(xc);
     *result = write_host(&out);
     return OK;
 }

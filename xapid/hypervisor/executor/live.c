@@ -108,7 +108,7 @@ struct error *run_set_shadow(struct request *rq, json_t **result)
 
     (void)result;
     TRY(domain_begin(rq, true, &hold, &xen, &d));
-    xc = xc_interface_open(NULL, NULL, 0);
+    xc = xen_control_open();
     if (!xc)
         return xen_failed(&rq->arena, &xen, "opening Xen's control interface", 0);
     rc = xc_shadow_control(xc, d.domid, XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION, &now, 0);
@@ -116,13 +116,13 @@ struct error *run_set_shadow(struct request *rq, json_t **result)
         struct error *e = memory_need(&rq->arena, &xen, (int64_t)(mib - now) * MIB);
 
         if (e) {
-            xc_interface_close(xc);
+            xen_control_close(xc);
             return e;
         }
     }
     if (rc >= 0)
         rc = xc_shadow_control(xc, d.domid, XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION, &mib, 0);
-    xc_interface_close(xc);
+    xen_control_close(xc);
     return rc < 0 ? xen_failed(&rq->arena, &xen, "setting the memory for page tables", rc) : OK;
 }
 

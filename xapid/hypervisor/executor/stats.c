@@ -211,7 +211,7 @@ static struct error *read_domains(struct arena *arena, struct xen *xen, struct h
 /* Xen counts how long each processor was idle; what it was not, by the same clock. */
 static void read_cpus(struct arena *arena, int n, struct hv_counters *out)
 {
-    xc_interface *xc = xc_interface_open(NULL, NULL, 0);
+    xc_interface *xc = xen_control_open();
     xc_cpuinfo_t *info = arena_array(arena, xc_cpuinfo_t, (size_t)n + 1);
     int64_t *v = arena_array(arena, int64_t, (size_t)n + 1), now;
     int got = 0;
@@ -221,8 +221,7 @@ static void read_cpus(struct arena *arena, int n, struct hv_counters *out)
     now = clock_mono() * NSEC_PER_USEC;
     for (int i = 0; i < got; i++)
         v[i] = MAX(now - (int64_t)info[i].idletime, 0);
-    if (xc)
-        xc_interface_close(xc);
+    xen_control_close(xc);
     *out = (struct hv_counters){"", (size_t)got, v};
 }
 

@@ -3,6 +3,7 @@
  * xen.c -- a libxl context for one call, with a logger that keeps what libxl says of failures: that
  * text is the only explanation there is, a return code says next to nothing.
  */
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
 #include "xapid/hypervisor/executor/executor.h"
 
 #define LINES_MAX 12
@@ -86,6 +88,51 @@ static void log_destroy(xentoollog_logger *logger)
     free(logger);
 }
 
+/*** forking ***/
+
+/*
+ * libxl forks children that never exec, among them the one that destroys a domain, and a lock that
+ * another thread holds at that moment stays locked in the child for ever.  The libraries below
+ * libxl have two that belong to the whole process: of all open handles, which are opened and closed
+ * under this one here, and of libxencall's buffers, which a handle of one thread needs not.
+ */
+static struct mutex handles = {.m = PTHREAD_MUTEX_INITIALIZER};
+
+/* Instead of libxenctrl's, which libxl calls: each handle is of one thread. */
+xc_interface *xc_interface_open(xentoollog_logger *logger, xentoollog_logger *builder,
+                                unsigned flags)
+{
+    __typeof__(xc_interface_open) *real = dlsym(RTLD_NEXT, "xc_interface_open");
+
+    return real ? real(logger, builder, flags | XC_OPENFLAG_NON_REENTRANT) : NULL;
+}
+
+xc_interface *xen_control_open(void)
+{
+    MUTEX_GUARD(&handles);
+    return xc_interface_open(NULL, NULL, 0);
+}
+
+void xen_control_close(xc_interface *xc)
+{
+    MUTEX_GUARD(&handles);
+    if (xc)
+        xc_interface_close(xc);
+}
+
+struct xs_handle *xen_store_open(void)
+{
+    MUTEX_GUARD(&handles);
+    return xs_open(0);
+}
+
+void xen_store_close(struct xs_handle *xs)
+{
+    MUTEX_GUARD(&handles);
+    if (xs)
+        xs_close(xs);
+}
+
 /*
  * libxl's children get signals as a new process has them, whatever this thread blocks and the
  * process ignores.  They end with this thread, which waits for all of them: libxl forks some that
@@ -94,10 +141,13 @@ static void log_destroy(xentoollog_logger *logger)
  */
 static pid_t fork_clean(void *user)
 {
-    pid_t parent = getpid(), pid = fork();
+    pid_t parent = getpid(), pid;
     bool is_ours = parent == (pid_t)(intptr_t)user;
     sigset_t none;
 
+    mutex_lock(&handles);
+    pid = fork();
+    mutex_unlock(&handles); /* in both */
     if (pid == 0) {
         if (is_ours && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
             _exit(127);
@@ -118,17 +168,21 @@ struct error *xen_open(struct arena *arena, struct xen *out)
         .fork_replacement = fork_clean,
     };
     struct error *e;
+    bool failed;
 
     out->log = xcalloc(1, sizeof *out->log);
     out->log->vtable = (xentoollog_logger){log_vmessage, log_progress, log_destroy};
-    if (libxl_ctx_alloc(&out->ctx, LIBXL_VERSION, 0, &out->log->vtable) != 0) {
+    mutex_lock(&handles);
+    failed = libxl_ctx_alloc(&out->ctx, LIBXL_VERSION, 0, &out->log->vtable) != 0;
+    out->xs = failed ? NULL : xs_open(0);
+    mutex_unlock(&handles);
+    if (failed) {
         out->ctx = NULL;
         e = xen_failed(arena, out, "this host has no Xen that can be driven", 0);
         xen_release(out);
         return e;
     }
     libxl_childproc_setmode(out->ctx, &hooks, (void *)(intptr_t)getpid());
-    out->xs = xs_open(0);
     if (out->xs)
         return OK;
     xen_release(out);
@@ -137,10 +191,12 @@ struct error *xen_open(struct arena *arena, struct xen *out)
 
 void xen_release(struct xen *xen)
 {
+    mutex_lock(&handles);
     if (xen->xs)
         xs_close(xen->xs);
     if (xen->ctx)
         libxl_ctx_free(xen->ctx);
+    mutex_unlock(&handles);
     if (xen->log) {
         for (int i = 0; i < xen->log->n; i++)
             log_info("libxl: %s", xen->log->lines[i]);
