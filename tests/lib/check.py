@@ -112,8 +112,8 @@ def minutes(begin):
 
 # ---- running ----
 
-def end_strays(directory, leader):
-    """Ends what a test has left: its session's processes, and those that name its temporary directory."""
+def find_strays(directory, leader):
+    """[(pid, command line)] of what a test has left: its session's processes, and those that name its temporary directory."""
     strays = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -124,6 +124,14 @@ def end_strays(directory, leader):
             continue
         if words and int(pid) != os.getpid() and (session == leader or directory in words):
             strays.append((int(pid), words))
+    return strays
+
+
+def end_strays(directory, leader):
+    """Ends what a test has left.  What is about to end, as a sanitizer's helper is when its program has gone, gets the time for it."""
+    end = time.monotonic() + 5
+    while (strays := find_strays(directory, leader)) and time.monotonic() < end:
+        time.sleep(0.05)
     for pid, _ in strays:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -17,27 +17,32 @@
 
 /*** heads ***/
 
-bool replica_head_read(const char block[REPLICA_BLOCK], struct replica_head *out)
-{
-    char text[REPLICA_BLOCK];
-    uint8_t bytes[16];
-
-    memcpy(text, block, sizeof text);
-    text[sizeof text - 1] = '\0';
-    *out = (struct replica_head){0};
-    return sscanf(text,
-                  "XAPID-DATABASE 1\npool %36[0-9a-f-]\nnumber %18" SCNu64 "\nsize %18" SCNd64
-                  "\nsha256 %64[0-9a-f]",
-                  out->pool, &out->number, &out->size, out->sha256) == 4 &&
-           uuid_from_text(out->pool, bytes) && strlen(out->sha256) == 64 && out->size > 0;
-}
-
 void replica_head_write(const struct replica_head *head, char block[REPLICA_BLOCK])
 {
     memset(block, 0, REPLICA_BLOCK);
     snprintf(block, REPLICA_BLOCK,
              "XAPID-DATABASE 1\npool %s\nnumber %" PRIu64 "\nsize %" PRId64 "\nsha256 %s\n",
              head->pool, head->number, head->size, head->sha256);
+}
+
+bool replica_head_read(const char block[REPLICA_BLOCK], struct replica_head *out)
+{
+    char text[REPLICA_BLOCK];
+    uint8_t bytes[16];
+    int n;
+
+    memcpy(text, block, sizeof text);
+    text[sizeof text - 1] = '\0';
+    *out = (struct replica_head){0};
+    n = sscanf(text,
+               "XAPID-DATABASE 1\npool %36[0-9a-f-]\nnumber %18" SCNu64 "\nsize %18" SCNd64
+               "\nsha256 %64[0-9a-f]",
+               out->pool, &out->number, &out->size, out->sha256);
+    if (n != 4 || !uuid_from_text(out->pool, bytes) || strlen(out->sha256) != 64 || out->size <= 0)
+        return false;
+    /* sscanf takes more than is ever written: signs, spaces, anything behind. */
+    replica_head_write(out, text);
+    return memcmp(text, block, sizeof text) == 0;
 }
 
 static int64_t half_size(const struct vdi_io *io)
