@@ -132,10 +132,10 @@ struct error *xe_wait(struct xe *xe, const char *task, bool shown, const char **
     struct error *e =
         xe->server->wait(xe->server, task, bar ? out_progress : NULL, &xe->out, result);
 
-    if (xe->task_begins)
+    if (xe->task_begins) {
         xe->task_begins(xe);
-    if (xe->task_known)
         xe->task_known(xe, NULL);
+    }
     return e;
 }
 
@@ -149,7 +149,7 @@ static struct error *begin_task(struct xe *xe, const char *method, const char *p
         xe->task_begins(xe);
     e = xe->server->call(xe->server, arena_printf(&xe->arena, "Async.%s", method), params, &answer);
     *task = e ? NULL : xe_wire_text(&xe->arena, answer);
-    if (xe->task_known)
+    if (xe->task_begins)
         xe->task_known(xe, *task);
     return e;
 }

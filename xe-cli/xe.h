@@ -85,7 +85,7 @@ struct xe {
     void *connect_ctx;
     struct xe_objects *objects; /* objects.c */
     /* For a client that may leave at any time: called before a task begins or ends, and then with
-       the one that is waited for (NULL: none).  Both may be NULL. */
+       the one that is waited for (NULL: none).  Both or none. */
     void (*task_begins)(struct xe *xe);
     void (*task_known)(struct xe *xe, const char *task);
 };

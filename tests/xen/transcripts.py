@@ -22,7 +22,7 @@ from host import Host, lab  # noqa: E402
 # A title, or a regular expression for a case's commands: the reason why it differs.
 DIFFERENCES = [
     (r"^sim (fail|delay)=", "no failure or delay can be ordered from Xen; tests/faults has it"),
-    (r"os-version|guest_metrics", "the lab's guest has no agent that reports"),
+    (r"os-version|guest_metrics|param-key=feature-", "the lab's guest has no agent that reports"),
 ]
 TEMPLATE = "Other install media"
 BRIDGES = "xenapi xapi0 xapi1 xapi2"  # of the networks that the transcripts use: xapid makes none yet
@@ -51,7 +51,7 @@ class XenDaemon:
         c = h.client()
         ref = c("VM.get_by_uuid", template)
         c("VM.set_memory_limits", ref, MEMORY, MEMORY, MEMORY, MEMORY)
-        self.client, self.xe = h.client, h.xe
+        self.client, self.xe, self.tls_port = h.client, h.xe, h.tls_port
 
     def close(self):
         pass

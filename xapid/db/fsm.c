@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * fsm.c -- what the log calls: applies its entries to a private copy of the root, publishes it, and
- * hears who leads.  The log's thread alone runs this.
+ * hears who leads.  All of it runs in the log's thread, but db_failed and db_digest_at, which any
+ * thread may call.
  */
 #include <endian.h>
 #include <string.h>
