@@ -34,6 +34,8 @@ ALLOWED = {
     # The daemon: what lies below operations.
     "pool/peer": BASE,
     "pool/log": [*BASE, "xapid/db/log.h", "pool/peer/peer.h"],
+    "pool/plan": VALUE,  # pure
+    "pool/ha": VALUE,
     "xapid/db": [*CODEC, "generated", *MAIN],
     "xapid/loop": BASE,
     "xapid/http": [*BASE, "xapid/loop"],

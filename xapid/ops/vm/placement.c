@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/checks.h"
@@ -55,22 +56,63 @@ int64_t vm_memory_target(const struct vm *vm, int64_t free)
     return MIN(vm->memory_dynamic_max, MAX(free - vm_memory_overhead(vm), 0));
 }
 
-static struct error *check_memory(struct call *call, const struct db_snap *snap,
-                                  const struct host *host, const struct vm *vm)
-{
-    int64_t free = host_memory_free(snap, host, vm->ref) +
-                   host_memory_reclaimable(call->xapid, snap, host, vm->ref);
+/*** what a VM needs ***/
 
-    if (vm_memory_target(vm, free) >= vm->memory_dynamic_min)
-        return OK;
-    return err_host_not_enough_free_memory(
-        call,
-        arena_printf(call->arena, "%lld",
-                     (long long)(vm->memory_dynamic_min + vm_memory_overhead(vm))),
-        arena_printf(call->arena, "%lld", (long long)MAX(free, (int64_t)0)));
+static void add_ref(struct arena *arena, struct refs *set, ref_t ref)
+{
+    ref_t *v;
+
+    if (refs_contain(set, ref))
+        return;
+    v = arena_array(arena, ref_t, set->n + 1);
+    for (size_t i = 0; i < set->n; i++)
+        v[i] = set->v[i];
+    v[set->n] = ref;
+    *set = (struct refs){set->n + 1, v};
 }
 
-/*** storage and networks ***/
+static void add_sr_of(struct call *call, const struct db_snap *snap, ref_t vdi_ref,
+                      struct refs *srs)
+{
+    const struct vdi *vdi = root_get(snap_root(snap), CLASS_vdi, vdi_ref);
+
+    if (vdi)
+        add_ref(call->arena, srs, vdi->sr);
+}
+
+static void gather_vm(struct call *call, const struct db_snap *snap, const struct vm *vm,
+                      struct place_vm *out)
+{
+    bool goes_on = vm->power_state == VM_SUSPENDED;
+    const char *vendor = strmap_get(&vm->last_boot_cpu_flags, "vendor"),
+               *features = strmap_get(&vm->last_boot_cpu_flags, "features");
+    struct index_walk walk;
+    ref_t ref;
+
+    *out = (struct place_vm){.hardware_version = vm->hardware_platform_version,
+                             .memory = vm_memory_least(vm) + vm_memory_overhead(vm),
+                             .hvm = vm_needs_hvm(vm),
+                             .cpu_vendor = goes_on && vendor ? vendor : "",
+                             .cpu_features = goes_on && features ? features : "",
+                             .affinity = vm->affinity};
+    index_walk(snap_root(snap), &api_fields[FIELD_vbd_vm], vm->ref, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
+
+        if (!vbd->empty)
+            add_sr_of(call, snap, vbd->vdi, &out->srs);
+    }
+    if (goes_on)
+        add_sr_of(call, snap, vm->suspend_vdi, &out->srs);
+    index_walk(snap_root(snap), &api_fields[FIELD_vif_vm], vm->ref, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct vif *vif = root_get(snap_root(snap), CLASS_vif, ref);
+
+        add_ref(call->arena, &out->networks, vif->network);
+    }
+}
+
+/*** what a host has of it ***/
 
 static bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host)
 {
@@ -85,34 +127,6 @@ static bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host)
             return true;
     }
     return false;
-}
-
-static struct error *check_vdi(struct call *call, const struct db_snap *snap,
-                               const struct host *host, const struct vm *vm, ref_t vdi_ref)
-{
-    const struct vdi *vdi = root_get(snap_root(snap), CLASS_vdi, vdi_ref);
-
-    if (!vdi || sr_is_plugged(snap, vdi->sr, host->ref))
-        return OK;
-    return err_vm_requires_sr(call, call_ref(call, vm->ref), call_ref(call, vdi->sr));
-}
-
-static struct error *check_storage(struct call *call, const struct db_snap *snap,
-                                   const struct host *host, const struct vm *vm)
-{
-    struct index_walk walk;
-    ref_t ref;
-
-    index_walk(snap_root(snap), &api_fields[FIELD_vbd_vm], vm->ref, &walk);
-    while (index_next(&walk, &ref)) {
-        const struct vbd *vbd = root_get(snap_root(snap), CLASS_vbd, ref);
-
-        if (!vbd->empty)
-            TRY(check_vdi(call, snap, host, vm, vbd->vdi));
-    }
-    if (vm->power_state == VM_SUSPENDED)
-        TRY(check_vdi(call, snap, host, vm, vm->suspend_vdi));
-    return OK;
 }
 
 /* Where a network reaches a host: it has an interface there, or none anywhere. */
@@ -151,77 +165,12 @@ static bool used_elsewhere(const struct db_snap *snap, ref_t network, ref_t host
     return false;
 }
 
-static struct error *check_networks(struct call *call, const struct db_snap *snap,
-                                    const struct host *host, const struct vm *vm)
-{
-    struct index_walk walk;
-    ref_t ref;
-
-    index_walk(snap_root(snap), &api_fields[FIELD_vif_vm], vm->ref, &walk);
-    while (index_next(&walk, &ref)) {
-        const struct vif *vif = root_get(snap_root(snap), CLASS_vif, ref);
-        bool internal;
-
-        if (!network_reaches(snap, vif->network, host->ref, &internal))
-            return err_vm_requires_network(call, call_ref(call, vm->ref),
-                                           call_ref(call, vif->network));
-        if (internal && used_elsewhere(snap, vif->network, host->ref))
-            return err_host_cannot_attach_network(call, call_ref(call, host->ref),
-                                                  call_ref(call, vif->network));
-    }
-    return OK;
-}
-
-/*** the host ***/
-
-static const char *versions_text(struct call *call, const struct ints *versions)
-{
-    const char *text = "";
-
-    for (size_t i = 0; i < versions->n; i++)
-        text =
-            arena_printf(call->arena, "%s%s%lld", text, i ? "; " : "", (long long)versions->v[i]);
-    return arena_printf(call->arena, "[%s]", text);
-}
-
-static struct error *check_hardware_version(struct call *call, const struct host *host,
-                                            const struct vm *vm)
-{
-    const struct ints *versions = (const struct ints *)&host->virtual_hardware_platform_versions;
-
-    for (size_t i = 0; i < versions->n; i++)
-        if (versions->v[i] == vm->hardware_platform_version)
-            return OK;
-    return err_vm_host_incompatible_virtual_hardware_platform_version(
-        call, call_ref(call, host->ref), versions_text(call, versions), call_ref(call, vm->ref),
-        arena_printf(call->arena, "%lld", (long long)vm->hardware_platform_version));
-}
-
 static bool host_has_hvm(const struct host *host)
 {
     for (size_t i = 0; i < host->capabilities.n; i++)
         if (strncmp(host->capabilities.v[i], "hvm", 3) == 0)
             return true;
     return false;
-}
-
-struct error *host_can_run(struct call *call, const struct db_snap *snap, const struct host *host,
-                           const struct vm *vm, struct placement_rules rules)
-{
-    const struct host_metrics *metrics =
-        root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
-
-    if (rules.enabled && (!metrics || !metrics->live))
-        return err_host_not_live(call);
-    if (rules.enabled && !host->enabled)
-        return err_host_disabled(call, call_ref(call, host->ref));
-    TRY(check_hardware_version(call, host, vm));
-    TRY(check_storage(call, snap, host, vm));
-    TRY(check_networks(call, snap, host, vm));
-    if (vm_needs_hvm(vm) && !host_has_hvm(host))
-        return err_vm_hvm_required(call, call_ref(call, vm->ref));
-    TRY(host_has_devices(call, snap, host, vm));
-    return rules.memory ? check_memory(call, snap, host, vm) : OK;
 }
 
 /* VMs on the host, or coming to it, that are in a group with this one and want to be apart. */
@@ -245,63 +194,165 @@ static int64_t company(const struct db_snap *snap, const struct vm *vm, ref_t ho
     return n;
 }
 
-/* Better first: this host, which can do it without another's help, then one with fewer VMs that are
- * to be apart from this one, then the VM's preferred host, then the one with more room. */
-struct candidate {
-    ref_t host;
-    int64_t company;
-    bool here, preferred;
-    int64_t free;
-};
-
-static bool is_better(const struct candidate *a, const struct candidate *b)
+static const char *or_empty(const char *s)
 {
-    if (ref_is_null(b->host))
-        return true;
-    if (a->here != b->here)
-        return a->here;
-    if (a->company != b->company)
-        return a->company < b->company;
-    if (a->preferred != b->preferred)
-        return a->preferred;
-    return a->free > b->free;
+    return s ? s : "";
+}
+
+static void gather_host(struct call *call, const struct db_snap *snap, const struct host *host,
+                        const struct vm *vm, const struct place_vm *needs, struct place_host *out)
+{
+    const struct host_metrics *metrics =
+        root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
+
+    *out = (struct place_host){
+        .ref = host->ref,
+        .live = metrics && metrics->live,
+        .enabled = host->enabled,
+        .hvm = host_has_hvm(host),
+        .here = ref_equal(host->ref, call->xapid->host),
+        .n_versions = host->virtual_hardware_platform_versions.n,
+        .versions = host->virtual_hardware_platform_versions.v,
+        .cpu_vendor = or_empty(strmap_get(&host->cpu_info, "vendor")),
+        .cpu_features = or_empty(strmap_get(&host->cpu_info, "features_hvm")),
+        .devices = host_has_devices(call, snap, host, vm),
+        .free = host_memory_free(snap, host, vm->ref),
+        .reclaimable = host_memory_reclaimable(call->xapid, snap, host, vm->ref),
+        .company = company(snap, vm, host->ref),
+    };
+    for (size_t i = 0; i < needs->srs.n; i++)
+        if (sr_is_plugged(snap, needs->srs.v[i], host->ref))
+            add_ref(call->arena, &out->srs, needs->srs.v[i]);
+    for (size_t i = 0; i < needs->networks.n; i++) {
+        bool internal;
+
+        if (network_reaches(snap, needs->networks.v[i], host->ref, &internal))
+            add_ref(call->arena, &out->networks, needs->networks.v[i]);
+        if (internal && used_elsewhere(snap, needs->networks.v[i], host->ref))
+            add_ref(call->arena, &out->elsewhere, needs->networks.v[i]);
+    }
+}
+
+/*** verdicts as errors ***/
+
+static const char *decimal(struct call *call, int64_t n)
+{
+    return arena_printf(call->arena, "%lld", (long long)n);
+}
+
+static const char *versions_text(struct call *call, const struct place_host *host)
+{
+    const char *text = "";
+
+    for (size_t i = 0; i < host->n_versions; i++)
+        text = arena_printf(call->arena, "%s%s%lld", text, i ? "; " : "",
+                            (long long)host->versions[i]);
+    return arena_printf(call->arena, "[%s]", text);
+}
+
+static struct error *obstacle(struct call *call, const struct vm *vm, const struct place_vm *needs,
+                              const struct place_verdict *v)
+{
+    const char *host = call_ref(call, v->host->ref), *self = call_ref(call, vm->ref);
+    const char *what = call_ref(call, v->what);
+
+    switch (v->reason) {
+    case PLACE_FITS:
+        return OK;
+    case PLACE_NOT_LIVE:
+        return err_host_not_live(call);
+    case PLACE_DISABLED:
+        return err_host_disabled(call, host);
+    case PLACE_HARDWARE_VERSION:
+        return err_vm_host_incompatible_virtual_hardware_platform_version(
+            call, host, versions_text(call, v->host), self, decimal(call, needs->hardware_version));
+    case PLACE_NO_SR:
+        return err_vm_requires_sr(call, self, what);
+    case PLACE_NO_NETWORK:
+        return err_vm_requires_network(call, self, what);
+    case PLACE_NETWORK_ELSEWHERE:
+        return err_host_cannot_attach_network(call, host, what);
+    case PLACE_NO_HVM:
+        return err_vm_hvm_required(call, self);
+    case PLACE_CPU:
+        return err_vm_incompatible_with_this_host(
+            call, self, host,
+            "its guest uses a processor or features that this host does not have");
+    case PLACE_NO_DEVICE:
+        return (struct error *)v->host->devices;
+    case PLACE_NO_MEMORY:
+        return err_host_not_enough_free_memory(
+            call, decimal(call, needs->memory),
+            decimal(call, MAX(v->host->free + v->host->reclaimable, (int64_t)0)));
+    }
+    return OK;
+}
+
+struct error *host_can_run(struct call *call, const struct db_snap *snap, const struct host *host,
+                           const struct vm *vm, struct place_rules rules)
+{
+    struct place_vm needs;
+    struct place_host facts;
+    struct place_verdict verdict;
+
+    gather_vm(call, snap, vm, &needs);
+    gather_host(call, snap, host, vm, &needs, &facts);
+    verdict = place_check(&facts, &needs, rules);
+    return obstacle(call, vm, &needs, &verdict);
+}
+
+struct hosts_ranked hosts_rank(struct call *call, const struct vm *vm, struct place_rules rules)
+{
+    size_t count = snap_root(call->snap)->tables[CLASS_host].count, n = 0;
+    struct place_host *hosts = arena_array(call->arena, struct place_host, count + 1);
+    struct place_verdict *verdicts = arena_array(call->arena, struct place_verdict, count + 1);
+    struct host_rank *ranks = arena_array(call->arena, struct host_rank, count + 1);
+    struct place_vm needs;
+    struct db_walk walk;
+    const struct host *h;
+    size_t fitting;
+
+    gather_vm(call, call->snap, vm, &needs);
+    db_walk(call->snap, CLASS_host, &walk);
+    while ((h = db_walk_next(&walk)))
+        gather_host(call, call->snap, h, vm, &needs, &hosts[n++]);
+    fitting = place_rank(n, hosts, &needs, rules, verdicts);
+    for (size_t i = 0; i < n; i++)
+        ranks[i] =
+            (struct host_rank){verdicts[i].host->ref, obstacle(call, vm, &needs, &verdicts[i])};
+    return (struct hosts_ranked){n, fitting, ranks};
+}
+
+/* The reason of each host, for whoever looks why a VM cannot start. */
+static void log_obstacles(struct call *call, const struct vm *vm, const struct hosts_ranked *all)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        const struct host *host = db_find(call, CLASS_host, all->v[i].host);
+
+        log_info("VM %s (%s) cannot run on host %s (%s): %s", vm->uuid, vm->name_label, host->uuid,
+                 host->name_label, error_line(call->arena, all->v[i].why));
+    }
 }
 
 struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host)
 {
-    const struct placement_rules rules = {.memory = true, .enabled = true};
-    struct candidate best = {0};
-    struct error *obstacle = OK;
-    bool differ = false;
-    struct db_walk walk;
-    const struct host *h;
+    const struct place_rules rules = {.memory = true, .enabled = true};
+    struct hosts_ranked all = hosts_rank(call, vm, rules);
 
-    db_walk(call->snap, CLASS_host, &walk);
-    while ((h = db_walk_next(&walk))) {
-        struct error *e = host_can_run(call, call->snap, h, vm, rules);
-        struct candidate c = {.host = h->ref,
-                              .company = company(call->snap, vm, h->ref),
-                              .here = ref_equal(h->ref, call->xapid->host),
-                              .preferred = ref_equal(h->ref, vm->affinity)};
-
-        if (e) {
-            differ |= obstacle && !error_is(e, obstacle->code);
-            obstacle = e;
-            continue;
-        }
-        c.free = host_memory_free(call->snap, h, vm->ref);
-        if (is_better(&c, &best))
-            best = c;
+    if (all.fitting) {
+        *host = all.v[0].host;
+        return OK;
     }
-    if (ref_is_null(best.host))
-        return obstacle && !differ ? obstacle : err_no_hosts_available(call);
-    *host = best.host;
-    return OK;
+    log_obstacles(call, vm, &all);
+    for (size_t i = 1; i < all.n; i++)
+        if (!error_is(all.v[i].why, all.v[0].why->code))
+            return err_no_hosts_available(call);
+    return all.n ? all.v[0].why : err_no_hosts_available(call);
 }
 
 struct error *txn_host_reserve(struct txn *txn, ref_t host_ref, const struct vm *vm)
 {
-    const struct placement_rules rules = {.memory = true, .enabled = true};
+    const struct place_rules rules = {.memory = true, .enabled = true};
     const struct host *host;
 
     TRY(TXN_GET(txn, host, host_ref, &host));

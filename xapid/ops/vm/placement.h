@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* placement.h -- which host can run a VM, and how much memory it would get there.  Computed from
- * the records alone. */
+ * the records alone: gathered here, judged by pool/plan/placement.h. */
 #pragma once
 
+#include "pool/plan/placement.h"
 #include "xapid/db/db.h"
 
 /* Bytes of a host that are not promised to any VM that is on it or coming to it, leaving out
@@ -12,18 +13,26 @@ int64_t host_memory_free(const struct db_snap *snap, const struct host *host, re
  * aside; below dynamic_min if not even that fits. */
 int64_t vm_memory_target(const struct vm *vm, int64_t free);
 
-struct placement_rules {
-    bool memory;  /* must fit */
-    bool enabled; /* the host must be enabled */
-};
-/* The first obstacle: HOST_DISABLED, hardware version, VM_REQUIRES_SR, VM_REQUIRES_NETWORK,
- * HOST_CANNOT_ATTACH_NETWORK, VM_HVM_REQUIRED, HOST_NOT_ENOUGH_FREE_MEMORY. */
+/* The first obstacle: HOST_NOT_LIVE, HOST_DISABLED, hardware version, VM_REQUIRES_SR,
+ * VM_REQUIRES_NETWORK, HOST_CANNOT_ATTACH_NETWORK, VM_HVM_REQUIRED, VM_INCOMPATIBLE_WITH_THIS_HOST,
+ * devices, HOST_NOT_ENOUGH_FREE_MEMORY. */
 MUST_CHECK struct error *host_can_run(struct call *call, const struct db_snap *snap,
                                       const struct host *host, const struct vm *vm,
-                                      struct placement_rules rules);
+                                      struct place_rules rules);
+
+struct host_rank {
+    ref_t host;
+    struct error *why; /* it cannot run the VM; OK: it can */
+};
+struct hosts_ranked {
+    size_t n, fitting; /* those that can come first, the best of them first (pool/plan) */
+    const struct host_rank *v;
+};
+/* All hosts of the pool, in the call's snapshot. */
+struct hosts_ranked hosts_rank(struct call *call, const struct vm *vm, struct place_rules rules);
 /*
- * A host for the VM: its affinity if that can run it, else the one with the most free memory.
- * Without any: the obstacle where all hosts have the same, else NO_HOSTS_AVAILABLE.
+ * The best host for the VM.  Without any: the obstacle where all hosts have the same, else
+ * NO_HOSTS_AVAILABLE; the log has each host's.
  */
 MUST_CHECK struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host);
 /*

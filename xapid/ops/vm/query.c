@@ -81,27 +81,24 @@ struct error *vm_get_possible_hosts(struct call *call,
                                     const struct vm_get_possible_hosts_args *args,
                                     struct refs *result)
 {
-    const struct placement_rules rules = {.enabled = true};
+    const struct place_rules rules = {.enabled = true};
+    struct hosts_ranked all;
     const struct vm *vm;
-    const struct host *host;
-    struct db_walk walk;
     ref_t *v;
-    size_t n = 0;
 
     TRY(DB_GET(call, vm, args->vm, &vm));
-    v = arena_array(call->arena, ref_t, snap_root(call->snap)->tables[CLASS_host].count + 1);
-    db_walk(call->snap, CLASS_host, &walk);
-    while ((host = db_walk_next(&walk)))
-        if (!host_can_run(call, call->snap, host, vm, rules))
-            v[n++] = host->ref;
-    *result = (struct refs){n, v};
+    all = hosts_rank(call, vm, rules);
+    v = arena_array(call->arena, ref_t, all.fitting + 1);
+    for (size_t i = 0; i < all.fitting; i++)
+        v[i] = all.v[i].host;
+    *result = (struct refs){all.fitting, v};
     return OK;
 }
 
 struct error *vm_assert_can_boot_here(struct call *call,
                                       const struct vm_assert_can_boot_here_args *args)
 {
-    const struct placement_rules rules = {.memory = true, .enabled = true};
+    const struct place_rules rules = {.memory = true, .enabled = true};
     const struct host *host;
     const struct vm *vm;
 

@@ -66,8 +66,7 @@ static void add_sharer(void *ctx, const struct vm *vm)
     s->targets += vm->memory_target;
 }
 
-/* A suspended VM's image has to find the room it was saved from. */
-static int64_t least(const struct vm *vm)
+int64_t vm_memory_least(const struct vm *vm)
 {
     return vm->power_state == VM_SUSPENDED && vm->memory_target > 0
                ? MAX(vm->memory_dynamic_min, MIN(vm->memory_target, vm->memory_dynamic_max))
@@ -77,7 +76,9 @@ static int64_t least(const struct vm *vm)
 static struct error *not_enough(struct call *call, const struct vm *vm, int64_t free)
 {
     return err_host_not_enough_free_memory(
-        call, arena_printf(call->arena, "%lld", (long long)(least(vm) + vm_memory_overhead(vm))),
+        call,
+        arena_printf(call->arena, "%lld",
+                     (long long)(vm_memory_least(vm) + vm_memory_overhead(vm))),
         arena_printf(call->arena, "%lld", (long long)MAX(free, 0)));
 }
 
@@ -111,7 +112,8 @@ struct error *txn_host_share(struct txn *txn, const struct host *host, const str
     }
     v = arena_array(txn_arena(txn), struct squeeze_range, s.n + 1);
     for (size_t i = 0; i < s.n; i++)
-        v[i] = (struct squeeze_range){.min = least(s.vms[i]), .max = s.vms[i]->memory_dynamic_max};
+        v[i] = (struct squeeze_range){.min = vm_memory_least(s.vms[i]),
+                                      .max = s.vms[i]->memory_dynamic_max};
     fits = squeeze_share(available, s.n, v);
     if (!fits && newcomer)
         return not_enough(call, newcomer,

@@ -8,6 +8,9 @@
 /* Its guest's balloon can be moved now, and anywhere else: it runs, nothing else is done with it,
  * its agent says it can, and it was not found to do nothing. */
 bool vm_can_balloon(struct xapid *xapid, const struct db_snap *snap, const struct vm *vm);
+/* The least that it runs with, overhead left out: a suspended VM's image has to find the room it
+ * was saved from. */
+int64_t vm_memory_least(const struct vm *vm);
 /* Bytes that the host's VMs would give back, leaving out 'except'. */
 int64_t host_memory_reclaimable(struct xapid *xapid, const struct db_snap *snap,
                                 const struct host *host, ref_t except);

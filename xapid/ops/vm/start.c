@@ -96,7 +96,7 @@ static void take_back(struct op *op, const struct vm_start_intent *intent)
 /* A null host: the best one. */
 static struct error *choose(struct call *call, const struct vm *vm, ref_t asked, ref_t *host)
 {
-    const struct placement_rules rules = {.memory = true, .enabled = true};
+    const struct place_rules rules = {.memory = true, .enabled = true};
     const struct host *row;
 
     if (ref_is_null(asked)) {

@@ -251,7 +251,7 @@ static struct error *run_resume(struct op *op, const struct vm_resume_intent *in
 static struct error *resume(struct call *call, struct vm_resume_intent *intent, bool force,
                             enum vm_operations operation)
 {
-    const struct placement_rules rules = {.memory = true, .enabled = true};
+    const struct place_rules rules = {.memory = true, .enabled = true};
     struct resume r = {intent, operation};
     AUTO(op) op = {0};
     const struct host *host;
