@@ -36,6 +36,7 @@ ALLOWED = {
     "pool/log": [*BASE, "xapid/db/log.h", "pool/peer/peer.h"],
     "pool/plan": VALUE,  # pure
     "pool/ha": VALUE,
+    "pool/member": [*BASE, "xapid/db/log.h"],
     "xapid/db": [*CODEC, "generated", *MAIN],
     "xapid/loop": BASE,
     "xapid/http": [*BASE, "xapid/loop"],

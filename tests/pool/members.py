@@ -40,7 +40,7 @@ class Member(Daemon):
             self.disk = Disk(self.dir, number)
             self.state = os.path.join(self.disk.mount, "state")
         address = f"{pool.net.address(number)}:{PORT}"
-        self.args = ["--listen", "0.0.0.0", "--pool-address", address, *(["--joining"] if number else []), *args]
+        self.args = ["--listen", "0.0.0.0", "--pool-address", address, "--manual-members", *(["--joining"] if number else []), *args]
         self.wrapper = (self.disk.wrapper() if self.disk else []) + pool.net.inside(number)
         self.starter = ThreadPoolExecutor(1)
 

@@ -18,6 +18,7 @@
 #include "xapid/db/row.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/facts.h"
+#include "xapid/main/members.h"
 #include "xapid/main/office.h"
 #include "xapid/main/templates.h"
 #include "xapid/main/xapid.h"
@@ -540,8 +541,10 @@ static struct error *refresh_host(struct txn *txn, const struct boot *b)
         REFRESH(txn, host, host, hostname, b->facts.hostname);
     if (state && state->auto_enable)
         REFRESH(txn, host, host, enabled, true);
-    if (state)
+    if (state) {
         REFRESH(txn, host_state, state, member, b->member);
+        REFRESH(txn, host_state, state, address, members_address(b->xapid->members));
+    }
     txn_strmap_put(txn, FIELD_host_other_config, b->host, "agent_start_time",
                    time_text(arena, b->xapid->started));
     txn_strmap_put(txn, FIELD_host_other_config, b->host, "boot_time",

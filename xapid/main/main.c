@@ -39,8 +39,11 @@ static const char usage[] =
     "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
     "  --op-wait SECONDS      how long an operation waits in line for a busy object (default "
     "1200)\n"
-    "  --pool-address HOST:PORT  where the other hosts of a pool reach this one; without it the "
-    "host stays alone\n"
+    "  --pool-address HOST:PORT  where the other hosts of a pool reach this one (default: the "
+    "management interface's address)\n"
+    "  --pool-port PORT       the port there (default 7400; 0 for none: the host stays alone)\n"
+    "  --manual-members       for tests: who is a member of the log is said by /internal/pool "
+    "only\n"
     "  --joining              a new state directory waits to be added to a pool\n"
     "  --pool-trust LIST      members to be talked to before that: addresses or fingerprints, "
     "between commas\n"
@@ -66,6 +69,8 @@ enum {
     OPT_SYSFS,
     OPT_OP_WAIT,
     OPT_POOL_ADDRESS,
+    OPT_POOL_PORT,
+    OPT_MANUAL_MEMBERS,
     OPT_JOINING,
     OPT_POOL_TRUST,
     OPT_FAULTS,
@@ -92,6 +97,8 @@ static const struct option long_options[] = {
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"op-wait", required_argument, NULL, OPT_OP_WAIT},
     {"pool-address", required_argument, NULL, OPT_POOL_ADDRESS},
+    {"pool-port", required_argument, NULL, OPT_POOL_PORT},
+    {"manual-members", no_argument, NULL, OPT_MANUAL_MEMBERS},
     {"joining", no_argument, NULL, OPT_JOINING},
     {"pool-trust", required_argument, NULL, OPT_POOL_TRUST},
     {"enable-faults", no_argument, NULL, OPT_FAULTS},
@@ -163,6 +170,12 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_POOL_ADDRESS:
         o->pool_address = optarg;
+        break;
+    case OPT_POOL_PORT:
+        o->pool_port = atoi(optarg);
+        break;
+    case OPT_MANUAL_MEMBERS:
+        o->manual_members = true;
         break;
     case OPT_JOINING:
         o->joining = true;
@@ -275,6 +288,7 @@ int main(int argc, char **argv)
 {
     struct settings s = {.options = {.tls_port = 443,
                                      .plain_port = 80,
+                                     .pool_port = 7400,
                                      .give_up = end_is_asked,
                                      .restart = ask_restart},
                          .ready_fd = -1};

@@ -14,6 +14,7 @@
 #include "libxapi/value/value.h"
 #include "pool/peer/peer.h"
 #include "xapid/db/db.h"
+#include "xapid/main/facts.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
 #include "xapid/worker/workers.h"
@@ -53,7 +54,7 @@ static const char *id_text(struct arena *arena, uint64_t id)
     return arena_printf(arena, "%016" PRIx64, id);
 }
 
-static bool id_of(const char *text, uint64_t *id)
+bool member_id_of(const char *text, uint64_t *id)
 {
     if (!text || strlen(text) != MAX_ID || strspn(text, "0123456789abcdef") != MAX_ID)
         return false;
@@ -418,7 +419,7 @@ static bool read_change(struct arena *arena, const char *what, const json_t *arg
 {
     const char *address = json_string_value(json_object_get(args, "address"));
 
-    if (!id_of(json_string_value(json_object_get(args, "id")), &out->id) &&
+    if (!member_id_of(json_string_value(json_object_get(args, "id")), &out->id) &&
         strcmp(what, "transfer") != 0)
         return false;
     if (strcmp(what, "add") == 0) {
@@ -445,8 +446,9 @@ static struct error *post(struct members *m, struct http_request *request, json_
 
     *answered = false;
     if (!m->xapid->peers)
-        return error_internal(request->arena,
-                              "this host is alone: xapid was started without --pool-address");
+        return error_internal(
+            request->arena,
+            "this host is alone: it has no address where others reach it (--pool-address)");
     if (json_object_size(json) != 1)
         return error_internal(request->arena, "an object with one member is expected");
     if (strcmp(what, "trust") == 0)
@@ -490,20 +492,36 @@ static struct error *read_trust(struct members *m, struct arena *arena, const ch
     return OK;
 }
 
-static struct error *open_links(struct arena *arena, struct members *m)
+static struct error *open_links(struct arena *arena, struct members *m, const char *address)
 {
     struct xapid_options *o = &m->xapid->options;
     struct peers_options options = {.dir = o->state_dir, .listen_address = o->listen_address};
     const char *host = "";
 
-    TRY(split_address(arena, o->pool_address, &host, &options.port));
+    TRY(split_address(arena, address, &host, &options.port));
     TRY(peers_open(arena, &options, &m->xapid->peers));
     free(m->address);
     m->address = xasprintf("%s:%d/%s", host, peers_port(m->xapid->peers),
                            peers_fingerprint(m->xapid->peers));
     if (!peer_address_ok(m->address))
-        return error_new(arena, "INVALID_VALUE", 2, "pool-address", o->pool_address);
+        return error_new(arena, "INVALID_VALUE", 2, "pool-address", address);
     return o->pool_trust ? read_trust(m, arena, o->pool_trust) : OK;
+}
+
+/* At the management interface's address.  A host that has none, or whose port somebody else has,
+ * works as well, but alone. */
+static void open_usual_links(struct arena *arena, struct members *m)
+{
+    int port = m->xapid->options.pool_port;
+    struct facts facts;
+    struct error *e;
+
+    facts_read(arena, &facts);
+    if (!port || !*facts.nic.ip)
+        return;
+    e = open_links(arena, m, arena_printf(arena, "%s:%d", facts.nic.ip, port));
+    if (e)
+        log_warning("other hosts cannot reach this one: %s", error_line(arena, e));
 }
 
 struct error *members_new(struct arena *arena, struct xapid *xapid, struct members **out)
@@ -516,10 +534,17 @@ struct error *members_new(struct arena *arena, struct xapid *xapid, struct membe
     cond_init(&m->changed);
     *out = m;
     if (xapid->options.pool_address)
-        TRY(open_links(arena, m));
+        TRY(open_links(arena, m, xapid->options.pool_address));
+    else
+        open_usual_links(arena, m);
     m->options = (struct log_raft_options){
         .peers = xapid->peers, .address = m->address, .joining = xapid->options.joining};
     return OK;
+}
+
+const char *members_address(const struct members *m)
+{
+    return m->address;
 }
 
 const struct log_raft_options *members_log_options(struct members *m)

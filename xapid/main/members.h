@@ -24,9 +24,10 @@ struct xapid;
 struct log_raft_options;
 
 /*
- * Before the database is opened.  Opens the pool's port and xapid->peers where
- * options.pool_address is set; without it this host stays alone, and only /internal/pool is served.
- * INVALID_VALUE where that or pool_trust is not well-formed.
+ * Before the database is opened.  Opens the pool's port and xapid->peers: at options.pool_address,
+ * else at the management interface's address and options.pool_port.  Where there is no address this
+ * host stays alone, and only /internal/pool is served.  INVALID_VALUE where pool_address or
+ * pool_trust is not well-formed.
  */
 MUST_CHECK struct error *members_new(struct arena *arena, struct xapid *xapid,
                                      struct members **out);
@@ -40,6 +41,11 @@ void members_start(struct members *members);
 void members_stop(struct members *members);
 /* After the database was closed: closes the links too. */
 void members_free(struct members *members);
+
+/* This member's address, "HOST:PORT/FINGERPRINT"; "" where the others cannot reach it. */
+const char *members_address(const struct members *members);
+/* Of host_state.member: false where it is none. */
+bool member_id_of(const char *text, uint64_t *id);
 
 /* The raft ids of the others, in the arena. */
 void members_others(struct members *members, struct arena *arena, size_t *n, uint64_t **ids);

@@ -27,6 +27,7 @@
 #include "xapid/main/office.h"
 #include "xapid/main/roam.h"
 #include "xapid/main/routes.h"
+#include "xapid/main/voters.h"
 #include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
 #include "xapid/ops/blob.h"
@@ -268,7 +269,9 @@ static struct error *wait_for_pool(struct arena *arena, struct xapid *x)
     struct error *e = OK;
 
     if (!x->peers && db_has_others(x->db))
-        return error_internal(arena, "this host is one of a pool: xapid needs --pool-address");
+        return error_internal(
+            arena, "this host is one of a pool, and has no address where the others reach "
+                   "it: give xapid a --pool-address");
     if (!x->peers)
         return db_wait_leader(x->db, clock_mono() + ALONE_WITHIN)
                    ? OK
@@ -457,6 +460,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     if (x->peers)
         x->roam = roam_new(x);
     roam_recall(x->roam);
+    x->voters = voters_start(x);
     x->stats = stats_start(x);
     x->traces = traces_new(x);
     TRY(open_doors(arena, x));
@@ -527,6 +531,7 @@ void xapid_stop(struct xapid *x)
     stats_stop(x->stats);
     vm_watch_stop(x->watch);
     squeezer_stop(x->squeezer);
+    voters_stop(x->voters);
     office_stop(x->office);
     members_stop(x->members);
     roam_stop(x->roam);
@@ -552,6 +557,7 @@ void xapid_stop(struct xapid *x)
     op_queue_free(x->queue);
     db_close(x->db);
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */
+    voters_free(x->voters);
     members_free(x->members);
     office_free(x->office);
     faults_free(x->faults);

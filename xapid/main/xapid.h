@@ -34,6 +34,7 @@ struct callers;
 struct peers;
 struct members;
 struct office;
+struct voters;
 struct roam;
 struct mailer;
 struct replication;
@@ -66,9 +67,12 @@ struct xapid_options {
                                     <state_dir>/sysfs, where there is one */
     const struct db_options *db; /* tests: another log engine; its dir is not used */
     /* Of a pool of several hosts (xapid/main/members.h).  "HOST:PORT" where the other members reach
-       this one; NULL: this host stays alone. */
+       this one; NULL: the management interface's address and pool_port (0: none, it stays alone).
+     */
     const char *pool_address;
+    int pool_port;
     const char *pool_trust; /* addresses or fingerprints of members, between commas; or NULL */
+    bool manual_members;    /* tests: the log's members change by /internal/pool only */
     bool joining;           /* a new state directory waits to be added to a pool */
     /* Asked while xapid_start waits for a pool: true ends it.  May be NULL. */
     bool (*give_up)(void);
@@ -100,6 +104,7 @@ struct xapid {
     struct peers *peers; /* links to the other members; NULL: this host stays alone */
     struct members *members;
     struct office *office;
+    struct voters *voters; /* NULL where the members do not follow the hosts */
     struct roam *roam;
     struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
