@@ -17,11 +17,13 @@
  * card, a bond, a VLAN on one of these, or a tunnel.  Addresses are on the bridge, never on a port.
  * A bridge has its port's MAC.
  *
- * What is touched.  The links that 'wanted' names, and those that were made here and are wanted no
- * more.  What was made here is marked in the kernel itself, by its group (NET_GROUP), from the
+ * What is touched.  The links that 'wanted' names, and those that it named once and names no more:
+ * what was made here is removed, and a card is given back (taken out of its bridge and set down).
+ * What is ours is marked in the kernel itself, by its group (NET_GROUP), what is made from the
  * first moment of its existence; so no list can be lost or be wrong.  Every other link (guests'
  * interfaces, a container's bridge, a card that no record names) is left as it is, and where one is
- * in the way that is an error.
+ * in the way that is an error.  A link that is wanted no more but has a guest's interface in it
+ * stays until that has gone.
  *
  * Errors are PIF_CONFIGURATION_ERROR(device, text): the name of the device stands in the place of
  * the PIF.  Text forms: MACs in lower case, "00:16:3e:00:00:01"; addresses and networks with their
@@ -32,7 +34,7 @@
 
 #include "libxapi/base/arena.h"
 
-/* The group (ip link show group 2019651689, the letters "xapi") of every link that was made here.
+/* The group (ip link show group 2019651689, the letters "xapi") of every link that is ours.
  */
 #define NET_GROUP 0x78617069
 
@@ -133,13 +135,12 @@ struct net_wanted {
 
 /* ---- what is ---- */
 
-/* How the kernel treats IPv6 on a link, for each of the wanted modes. */
+/* How the kernel treats IPv6 on a link. */
 enum net_ipv6 {
     NET_IPV6_OFF,      /* not even a link-local address */
     NET_IPV6_STATIC,   /* router advertisements are not heard */
     NET_IPV6_MANAGED,  /* routes from advertisements, addresses from a DHCP client */
     NET_IPV6_AUTOCONF, /* both from advertisements */
-    NET_IPV6_OTHER,    /* as somebody else has set it */
 };
 
 /* DHCP clients of ours that run for a link: a sum of these. */
@@ -154,7 +155,7 @@ enum net_dhcp {
 struct net_link {
     const char *name;
     enum net_kind kind;
-    bool ours;             /* it has the mark NET_GROUP */
+    bool ours;             /* it has the mark NET_GROUP: made here, or a card that was taken */
     bool up;               /* administratively */
     const char *mac;       /* in use; "" where it has none */
     const char *permanent; /* a card's own MAC, which a bond or an administrator does not change */
@@ -211,7 +212,7 @@ const char *net_vlan_name(struct arena *arena, const char *below, int tag);
 /* What a step changes: one thing, from 'before' to 'after'. */
 enum net_what {
     NET_LINK,    /* link: made of nothing, or removed */
-    NET_MARK,    /* number: 1 with, 0 without the mark that it was made here */
+    NET_MARK,    /* number: 1 with, 0 without the mark that it is ours */
     NET_UP,      /* number: 1 up, 0 down */
     NET_MTU,     /* number */
     NET_MAC,     /* text */

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tool.c -- network-tool: the network's parts for the programs of tests/network. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/network/check.h"
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "cases") == 0)
+        return cases_main();
+    if (argc == 4 && strcmp(argv[1], "random") == 0)
+        return random_main(strtoull(argv[2], NULL, 10), atoi(argv[3]));
+    fprintf(stderr, "usage: network-tool cases | random SEED ROUNDS\n");
+    return 2;
+}
