@@ -83,7 +83,9 @@ struct vdi_spec {
 
 /* How the hypervisor reaches a disk. */
 struct vdi_path {
-    const char *path, *format; /* "qcow2", "raw" */
+    /* "qcow2", "raw"; for vdi_io also "nbd": the path is a socket where the disk is read as "disk"
+     */
+    const char *path, *format;
 };
 
 /* A slot behind a feature the driver lacks may be NULL. */

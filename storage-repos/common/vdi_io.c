@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vdi_io.c -- reading and writing the content of a disk: raw files directly, qcow2 through a
- * qemu-nbd of our own.
+ * qemu-nbd of our own, a disk of the data path also through its server.
  *
  * The server gets a listening Unix socket on which our connection already waits, and no name that
  * anyone else could reach: it serves us alone and ends when our end of the connection closes.  It
@@ -132,14 +132,20 @@ static bool nbd_turn(struct vdi_io *io, usec_t deadline)
     return left > 0 && nbd_poll(io->nbd, (int)MIN(left / 1000 + 1, (usec_t)60000)) >= 0;
 }
 
-static bool nbd_connect(struct vdi_io *io, int fd)
+/* A handle that will ask where the image has no data: without it, everything counts as data. */
+static struct error *nbd_prepare(struct call *call, struct vdi_io *io)
+{
+    io->nbd = nbd_create();
+    if (!io->nbd || nbd_add_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
+        return io_error(call, "no NBD handle: %s", nbd_get_error());
+    return OK;
+}
+
+/* The connection has begun. */
+static bool nbd_await_ready(struct vdi_io *io)
 {
     usec_t deadline = clock_mono() + OPEN_TIMEOUT;
 
-    /* Where the image has no data: without it, everything counts as data. */
-    if (nbd_add_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-        nbd_aio_connect_socket(io->nbd, fd) < 0)
-        return false;
     while (!nbd_aio_is_ready(io->nbd))
         if (nbd_aio_is_dead(io->nbd) || nbd_aio_is_closed(io->nbd) || !nbd_turn(io, deadline))
             return false;
@@ -178,13 +184,21 @@ static struct error *open_nbd(struct call *call, const struct vdi_path *path, st
     TRY(child_start(call->arena, &spec, &io->server));
     close(listening.fd);
     listening.fd = 0;
-    io->nbd = nbd_create();
-    if (!io->nbd)
-        return io_error(call, "no NBD handle: %s", nbd_get_error());
+    TRY(nbd_prepare(call, io));
     fd = connected.fd;
     connected.fd = 0; /* libnbd's from here, even where it fails */
-    if (!nbd_connect(io, fd))
+    if (nbd_aio_connect_socket(io->nbd, fd) < 0 || !nbd_await_ready(io))
         return open_failed(call, io, path->path);
+    return OK;
+}
+
+/* A server of somebody else's. */
+static struct error *open_server(struct call *call, const char *path, struct vdi_io *io)
+{
+    TRY(nbd_prepare(call, io));
+    if (nbd_set_export_name(io->nbd, "disk") < 0 || nbd_aio_connect_unix(io->nbd, path) < 0 ||
+        !nbd_await_ready(io))
+        return io_error(call, "%s: %s", path, nbd_get_error() ? nbd_get_error() : "no answer");
     return OK;
 }
 
@@ -199,6 +213,8 @@ struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool w
         e = open_raw(call, path->path, io);
     else if (strcmp(path->format, "qcow2") == 0)
         e = open_nbd(call, path, io);
+    else if (strcmp(path->format, "nbd") == 0)
+        e = open_server(call, path->path, io);
     else
         e = io_error(call, "unknown format %s", path->format);
     if (e) {

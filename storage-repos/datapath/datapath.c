@@ -625,6 +625,13 @@ struct error *datapath_adopt(struct call *call, struct datapath *dp,
     return OK;
 }
 
+void datapath_source(struct call *call, struct datapath *dp, const char *name,
+                     struct vdi_path *path)
+{
+    if (dp->kind == DATAPATH_NBD)
+        *path = (struct vdi_path){.path = place_of(call, dp, name).nbd, .format = "nbd"};
+}
+
 struct error *datapath_give_up(struct call *call, struct datapath *dp, const char *name)
 {
     struct place p = place_of(call, dp, name);

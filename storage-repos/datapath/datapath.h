@@ -60,6 +60,10 @@ MUST_CHECK struct error *datapath_attach(struct call *call, struct datapath *dp,
 MUST_CHECK struct error *datapath_adopt(struct call *call, struct datapath *dp,
                                         const struct datapath_disk *disk, bool *alive,
                                         struct vdi_path *out);
+/* A better way for vdi_io to read a disk that is served than the path its users have: where there
+ * is one, it takes the place of that. */
+void datapath_source(struct call *call, struct datapath *dp, const char *name,
+                     struct vdi_path *path);
 /* The users of a disk whose server has died get errors, where they would wait for it for ever (the
  * kernel's NBD client does).  Nothing where it lives. */
 MUST_CHECK struct error *datapath_give_up(struct call *call, struct datapath *dp, const char *name);

@@ -320,7 +320,8 @@ def suite_faults(_long):
 
 def suite_transfer(_long):
     if build("build"):
-        run_all("transfer", [python("transfer", "transfer/transfer.py", limit=10)], 1)
+        run_all("transfer", [python("transfer", "transfer/transfer.py", limit=10),
+                             python("network-disks", "transfer/network_disks.py", limit=5)], 1)
 
 
 def suite_pool(long):

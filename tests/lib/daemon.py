@@ -200,7 +200,7 @@ class Daemon:
         ready, wants = os.pipe()
         command = self.wrapper + [
             self.program, "--state", self.state, "--config", os.path.join(self.dir, "config"), "--socket", self.socket,
-            "--listen", "127.0.0.1", "--pool-port", "0", "--tls-port", "0", "--plain-port", "0", "--hypervisor", "sim",
+            "--listen", "127.0.0.1", "--pool-port", "0", "--tls-port", "0", "--plain-port", "0", "--nbd-port", "0", "--hypervisor", "sim",
             "--sim-program", program("xapid-sim"), "--cli-program", program("xe"), "--password-file", self.passwords, "--ready-fd", str(wants)] + self.args
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[wants],

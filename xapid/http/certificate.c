@@ -324,6 +324,33 @@ static usec_t date_of(const ASN1_TIME *t)
     return ASN1_TIME_to_tm(t, &tm) == 1 ? (usec_t)timegm(&tm) * USEC_PER_SEC : 0;
 }
 
+static const char *first_dns_name(struct arena *arena, X509 *cert)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    const char *found = "";
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && !*found; i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+
+        if (name->type == GEN_DNS)
+            found = arena_strndup(arena, (const char *)ASN1_STRING_get0_data(name->d.dNSName),
+                                  (size_t)ASN1_STRING_length(name->d.dNSName));
+    }
+    GENERAL_NAMES_free(names);
+    return found;
+}
+
+/* The common name says most, where it is one that a client would find right. */
+static const char *name_of(struct arena *arena, X509 *cert)
+{
+    char common[256] = "";
+
+    X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common, sizeof common);
+    if (*common && X509_check_host(cert, common, 0, 0, NULL) == 1)
+        return arena_strdup(arena, common);
+    return first_dns_name(arena, cert);
+}
+
 static struct error *info_fill(struct arena *arena, X509 *cert, struct certificate_info *out)
 {
     HOLD(BIO) *pem = BIO_new(BIO_s_mem());
@@ -334,6 +361,7 @@ static struct error *info_fill(struct arena *arena, X509 *cert, struct certifica
         return ssl_failed(arena, "write a certificate");
     size = BIO_get_mem_data(pem, &text);
     out->pem = arena_strndup(arena, text, (size_t)MAX(size, 0));
+    out->name = name_of(arena, cert);
     out->sha256 = digest_text(arena, cert, EVP_sha256());
     out->sha1 = digest_text(arena, cert, EVP_sha1());
     out->not_before = date_of(X509_get0_notBefore(cert));

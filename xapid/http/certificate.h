@@ -23,6 +23,7 @@ struct certificate_info {
     usec_t not_before, not_after;
     const char *sha256, *sha1; /* upper-case hex pairs joined by ':' */
     const char *pem;           /* the certificate only */
+    const char *name;          /* a host name it is good for: the common name, else the first */
 };
 /* Reads the first certificate in the text or the file; the texts are in the arena. */
 MUST_CHECK struct error *certificate_of_text(struct arena *arena, const char *pem,

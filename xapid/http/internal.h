@@ -22,6 +22,7 @@
 #include "xapid/http/certificate.h"
 #include "xapid/http/head.h"
 #include "xapid/http/http.h"
+#include "xapid/http/io.h"
 #include "xapid/loop/loop.h"
 
 /* What arrives while a request is pending (pipelined requests, early bytes of a stream) is kept up
@@ -202,27 +203,6 @@ MUST_CHECK struct error *http_tls_load(struct arena *arena, const char *path,
 /* The client has shown a certificate that is believed; after the handshake. */
 bool http_tls_knows_client(const SSL *ssl);
 BIO_METHOD *http_tls_bio_method(void);
-/* The server's side of a TLS connection over 'fd', NULL when out of resources. */
-SSL *http_tls_new(struct http_server *server, int fd);
-
-/*
- * io.c: one read or write on a non-blocking socket, plain or TLS.  The number of bytes (> 0), or
- * one of these; EOF is for reads only.
- */
-enum http_io {
-    HTTP_IO_EOF = 0,
-    HTTP_IO_WANT_READ = -1,
-    HTTP_IO_WANT_WRITE = -2,
-    HTTP_IO_ERROR = -3
-};
-ssize_t http_io_read(int fd, SSL *ssl, void *out, size_t n);
-ssize_t http_io_write(int fd, SSL *ssl, const void *p, size_t n);
-/* Whether a read of the TLS connection would find something: 1, or as above. */
-ssize_t http_io_peek(SSL *ssl, char *byte);
-/* Goes on with the handshake: 1 when it is done, otherwise as above. */
-int http_io_handshake(SSL *ssl);
-/* Says "no more from us", in TLS and TCP; without waiting. */
-void http_io_shutdown(int fd, SSL *ssl);
 
 /* reply.c: appends a whole head.  'size' < 0: no Content-Length. */
 void http_head_write(struct buf *out, int status, const char *content_type, int64_t size,

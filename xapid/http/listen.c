@@ -27,24 +27,32 @@
 /* After a failure that would come again at once, such as having no descriptors left. */
 #define ACCEPT_PAUSE (100 * USEC_PER_MSEC)
 
-/* The address as text, and as the limit counts it: an IPv4 address, or the network of an IPv6 one.
- */
-static void describe_peer(const struct sockaddr_storage *from, char peer[INET6_ADDRSTRLEN],
-                          struct http_address *address)
+void http_address_text(const struct sockaddr_storage *address, char out[INET6_ADDRSTRLEN])
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+
+    out[0] = '\0';
+    if (address->ss_family == AF_INET)
+        inet_ntop(AF_INET, &v4->sin_addr, out, INET6_ADDRSTRLEN);
+    else if (address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+        inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], out, INET6_ADDRSTRLEN);
+    else if (address->ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &v6->sin6_addr, out, INET6_ADDRSTRLEN);
+}
+
+/* As the limit counts it: an IPv4 address, or the network of an IPv6 one. */
+static void count_as(const struct sockaddr_storage *from, struct http_address *address)
 {
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
     const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
 
     memset(address, 0, sizeof *address);
-    peer[0] = '\0';
     if (from->ss_family == AF_INET) {
-        inet_ntop(AF_INET, &v4->sin_addr, peer, INET6_ADDRSTRLEN);
         memcpy(address->bytes + 12, &v4->sin_addr, 4);
     } else if (from->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-        inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], peer, INET6_ADDRSTRLEN);
         memcpy(address->bytes + 12, &v6->sin6_addr.s6_addr[12], 4);
     } else if (from->ss_family == AF_INET6) {
-        inet_ntop(AF_INET6, &v6->sin6_addr, peer, INET6_ADDRSTRLEN);
         memcpy(address->bytes, &v6->sin6_addr, 8);
         address->bytes[15] = 1; /* apart from IPv4 and from nothing */
     }
@@ -60,9 +68,7 @@ static void refuse_busy(int fd, enum http_via via)
     close(fd);
 }
 
-/* Small replies go out at once; a client whose host has died is noticed after two minutes, whatever
- * waits for it. */
-static void tcp_settings(int fd)
+void http_tcp_settings(int fd)
 {
     int on = 1, idle = 60, interval = 15, count = 4;
 
@@ -78,13 +84,14 @@ static void accepted(struct http_listener *listener, int fd, const struct sockad
     char peer[INET6_ADDRSTRLEN];
     struct http_address address;
 
-    describe_peer(from, peer, &address);
+    http_address_text(from, peer);
+    count_as(from, &address);
     if (!http_count_in(listener->server, listener->via, &address)) {
         refuse_busy(fd, listener->via);
         return;
     }
     if (listener->via != VIA_UNIX)
-        tcp_settings(fd);
+        http_tcp_settings(fd);
     http_conn_new(http_server_loop(listener->server), fd, listener->via, peer, &address);
 }
 
@@ -239,8 +246,8 @@ static int tcp_socket(const struct addrinfo *at)
     return -1;
 }
 
-struct error *http_listen_tcp(struct arena *arena, struct http_server *server, const char *address,
-                              int port, bool tls, int *bound_port)
+struct error *http_tcp_listen(struct arena *arena, const char *address, int port, int *out,
+                              int *bound_port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM};
@@ -248,8 +255,6 @@ struct error *http_listen_tcp(struct arena *arena, struct http_server *server, c
     char service[16];
     int fd, rc;
 
-    if (tls && !server->cert_path)
-        return error_internal(arena, "cannot listen with TLS: no certificate was given");
     snprintf(service, sizeof service, "%d", port);
     rc = getaddrinfo(address, service, &hints, &at);
     if (rc)
@@ -261,6 +266,18 @@ struct error *http_listen_tcp(struct arena *arena, struct http_server *server, c
                               strerror(errno));
     if (bound_port)
         *bound_port = bound_port_of(fd);
+    *out = fd;
+    return OK;
+}
+
+struct error *http_listen_tcp(struct arena *arena, struct http_server *server, const char *address,
+                              int port, bool tls, int *bound_port)
+{
+    int fd;
+
+    if (tls && !server->cert_path)
+        return error_internal(arena, "cannot listen with TLS: no certificate was given");
+    TRY(http_tcp_listen(arena, address, port, &fd, bound_port));
     listener_begin(listener_new(server, fd, tls ? VIA_TLS : VIA_TCP));
     return OK;
 }

@@ -28,6 +28,8 @@ static const char usage[] =
     "  --listen ADDRESS       address for TLS (default ::)\n"
     "  --tls-port PORT        default 443; 0 picks one, -1 for none\n"
     "  --plain-port PORT      without TLS, on loopback only; default 80; 0 picks one, -1 for none\n"
+    "  --nbd-port PORT        for disks that are read over NBD; default 10809; 0 picks one, -1 for "
+    "none\n"
     "  --hypervisor sim|xen   what runs the domains; without Xen, sim must be asked for\n"
     "  --sim-program PATH     the simulator (default: beside this program)\n"
     "  --cli-program PATH     xe, which serves other programs called xe through /cli (default: the "
@@ -59,6 +61,7 @@ enum {
     OPT_LISTEN,
     OPT_TLS_PORT,
     OPT_PLAIN_PORT,
+    OPT_NBD_PORT,
     OPT_HYPERVISOR,
     OPT_SIM_PROGRAM,
     OPT_CLI_PROGRAM,
@@ -88,6 +91,7 @@ static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"tls-port", required_argument, NULL, OPT_TLS_PORT},
     {"plain-port", required_argument, NULL, OPT_PLAIN_PORT},
+    {"nbd-port", required_argument, NULL, OPT_NBD_PORT},
     {"hypervisor", required_argument, NULL, OPT_HYPERVISOR},
     {"sim-program", required_argument, NULL, OPT_SIM_PROGRAM},
     {"cli-program", required_argument, NULL, OPT_CLI_PROGRAM},
@@ -143,6 +147,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_PLAIN_PORT:
         o->plain_port = atoi(optarg);
+        break;
+    case OPT_NBD_PORT:
+        o->nbd_port = atoi(optarg);
         break;
     case OPT_HYPERVISOR:
         o->hypervisor = optarg;
@@ -280,6 +287,8 @@ static bool live(struct settings *s, const sigset_t *set, int *status)
     /* Ports that the system chose stay what clients know. */
     s->options.tls_port = xapid->options.tls_port < 0 ? -1 : xapid->tls_port;
     s->options.plain_port = xapid->options.plain_port < 0 ? -1 : xapid->plain_port;
+    if (xapid->nbd)
+        s->options.nbd_port = xapid->nbd_port;
     xapid_stop(xapid);
     return again;
 }
@@ -289,6 +298,7 @@ int main(int argc, char **argv)
     struct settings s = {.options = {.tls_port = 443,
                                      .plain_port = 80,
                                      .pool_port = 7400,
+                                     .nbd_port = 10809,
                                      .give_up = end_is_asked,
                                      .restart = ask_restart},
                          .ready_fd = -1};

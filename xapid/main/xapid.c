@@ -28,6 +28,7 @@
 #include "xapid/main/roam.h"
 #include "xapid/main/routes.h"
 #include "xapid/main/voters.h"
+#include "xapid/nbd/nbd.h"
 #include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
 #include "xapid/ops/blob.h"
@@ -312,6 +313,8 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
     if (!e)
         office_start(x->office, term);
     if (!e)
+        e = nbd_recover(&call);
+    if (!e)
         e = srs_attach_all(&call);
     if (!e)
         e = vms_reconcile(&call);
@@ -464,6 +467,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->stats = stats_start(x);
     x->traces = traces_new(x);
     TRY(open_doors(arena, x));
+    x->nbd = nbd_start(x);
     appliances_go_on(x);
     x->scheduler = scheduler_new(x);
     x->replication = replication_new(x);
@@ -525,6 +529,7 @@ void xapid_stop(struct xapid *x)
     if (x->db)
         db_give_up(x->db);
     events_stop(x->events);
+    nbd_stop(x->nbd);
     if (x->http)
         http_server_free(x->http, STOP_GRACE);
     events_free(x->events);

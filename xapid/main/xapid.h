@@ -37,6 +37,7 @@ struct office;
 struct voters;
 struct roam;
 struct mailer;
+struct nbd;
 struct replication;
 struct timings;
 struct traces;
@@ -48,6 +49,7 @@ struct xapid_options {
     const char *listen_address; /* for TLS; default "::" */
     int tls_port;               /* 443; 0 picks one; -1 none */
     int plain_port;             /* on loopback only; 80; 0 picks one; -1 none */
+    int nbd_port;               /* for disks that are read over NBD; 10809; 0 picks one; -1 none */
     const char *hypervisor;     /* "xen" or "sim"; no default without Xen */
     const char *sim_program;    /* path of xapid-sim */
     const char *password_file;  /* lines "user:password-hash"; NULL: PAM */
@@ -96,6 +98,7 @@ struct xapid {
     struct hv *hv;
     struct sr_table *srs;
     struct consoles *consoles;
+    struct nbd *nbd; /* NULL: disks are not offered */
     struct clis *clis;
     struct vm_watch *watch;
     struct squeezer *squeezer;
@@ -115,6 +118,7 @@ struct xapid {
     ref_t pool;
     uint64_t epoch;           /* of the coordinator, as applied here; xapid_epoch reads it */
     int tls_port, plain_port; /* as bound */
+    int nbd_port;             /* 0: none */
     usec_t started;           /* wall clock */
     struct mutex timer_lock;
     bool stopping; /* under timer_lock: no further housekeeping, and the server is about to go */

@@ -525,6 +525,17 @@ struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writable, struc
     return path_attach(call, vdi, writable, false, out);
 }
 
+struct error *vdi_path_read(struct call *call, ref_t ref, struct vdi_path *out)
+{
+    const struct vdi *vdi;
+
+    TRY(path_attach(call, ref, false, false, out));
+    vdi = db_find(call, CLASS_vdi, ref);
+    if (vdi && vdi_is_served(call, ref))
+        datapath_source(call, call->xapid->srs->datapath, vdi->uuid, out);
+    return OK;
+}
+
 struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writable)
 {
     struct vdi_path path;

@@ -68,8 +68,11 @@ MUST_CHECK struct error *sr_refresh_sizes(struct call *call, ref_t sr);
  */
 MUST_CHECK struct error *vdi_path_attach(struct call *call, ref_t vdi, bool writable,
                                          struct vdi_path *out);
-/* The same at start of the daemon, for a disk that a domain has: it is found as it is, and logged
- * where it no longer works. */
+/* The same for what is only read, by vdi_io: where the data path could say which blocks hold
+ * nothing, it does. */
+MUST_CHECK struct error *vdi_path_read(struct call *call, ref_t vdi, struct vdi_path *out);
+/* vdi_path_attach at start of the daemon, for a disk that a domain has: it is found as it is, and
+ * logged where it no longer works. */
 MUST_CHECK struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writable);
 /* Whether somebody here uses the disk. */
 bool vdi_is_attached(struct call *call, ref_t vdi);

@@ -232,6 +232,14 @@ static struct error *kind_error(struct call *call, const struct vdi_ctx *c, int 
     return err_vdi_not_managed(call, ref);
 }
 
+struct error *vdi_check_contents(struct call *call, const struct vdi *vdi)
+{
+    return vdi->type == VDI_TYPE_CBT_METADATA
+               ? err_vdi_incompatible_type(call, call_ref(call, vdi->ref),
+                                           enum_name(&enum_vdi_type, vdi->type))
+               : OK;
+}
+
 /*** the list ***/
 
 static const struct check {

@@ -91,6 +91,8 @@ MUST_CHECK struct error *txn_vdi_check(struct txn *txn, ref_t vdi, enum vdi_oper
 /* The same for what the operation needs of the SR. */
 MUST_CHECK struct error *txn_sr_check(struct txn *txn, ref_t sr, enum storage_operations operation,
                                       const struct sr **out);
+/* VDI_INCOMPATIBLE_TYPE for a disk whose data was destroyed: nothing of it can be read. */
+MUST_CHECK struct error *vdi_check_contents(struct call *call, const struct vdi *vdi);
 /* Begins an operation that reads a disk and leaves nothing: recovery finds nothing to do. */
 MUST_CHECK struct error *vdi_begin_reading(struct call *call, ref_t vdi, struct op *op);
 /*
