@@ -142,6 +142,22 @@ $ call pool.remove_from_other_config "<pool>", "allow_guest_agent_run_script"
 $ call VM.call_host_plugin "<vm-ref>", "nonsense", "x", {}
 ! XENAPI_MISSING_PLUGIN ["nonsense"]
 
+# The daemon's end does not wait for a script.
+$ sim uncooperative=<vm>
+$ call pool.add_to_other_config "<pool>", "allow_guest_agent_run_script", "true"
+""
+$ call Async.VM.call_plugin "<vm-ref>", "guest-agent-operation", "run-script", {"username": "u", "password": "p", "script": "sleep 999"}
+"<script>"
+$ until sim show=<vm> key=control/batcmd/state
+data=READY
+$ restart
+$ call task.get_status "<script>"
+"failure"
+$ sim show=<vm> key=control/batcmd/password
+$ call pool.remove_from_other_config "<pool>", "allow_guest_agent_run_script"
+""
+$ sim cooperative=<vm>
+
 # A guest that says why it cannot be suspended is not, whatever drivers it has.
 $ sim guest-key=<vm> key=data/cant_suspend_reason value=busy
 $ until xe vm-param-get uuid=<vm> param-name=other param-key=data-cant-suspend-reason
@@ -188,6 +204,17 @@ $ call VM.assert_can_be_recovered "<vm-ref>", "OpaqueRef:NULL"
 ! SESSION_INVALID ["OpaqueRef:NULL"]
 $ call VM.retrieve_wlb_recommendations "<vm-ref>"
 ! WLB_NOT_INITIALIZED []
+
+# A paravirtual machine has no buttons.
+$ xe vm-param-set uuid=<vm> domain-type=pv
+$ xe vm-start uuid=<vm>
+$ call VM.s3_suspend "<vm-ref>"
+! VM_HVM_REQUIRED ["<vm-ref>"]
+$ call VM.send_trigger "<vm-ref>", "power"
+! VM_HVM_REQUIRED ["<vm-ref>"]
+$ call VM.send_trigger "<vm-ref>", "nmi"
+""
+$ xe vm-shutdown uuid=<vm> force=true
 
 $ xe vm-uninstall uuid=<vm> force=true
 ...

@@ -9,14 +9,19 @@ from life import nothing_left
 from live import DUMPS
 from shell import Shell
 
-SOFT_RESET = 5  # Xen's number of the reason
+CRASH, SOFT_RESET = 3, 5  # Xen's numbers of the reasons
+END_GUEST = "/mnt/share/end-guest"  # in dom0
 OLD_ENOUGH = 121  # seconds after which a crash is no loop of crashes
+
+
+def make_end_guest():
+    path = os.path.join(WORK, "share", os.path.basename(END_GUEST))
+    subprocess.run(["gcc", "-O1", "-o", path, os.path.join(LAB, "end-guest.c"), "-lxenctrl"], check=True)
 
 
 def endings(host, report):
     before = host.world()
-    path = os.path.join(WORK, "share", "end-guest")
-    subprocess.run(["gcc", "-O1", "-o", path, os.path.join(LAB, "end-guest.c"), "-lxenctrl"], check=True)
+    make_end_guest()
     g = Guest(host, "endings", "pv", "sysrq_always_enabled", memory=128)
     for ending in (crash_preserves, crash_soon_halts, crash_restarts, crash_dumps_and_restarts, reboot_destroys,
                    shutdown_restarts, soft_reboots):
@@ -111,7 +116,7 @@ def shutdown_restarts(g, report):
 
 
 def soft_reboots(g, report):
-    soft_reset = lambda: g.host.dom0(f"/mnt/share/end-guest {g.domid} {SOFT_RESET}")  # noqa: E731
+    soft_reset = lambda: g.host.dom0(f"{END_GUEST} {g.domid} {SOFT_RESET}")  # noqa: E731
     begin(g, softreboot="soft_reboot")
     ok, *why = restarts(g, soft_reset, "VM_REBOOTED")
     report.check(ok, "a guest that resets itself softly is started again", *why)

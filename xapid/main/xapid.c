@@ -521,6 +521,12 @@ void xapid_reload(struct xapid *x)
     arena_release(&arena);
 }
 
+bool xapid_is_stopping(struct xapid *x)
+{
+    MUTEX_GUARD(&x->timer_lock);
+    return x->stopping;
+}
+
 void xapid_stop(struct xapid *x)
 {
     mutex_lock(&x->timer_lock);

@@ -136,6 +136,8 @@ MUST_CHECK struct error *xapid_start(struct arena *arena, const struct xapid_opt
                                      struct xapid **out);
 /* Answers no new calls, waits for short ones, closes.  Domains go on. */
 void xapid_stop(struct xapid *xapid);
+/* Whether that has begun: what takes long looks now and then, as the end waits for it. */
+bool xapid_is_stopping(struct xapid *xapid);
 
 /* Reads the certificate again. */
 void xapid_reload(struct xapid *xapid);

@@ -129,14 +129,8 @@ static void send_mail(struct call *call, const struct settings *s, const struct 
 
 /*** looking ***/
 
-/* The daemon's end waits for one mail at most. */
-static bool is_ending(struct xapid *xapid)
-{
-    MUTEX_GUARD(&xapid->timer_lock);
-    return xapid->stopping;
-}
-
-/* Up to MAILS_AT_ONCE; the others are left out, and the log says so. */
+/* Up to MAILS_AT_ONCE; the others are left out, and the log says so.  The daemon's end waits for
+ * one mail at most. */
 static void look(struct mailer *m)
 {
     AUTO(arena) arena = {0};
@@ -154,7 +148,7 @@ static void look(struct mailer *m)
         while ((row = db_walk_next(&walk))) {
             if (row->row_created <= seen || row->priority > settings.priority)
                 continue;
-            if (sent == MAILS_AT_ONCE || is_ending(m->xapid))
+            if (sent == MAILS_AT_ONCE || xapid_is_stopping(m->xapid))
                 left_out++;
             else
                 send_mail(&call, &settings, row);

@@ -131,7 +131,7 @@ static void agent_reads(struct domain *d)
 {
     const char *state = keys_get(&d->guest, "control/batcmd/state");
 
-    if (!guest_answers(d) || !state || strcmp(state, "READY") != 0)
+    if (!guest_answers(d) || d->live.uncooperative || !state || strcmp(state, "READY") != 0)
         return;
     /* A script that prints itself. */
     keys_set(&d->guest, "control/batcmd/stdout", keys_get(&d->guest, "control/batcmd/script"));

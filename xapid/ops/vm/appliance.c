@@ -75,7 +75,7 @@ static struct error *carry_out(struct op *op, const struct vm_appliance_run_inte
     struct error *e = sequence_run(op->call, kind, &vms, group_done, op, &failed);
 
     /* The next start of the daemon goes on with it. */
-    if (e && sequence_daemon_ends(op->call->xapid))
+    if (e && xapid_is_stopping(op->call->xapid))
         op->unknown = true;
     TRY(e);
     TRY(op_commit(op, NULL, NULL));

@@ -110,6 +110,8 @@ static struct error *wait_for_agent(struct op *op, const struct vm *vm, const ch
             return agent_failed(call, arena_printf(call->arena, "the agent says '%s'", state));
         if (clock_mono() > deadline)
             return agent_failed(call, "the agent did not finish in time");
+        if (xapid_is_stopping(call->xapid))
+            return agent_failed(call, "xapid ended while the agent ran the script");
         TRY(task_check(call));
         TRY(vm_overruled(op, vm->ref));
         clock_sleep(AGAIN);

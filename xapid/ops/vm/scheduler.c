@@ -219,7 +219,7 @@ void scheduler_tick(struct scheduler *s)
     const struct vmss *vmss;
     struct call call;
 
-    if (sequence_daemon_ends(s->xapid))
+    if (xapid_is_stopping(s->xapid))
         return;
     if (db_leads(s->xapid->db)) {
         call_init_internal(&call, s->xapid, &arena);

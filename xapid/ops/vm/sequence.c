@@ -121,16 +121,10 @@ static void run_job(void *arg)
 
 /*** a group ***/
 
-bool sequence_daemon_ends(struct xapid *xapid)
-{
-    MUTEX_GUARD(&xapid->timer_lock);
-    return xapid->stopping;
-}
-
 static struct error *check_wanted(struct call *call)
 {
     TRY(task_check(call));
-    return sequence_daemon_ends(call->xapid)
+    return xapid_is_stopping(call->xapid)
                ? err_task_cancelled(call, call->task ? call->task->key : "")
                : OK;
 }

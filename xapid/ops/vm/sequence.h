@@ -31,10 +31,9 @@ size_t sequence_group(size_t n, const struct sequence_vm *v, int64_t *delay);
  * VM that fails does not keep the others back: *failed tells those that are not in the state at the
  * end.  'between' (may be NULL) is called after each group with the part that is done; its error,
  * and a cancel of the call's task, end the run once the VMs under way have come to an end.
- * TASK_CANCELLED also where the daemon ends: sequence_daemon_ends tells that apart.
+ * TASK_CANCELLED also where the daemon ends: xapid_is_stopping tells that apart.
  */
 MUST_CHECK struct error *sequence_run(struct call *call, enum sequence_kind kind,
                                       const struct refs *vms,
                                       struct error *(*between)(void *ctx, double done), void *ctx,
                                       struct refs *failed);
-bool sequence_daemon_ends(struct xapid *xapid);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "xapid/main/xapid.h"
+#include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/lifecycle.h"
 
 struct telling {
@@ -77,7 +78,11 @@ static struct error *send_trigger(struct op *op, const struct vm *vm, void *arg)
 {
     struct hv_request rq = op_hv_request(op, "trigger");
     const enum hv_trigger *trigger = arg;
+    bool acpi = *trigger == HV_TRIGGER_POWER || *trigger == HV_TRIGGER_SLEEP ||
+                *trigger == HV_TRIGGER_S3RESUME;
 
+    if (acpi && vm_domain_type(vm) == DOMAIN_TYPE_PV)
+        return err_vm_hvm_required(op->call, call_ref(op->call, vm->ref));
     return vm_hv_error(op->call, vm, hv_trigger(op->call->xapid->hv, &rq, vm->uuid, *trigger));
 }
 
