@@ -268,6 +268,7 @@ struct error *settle_save(struct request *rq)
     struct target t = target_of(rq, path);
     usec_t until = clock_mono() + SUSPENDS_LATE;
     struct executor *x = executor_of(rq);
+    char uuid[UUID_TEXT_SIZE];
     AUTO(hold) hold = {0};
     enum hv_reason reason;
     AUTO(xen) xen = {0};
@@ -278,16 +279,17 @@ struct error *settle_save(struct request *rq)
         unlink(t.temporary);
     TRY(xen_open(&rq->arena, &xen));
     TRY(domain_of(rq, &xen, &d));
-    TRY(hold_take(rq, d.uuid, HOLD_WORK, &hold));
+    memcpy(uuid, d.uuid, sizeof uuid);
+    TRY(hold_take(rq, uuid, HOLD_WORK, &hold));
     if (domain_state(&d.info, &reason) == HV_SHUTDOWN && image_is_whole(rq, path))
         return OK;
     /* It may have heard that it shall suspend, and do so any moment. */
     ask_withdraw(&rq->arena, &xen, d.domid);
     while (d.exists && domain_state(&d.info, &reason) != HV_SHUTDOWN && clock_mono() < until) {
         world_wait(x, world_now(x), MIN(until, clock_mono() + USEC_PER_SEC));
-        TRY(domain_find(rq, &xen, d.uuid, &d));
+        TRY(domain_find(rq, &xen, uuid, &d));
     }
-    TRY(resume(rq, &xen, d.uuid));
+    TRY(resume(rq, &xen, uuid));
     return error_internal(&rq->arena, "save: the executor was killed while it saved the domain");
 }
 
