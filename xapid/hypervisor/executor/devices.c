@@ -77,18 +77,19 @@ static int disk_take_away(struct xen *xen, const struct found *d, const char *de
     return rc;
 }
 
-/* The guest keeps the disk.  libxl leaves the backend about to close, and the guest would give the
- * disk up the moment it uses it no more: it is told that all is as before. */
-static void disk_stays(struct request *rq, struct xen *xen, const libxl_diskinfo *info)
+/* The guest keeps the disk.  libxl leaves the backend about to close, and a guest that comes to
+ * would give the disk up: it is told that all is as before.  One that has begun to give it up goes
+ * on with that, and the next unplugging finds it done. */
+static void disk_stays(struct request *rq, struct xen *xen, const libxl_diskinfo *info,
+                       const char *backend_was)
 {
     struct arena *a = &rq->arena;
     const char *state = xs_text(a, xen, arena_printf(a, "%s/state", info->frontend));
 
-    if (!state || atoi(state) != XenbusStateConnected)
+    if (!state || atoi(state) > XenbusStateConnected)
         return;
     error_ignore(xs_put(a, xen, arena_printf(a, "%s/online", info->backend), "1"));
-    error_ignore(xs_put(a, xen, arena_printf(a, "%s/state", info->backend),
-                        arena_printf(a, "%d", XenbusStateConnected)));
+    error_ignore(xs_put(a, xen, arena_printf(a, "%s/state", info->backend), backend_was));
 }
 
 /* Asks the guest for the disk; one that refuses says why, in xenstore. */
@@ -97,7 +98,7 @@ static struct error *disk_ask_for(struct request *rq, struct xen *xen, const str
 {
     struct arena *a = &rq->arena;
     struct error *e = OK;
-    const char *words;
+    const char *words, *state = NULL;
     libxl_diskinfo info;
     int rc;
 
@@ -106,12 +107,14 @@ static struct error *disk_ask_for(struct request *rq, struct xen *xen, const str
     words = arena_printf(a, "/local/domain/%u/error/device/vbd/%d/error", d->domid, info.devid);
     if (!rc) {
         xs_drop(xen, words);
+        state = xs_text(a, xen, arena_printf(a, "%s/state", info.backend));
         rc = libxl_device_disk_safe_remove(xen->ctx, d->domid, disk, NULL);
     }
     if (rc) {
         e = xen_failed(a, xen, "unplugging the disk", rc);
         words = xs_text(a, xen, words);
-        disk_stays(rq, xen, &info);
+        if (state)
+            disk_stays(rq, xen, &info, state);
         if (rc == ERROR_TIMEDOUT)
             e = words ? rejected(rq, "VBD", device, arena_printf(a, "the guest says: %s", words))
                       : error_new(a, "DEVICE_DETACH_TIMEOUT", 2, "VBD", device);
