@@ -41,6 +41,8 @@ static const char usage[] =
     "  --ready-fd N           writes the bound ports there once calls are answered, and closes it\n"
     "  --op-wait SECONDS      how long an operation waits in line for a busy object (default "
     "1200)\n"
+    "  --end-wait SECONDS     how long a guest may take to shut down or reboot once it has heard "
+    "(default 1200)\n"
     "  --pool-address HOST:PORT  where the other hosts of a pool reach this one (default: the "
     "management interface's address)\n"
     "  --pool-port PORT       the port there (default 7400; 0 for none: the host stays alone)\n"
@@ -71,6 +73,7 @@ enum {
     OPT_READY_FD,
     OPT_SYSFS,
     OPT_OP_WAIT,
+    OPT_END_WAIT,
     OPT_POOL_ADDRESS,
     OPT_POOL_PORT,
     OPT_MANUAL_MEMBERS,
@@ -100,6 +103,7 @@ static const struct option long_options[] = {
     {"system-root", required_argument, NULL, OPT_SYSTEM_ROOT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"op-wait", required_argument, NULL, OPT_OP_WAIT},
+    {"end-wait", required_argument, NULL, OPT_END_WAIT},
     {"pool-address", required_argument, NULL, OPT_POOL_ADDRESS},
     {"pool-port", required_argument, NULL, OPT_POOL_PORT},
     {"manual-members", no_argument, NULL, OPT_MANUAL_MEMBERS},
@@ -174,6 +178,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_OP_WAIT:
         o->op_wait = atoll(optarg) * USEC_PER_SEC;
+        break;
+    case OPT_END_WAIT:
+        o->end_wait = atoll(optarg) * USEC_PER_SEC;
         break;
     case OPT_POOL_ADDRESS:
         o->pool_address = optarg;

@@ -129,6 +129,8 @@ static void set_defaults(struct xapid *x, struct arena *arena)
         o->sysfs_dir = xstrdup("/sys");
     if (!o->op_wait)
         o->op_wait = 20 * 60 * USEC_PER_SEC;
+    if (!o->end_wait)
+        o->end_wait = 20 * 60 * USEC_PER_SEC;
 }
 
 static struct error *make_dir(struct arena *arena, const char *path)

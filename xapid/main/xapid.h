@@ -63,7 +63,8 @@ struct xapid_options {
        host; default with the simulator: <state_dir>/system, where there are none. */
     const char *system_root;
     bool enable_faults; /* tests: fail or die at op_steps named in <state_dir>/faults */
-    usec_t op_wait; /* how long an operation waits in line for a busy object; default 20 minutes */
+    usec_t op_wait;  /* how long an operation waits in line for a busy object; default 20 minutes */
+    usec_t end_wait; /* how long a guest that was asked to may take to end; the same default */
     const char *config_dir;      /* /etc/xapid */
     const char *sysfs_dir;       /* the devices of the host; default /sys, with the simulator
                                     <state_dir>/sysfs, where there is one */

@@ -7,7 +7,7 @@
 
 /*
  * Waits until the domain has ended, or is gone.  Gives up with TASK_CANCELLED as vm_step does, and
- * with VM_SHUTDOWN_TIMEOUT after 20 minutes.
+ * with VM_SHUTDOWN_TIMEOUT after --end-wait.
  */
 MUST_CHECK struct error *vm_wait_end(struct op *op, const struct vm *vm);
 

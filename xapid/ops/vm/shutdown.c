@@ -15,14 +15,13 @@
 
 /* Time for the guest to say that it heard (three quarters of it), and then to end. */
 #define ACK_TIMEOUT (80 * USEC_PER_SEC)
-#define END_SECONDS 1200
 #define WAIT_SLICE USEC_PER_SEC
 #define BRIEF_WAIT (10 * USEC_PER_SEC)
 
 struct error *vm_wait_end(struct op *op, const struct vm *vm)
 {
-    usec_t deadline = clock_mono() + END_SECONDS * USEC_PER_SEC;
     struct call *call = op->call;
+    usec_t patience = call->xapid->options.end_wait, deadline = clock_mono() + patience;
 
     while (clock_mono() < deadline) {
         struct hv_request rq = op_hv_request(op, NULL);
@@ -37,8 +36,9 @@ struct error *vm_wait_end(struct op *op, const struct vm *vm)
         if (hv_failure_of(e) != HV_UNKNOWN)
             return vm_hv_error(call, vm, e);
     }
-    return err_vm_shutdown_timeout(call, call_ref(call, vm->ref),
-                                   arena_printf(call->arena, "%d", END_SECONDS));
+    return err_vm_shutdown_timeout(
+        call, call_ref(call, vm->ref),
+        arena_printf(call->arena, "%lld", (long long)(patience / USEC_PER_SEC)));
 }
 
 bool vm_wait_end_briefly(struct op *op, const struct vm *vm)
