@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/ioprio.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -630,6 +632,29 @@ void datapath_source(struct call *call, struct datapath *dp, const char *name,
 {
     if (dp->kind == DATAPATH_NBD)
         *path = (struct vdi_path){.path = place_of(call, dp, name).nbd, .format = "nbd"};
+}
+
+struct error *datapath_prefer(struct call *call, struct datapath *dp, const char *name,
+                              int priority)
+{
+    struct place p = place_of(call, dp, name);
+    AUTO(process) process = {0};
+    const struct dirent *entry;
+    struct error *e = OK;
+    DIR *tasks;
+
+    if (!find_process(call, &p, &process))
+        return sr_failed(call, SR_FAIL_VDI, "%s: its server cannot be found", p.dir);
+    tasks = opendir(arena_printf(call->arena, "/proc/%d/task", (int)process.pid));
+    if (!tasks)
+        return sr_failed_errno(call, SR_FAIL_VDI, errno, p.dir);
+    while (!e && (entry = readdir(tasks)))
+        if (entry->d_name[0] != '.' &&
+            syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, atoi(entry->d_name), priority) < 0 &&
+            errno != ESRCH) /* a thread that has ended */
+            e = sr_failed_errno(call, SR_FAIL_VDI, errno, "the priority of I/O");
+    closedir(tasks);
+    return e;
 }
 
 struct error *datapath_give_up(struct call *call, struct datapath *dp, const char *name)

@@ -67,6 +67,10 @@ void datapath_source(struct call *call, struct datapath *dp, const char *name,
 /* The users of a disk whose server has died get errors, where they would wait for it for ever (the
  * kernel's NBD client does).  Nothing where it lives. */
 MUST_CHECK struct error *datapath_give_up(struct call *call, struct datapath *dp, const char *name);
+/* The I/O of a disk that is served goes before or behind others', as ioprio_set(2) has it: each of
+ * its server's threads gets this priority, and those it makes later inherit it. */
+MUST_CHECK struct error *datapath_prefer(struct call *call, struct datapath *dp, const char *name,
+                                         int priority);
 /* Flushes, ends the server and removes its folder.  Not an error where there is none. */
 MUST_CHECK struct error *datapath_detach(struct call *call, struct datapath *dp, const char *name);
 

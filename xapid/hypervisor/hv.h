@@ -63,6 +63,8 @@ struct hv_nic {
     int device; /* 0... */
     const char *mac, *bridge;
     int64_t mtu;
+    int64_t rate;      /* bytes a second that the guest may send, 0: as many as it likes */
+    int rate_interval; /* microseconds between two shares of that */
 };
 
 /* A USB device of the host, by its present numbers there. */

@@ -9,6 +9,7 @@
 #define NAME_MAX_BYTES 256
 #define TEXT_MAX_BYTES ((size_t)64 * 1024)
 #define MEMORY_MAX ((int64_t)1 << 50)
+#define RATE_MAX ((int64_t)1 << 42)
 #define VCPUS_MAX 4096
 
 const char *const hv_state_names[] = {"paused", "running", "shutdown", NULL};
@@ -86,6 +87,10 @@ json_t *write_nic(const struct hv_nic *nic)
     put_text(o, "mac", nic->mac);
     put_text(o, "bridge", nic->bridge);
     put_int(o, "mtu", nic->mtu);
+    if (nic->rate) {
+        put_int(o, "rate", nic->rate);
+        put_int(o, "rate_interval", nic->rate_interval);
+    }
     return o;
 }
 
@@ -95,6 +100,8 @@ void read_nic(struct reader *r, struct hv_nic *out)
     out->mac = read_text(r, "mac", NAME_MAX_BYTES);
     out->bridge = read_text(r, "bridge", NAME_MAX_BYTES);
     out->mtu = read_int(r, "mtu", 0, 1 << 20);
+    out->rate = read_int_if_any(r, "rate", 0, RATE_MAX);
+    out->rate_interval = (int)read_int_if_any(r, "rate_interval", 0, USEC_PER_SEC);
 }
 
 static json_t *write_disks(size_t n, const struct hv_disk *disks)

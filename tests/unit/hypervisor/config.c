@@ -69,7 +69,8 @@ static struct strpair data[] = {{"vm-data/a", "1"}, {"other", "2"}};
 static struct hv_disk disks[] = {
     {.device = "xvda", .path = "/dev/null", .format = "qcow2", .mode = HV_DISK_RW},
     {.device = "xvdd", .path = "", .format = "raw", .cdrom = true, .mode = HV_DISK_RO}};
-static struct hv_nic nics[] = {{0, "00:16:3e:01:02:03", "xenbr0", 1500}};
+static struct hv_nic nics[] = {
+    {.device = 0, .mac = "00:16:3e:01:02:03", .bridge = "xenbr0", .mtu = 1500}};
 
 static struct hv_domain_config config_for(const char *type)
 {
@@ -239,6 +240,24 @@ static void a_boot_loader_is_told_its_words_and_looks_into_a_disk(void **state)
     assert_refused(c, VM);
 }
 
+static void a_nic_that_is_limited_gets_its_bytes_in_shares(void **state)
+{
+    struct hv_domain_config c = config_for("pv");
+    const char *why;
+    char *text;
+
+    (void)state;
+    nics[0].rate = 100 * 1024;
+    nics[0].rate_interval = 50000;
+    text = translated(&c, false, &why);
+    nics[0].rate = 0;
+    nics[0].rate_interval = 0;
+    assert_non_null(text);
+    assert_non_null(strstr(text, "\"rate_bytes_per_interval\": 5120"));
+    assert_non_null(strstr(text, "\"rate_interval_usecs\": 50000"));
+    free(text);
+}
+
 static void a_message_of_libxl_loses_its_file_and_line(void **state)
 {
     (void)state;
@@ -268,6 +287,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_built_is_said),
         cmocka_unit_test(a_restored_guest_needs_no_kernel),
         cmocka_unit_test(a_boot_loader_is_told_its_words_and_looks_into_a_disk),
+        cmocka_unit_test(a_nic_that_is_limited_gets_its_bytes_in_shares),
         cmocka_unit_test(a_message_of_libxl_loses_its_file_and_line),
     };
 

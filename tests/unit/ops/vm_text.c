@@ -3,6 +3,7 @@
  * says, dumps of settings. */
 #include "tests/unit/ops/lab.h"
 
+#include <linux/ioprio.h>
 #include <string.h>
 
 #include "libxapi/value/value.h"
@@ -13,6 +14,7 @@
 #include "xapid/ops/vm/ended.h"
 #include "xapid/ops/vm/guest.h"
 #include "xapid/ops/vm/plans.h"
+#include "xapid/ops/vm/qos.h"
 #include "xapid/ops/vm/twin.h"
 
 /*** devices ***/
@@ -346,6 +348,74 @@ static void plans_come_back_from_their_text(void **state)
     assert_false(disk_plans_read(&lab->arena, &text, &read));
 }
 
+/*** what devices may take ***/
+
+static int64_t rate_of(const char *type, const char *kbps, const char *slice, int *interval)
+{
+    struct strpair params[] = {{"kbps", kbps}, {"timeslice_us", slice}};
+    struct vif vif = {
+        .uuid = "", .qos_algorithm_type = type, .qos_algorithm_params = {slice ? 2 : 1, params}};
+    struct hv_nic nic = {0};
+
+    vif_limit(&vif, &nic);
+    *interval = nic.rate_interval;
+    return nic.rate;
+}
+
+static void a_nic_is_limited_in_kilobytes_a_second(void **state)
+{
+    int interval;
+
+    (void)state;
+    assert_int_equal(rate_of("ratelimit", "100", NULL, &interval), 102400);
+    assert_int_equal(interval, 50000);
+    assert_int_equal(rate_of("ratelimit", "1", "1000", &interval), 1024);
+    assert_int_equal(interval, 1000);
+}
+
+static void a_limit_that_means_nothing_is_none(void **state)
+{
+    int interval;
+
+    (void)state;
+    assert_int_equal(rate_of("", "100", NULL, &interval), 0);
+    assert_int_equal(rate_of("ionice", "100", NULL, &interval), 0);
+    assert_int_equal(rate_of("ratelimit", "0", NULL, &interval), 0);
+    assert_int_equal(rate_of("ratelimit", "fast", NULL, &interval), 0);
+    assert_int_equal(rate_of("ratelimit", "99999999999999", NULL, &interval), 0);
+    assert_int_equal(rate_of("ratelimit", "100", "0", &interval), 0);
+    assert_int_equal(interval, 0);
+}
+
+static int priority_of(const char *type, const char *sched, const char *class)
+{
+    struct strpair params[] = {{"sched", sched}, {"class", class}};
+    struct vbd vbd = {
+        .uuid = "", .qos_algorithm_type = type, .qos_algorithm_params = {class ? 2 : 1, params}};
+
+    return vbd_io_priority(&vbd);
+}
+
+static void a_disk_has_a_priority_by_name_or_number(void **state)
+{
+    (void)state;
+    assert_int_equal(priority_of("ionice", "rt", "highest"), IOPRIO_CLASS_RT << 13);
+    assert_int_equal(priority_of("ionice", "be", "low"), IOPRIO_CLASS_BE << 13 | 6);
+    assert_int_equal(priority_of("ionice", "best-effort", "3"), IOPRIO_CLASS_BE << 13 | 3);
+    assert_int_equal(priority_of("ionice", "real-time", NULL), IOPRIO_CLASS_RT << 13 | 4);
+    assert_int_equal(priority_of("ionice", "idle", "2"), IOPRIO_CLASS_IDLE << 13);
+}
+
+static void a_priority_that_means_nothing_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(priority_of("", "rt", "0"), 0);
+    assert_int_equal(priority_of("ratelimit", "rt", "0"), 0);
+    assert_int_equal(priority_of("ionice", "soon", "0"), 0);
+    assert_int_equal(priority_of("ionice", "rt", "8"), 0);
+    assert_int_equal(priority_of("ionice", "rt", "best"), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, lab_setup, lab_teardown)
 
 int main(void)
@@ -366,6 +436,10 @@ int main(void)
         T(a_clone_of_a_supplied_template_keeps_its_name),
         T(settings_come_back_from_their_dump),
         T(plans_come_back_from_their_text),
+        T(a_nic_is_limited_in_kilobytes_a_second),
+        T(a_limit_that_means_nothing_is_none),
+        T(a_disk_has_a_priority_by_name_or_number),
+        T(a_priority_that_means_nothing_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

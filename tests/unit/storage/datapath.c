@@ -7,8 +7,10 @@
  */
 #include "storage-repos/datapath/datapath.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioprio.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -599,6 +602,28 @@ static void an_image_that_cannot_be_served_is_an_error_and_leaves_nothing(void *
     lab_fails(&b->lab, datapath_attach(&b->lab.call, b->dp, &disk, &path), "SR_BACKEND_FAILURE_1");
 }
 
+static void a_servers_threads_get_the_priority_of_its_disk(void **state)
+{
+    const int low = IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 6);
+    struct bench *b = *state;
+    const char *tasks = arena_printf(&b->lab.arena, "/proc/%d/task", (int)state_of(b).pid);
+    const struct dirent *entry;
+    DIR *dir;
+
+    guest_start(b);
+    lab_must(&b->lab, datapath_prefer(&b->lab.call, b->dp, b->disk, low));
+    guest_writes_on(b, 20);
+    dir = opendir(tasks);
+    assert_non_null(dir);
+    while ((entry = readdir(dir)))
+        if (entry->d_name[0] != '.')
+            assert_int_equal(syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, atoi(entry->d_name)), low);
+    closedir(dir);
+    guest_stop(b);
+    kill_server(b);
+    assert_non_null(datapath_prefer(&b->lab.call, b->dp, b->disk, low));
+}
+
 static void the_server_has_no_descriptor_of_ours(void **state)
 {
     int leaked = open("/etc/hostname", O_RDONLY); /* as if O_CLOEXEC were forgotten */
@@ -637,6 +662,7 @@ int main(void)
         TEST(what_a_killed_server_left_goes_at_detach),
         TEST(a_served_disk_grows_under_its_user),
         TEST(an_image_that_cannot_be_served_is_an_error_and_leaves_nothing),
+        TEST(a_servers_threads_get_the_priority_of_its_disk),
         TEST(the_server_has_no_descriptor_of_ours),
     };
 

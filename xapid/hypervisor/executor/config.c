@@ -109,6 +109,10 @@ struct error *config_nic(struct arena *arena, const struct hv_nic *nic, libxl_de
     out->devid = nic->device;
     out->mtu = nic->mtu ? (int)nic->mtu : 1500;
     out->bridge = *nic->bridge ? xstrdup(nic->bridge) : NULL;
+    if (nic->rate && nic->rate_interval) {
+        out->rate_interval_usecs = (uint32_t)nic->rate_interval;
+        out->rate_bytes_per_interval = (uint64_t)(nic->rate * nic->rate_interval / USEC_PER_SEC);
+    }
     return OK;
 }
 
@@ -214,7 +218,10 @@ static struct error *check(struct arena *arena, const struct hv_domain_config *c
     if (c->memory_target < MEMORY_MIN || c->memory_target > c->memory_static_max)
         return error_internal(arena, "memory: target %lld, static-max %lld",
                               (long long)c->memory_target, (long long)c->memory_static_max);
-    if (c->vcpus < 1 || c->vcpus > c->vcpus_max || c->vcpus_max > VCPUS_MAX)
+    if (c->vcpus_max > VCPUS_MAX)
+        return error_internal(arena, "vCPUs: %d, where there are at most %d", c->vcpus_max,
+                              VCPUS_MAX);
+    if (c->vcpus < 1 || c->vcpus > c->vcpus_max)
         return error_internal(arena, "vCPUs: %d of at most %d", c->vcpus, c->vcpus_max);
     if (*c->firmware && strcmp(c->firmware, "bios") != 0 && strcmp(c->firmware, "uefi") != 0)
         return error_internal(arena, "unknown firmware '%s'", c->firmware);

@@ -35,10 +35,7 @@ static struct error *find_card(struct call *call, ref_t ref, ref_t network_ref, 
         .vm_uuid = arena_strdup(call->arena, vm->uuid),
         .live = vif->currently_attached &&
                 (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED),
-        .nic = {.device = MAX(vif_device_number(vif->device), 0),
-                .mac = arena_strdup(call->arena, vif->mac),
-                .bridge = arena_strdup(call->arena, network->bridge),
-                .mtu = vif->mtu ? vif->mtu : network->mtu},
+        .nic = vif_nic(call->arena, vif, network),
     };
     return OK;
 }

@@ -607,6 +607,25 @@ bool vdi_is_served(struct call *call, ref_t vdi)
     return d && d->served && !d->busy;
 }
 
+void vdi_prefer(struct call *call, ref_t vdi, int priority)
+{
+    struct sr_table *t = call->xapid->srs;
+    char uuid[UUID_TEXT_SIZE] = "";
+    const struct disk *d;
+    struct error *e;
+
+    if (!priority)
+        return;
+    mutex_lock(&t->lock);
+    d = disk_by_ref(t, vdi);
+    if (d && d->served)
+        memcpy(uuid, d->uuid, sizeof uuid);
+    mutex_unlock(&t->lock);
+    e = *uuid ? datapath_prefer(call, t->datapath, uuid, priority) : OK;
+    if (e)
+        log_warning("disk %s has no priority: %s", uuid, error_line(call->arena, e));
+}
+
 /*** servers ***/
 
 /* The disk a server belongs to, or NULL.  The lock is held. */

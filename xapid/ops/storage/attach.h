@@ -79,6 +79,9 @@ bool vdi_is_attached(struct call *call, ref_t vdi);
 /* Whether the disk is attached here through the data path: then it can be forked while a guest
  * writes to it. */
 bool vdi_is_served(struct call *call, ref_t vdi);
+/* From now on I/O of a disk that is served goes before or behind others' (ioprio_set(2)); nothing
+ * for 0.  A failure is logged: nobody has to wait for it. */
+void vdi_prefer(struct call *call, ref_t vdi, int priority);
 /* What is attached here and how often it is in use, for people: one line for each SR and disk. */
 void srs_describe(struct call *call, struct buf *out);
 /* At start of the daemon, once everything that is in use is attached again: ends the servers of

@@ -15,12 +15,14 @@
 #include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
+#include "xapid/ops/vm/qos.h"
 
 /* A VBD as an operation needs it, in the call's memory: rows go with the snapshot. */
 struct drive {
     ref_t vbd, vdi, vm;
     const char *vm_uuid;
     bool has_domain, attached, empty;
+    int priority;        /* of its I/O */
     struct hv_disk disk; /* without its path */
 };
 
@@ -41,6 +43,7 @@ static struct error *find_drive(struct call *call, ref_t ref, struct drive *out)
         .has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED,
         .attached = vbd->currently_attached,
         .empty = vbd->empty,
+        .priority = vbd_io_priority(vbd),
         .disk = {.device = vbd_device_name(call->arena, MAX(vbd_device_number(vbd->userdevice), 0)),
                  .path = "",
                  .format = "raw",
@@ -159,6 +162,7 @@ struct error *vbd_plug(struct call *call, const struct vbd_plug_args *args)
     if (!drive.empty) {
         TRY(vdi_put_back(call, drive.vdi));
         TRY(attach_path(&op, drive.vdi, &drive.disk, &plugged));
+        vdi_prefer(call, drive.vdi, drive.priority);
     }
     TRY(op_step(&op, "attached", 0.4));
     rq = op_hv_request(&op, "plug");

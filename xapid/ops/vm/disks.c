@@ -5,6 +5,7 @@
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/vm/device.h"
+#include "xapid/ops/vm/qos.h"
 
 static bool is_writable(const struct vbd *vbd)
 {
@@ -70,6 +71,7 @@ static struct error *attach_one(struct op *op, const struct vbd *vbd, struct vm_
         disk->path = path.path;
         disk->format = path.format;
         disks->vdis[disks->n] = vbd->vdi;
+        vdi_prefer(call, vbd->vdi, vbd_io_priority(vbd));
     } else if (!disk->cdrom) {
         return OK; /* a disk without a medium is no device */
     }

@@ -14,6 +14,7 @@
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/placement.h"
+#include "xapid/ops/vm/qos.h"
 #include "xapid/ops/vm/squeezer.h"
 
 #define BUILD_TIMEOUT (600 * USEC_PER_SEC)
@@ -63,6 +64,21 @@ static const char *or_empty(const char *s)
     return s ? s : "";
 }
 
+struct hv_nic vif_nic(struct arena *arena, const struct vif *vif, const struct network *network)
+{
+    struct hv_nic nic = {
+        .device = MAX(vif_device_number(vif->device), 0),
+        .mac = arena_strdup(arena, vif->mac),
+        .bridge = network ? arena_strdup(arena, network->bridge) : "",
+        .mtu = vif->mtu > 0 ? vif->mtu
+               : network    ? network->mtu
+                            : 1500,
+    };
+
+    vif_limit(vif, &nic);
+    return nic;
+}
+
 static struct error *nics_config(struct call *call, const struct vm *vm,
                                  struct hv_domain_config *out)
 {
@@ -72,18 +88,10 @@ static struct error *nics_config(struct call *call, const struct vm *vm,
     for (size_t i = 0; i < vifs.n; i++) {
         const struct vif *vif = db_find(call, CLASS_vif, vifs.v[i]);
         const struct network *network = db_find(call, CLASS_network, vif->network);
-        int device = vif_device_number(vif->device);
 
-        if (device < 0)
+        if (vif_device_number(vif->device) < 0)
             return err_invalid_device(call, vif->device);
-        nics[i] = (struct hv_nic){
-            .device = device,
-            .mac = vif->mac,
-            .bridge = network ? network->bridge : "",
-            .mtu = vif->mtu > 0 ? vif->mtu
-                   : network    ? network->mtu
-                                : 1500,
-        };
+        nics[i] = vif_nic(call->arena, vif, network);
     }
     out->n_nics = vifs.n;
     out->nics = nics;

@@ -26,6 +26,9 @@ struct error *vm_hv_error(struct call *call, const struct vm *vm, struct error *
 /* Only this host's hypervisor can be asked: CANNOT_CONTACT_HOST for another host. */
 MUST_CHECK struct error *vm_host_is_here(struct call *call, ref_t host);
 
+/* A virtual interface as the hypervisor gets it, in a network or (NULL) in none; texts are the
+ * arena's. */
+struct hv_nic vif_nic(struct arena *arena, const struct vif *vif, const struct network *network);
 /* The configuration of a VM from its records and those of its networks, with its attached disks. */
 MUST_CHECK struct error *domain_config(struct call *call, const struct vm *vm,
                                        const struct vm_disks *disks, struct hv_domain_config *out);
