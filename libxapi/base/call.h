@@ -26,4 +26,6 @@ struct call {
     struct db_snap *copy; /* what its session reads instead of the database; NULL mostly */
     bool wrote;           /* it has changed the database, or may have */
     const char *originator;
+    /* Whose client waits for the answer; NULL where none does. */
+    const struct http_request *http;
 };

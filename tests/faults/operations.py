@@ -464,6 +464,50 @@ def vif_move(c):
     return Try(lambda: c("VIF.move", vif, other), lambda: c("VIF.get_network", vif) == other)
 
 
+def _card(c):
+    """The simulated host's second card."""
+    host = lab.host(c)
+    c("PIF.scan", host)
+    return next(r for r, p in c("PIF.get_all_records").items() if p["device"] == "eth1" and p["VLAN"] == "-1")
+
+
+def _bridges(c):
+    """The links of the simulated network agree with the records."""
+    with open(os.path.join(c.daemon.state, "network")) as f:
+        there = {line.split()[1] for line in f if line.startswith("link ") and line.split()[2] == "bridge"}
+    networks = c("network.get_all_records")
+    up, down = set(), set()
+    for p in c("PIF.get_all_records").values():
+        (up if p["currently_attached"] and p["bond_slave_of"] == NULL else down).add(networks[p["network"]]["bridge"])
+    attached = {networks[v["network"]]["bridge"] for v in c("VIF.get_all_records").values() if v["currently_attached"]}
+    nics = {nic["bridge"] for domain in c.daemon.domains().values() for nic in domain["nics"]}
+    return up | attached <= there and not down & there and nics == attached
+
+
+@operation
+def vlan_create(c):
+    card, network = _card(c), lab.network(c, "plugged")
+    return Try(lambda: c("VLAN.create", card, 12, network), lambda: bool(c("VLAN.get_all")), agrees=lambda: _bridges(c))
+
+
+@operation
+def pif_unplug(c):
+    card = _card(c)
+    return Try(lambda: c("PIF.unplug", card), lambda: not c("PIF.get_currently_attached", card), agrees=lambda: _bridges(c))
+
+
+@operation
+def bond_create(c):
+    """With a machine on a member, which goes along."""
+    members, network = [_card(c)], lab.network(c, "plugged")
+    vm = _small(c, "carried", 0)
+    lab.vif(c, vm, c("PIF.get_network", members[0]), "0")
+    c("VM.start", vm, False, False)
+    members.append(next(r for r, p in c("PIF.get_all_records").items() if p["management"]))
+    return Try(lambda: c("Bond.create", network, members, "", "active-backup", {}), lambda: bool(c("Bond.get_all")),
+               agrees=lambda: _bridges(c))
+
+
 @operation
 def vm_ended(c):
     vm = _running(c, "faulty")
@@ -627,6 +671,12 @@ def clear(c):
                 c("VDI.destroy", ref)
         return not mine
     until(a_disk_less, 5)  # a disk may be needed by one that goes first
+    for class_name in ("Bond", "VLAN"):
+        for ref in c(f"{class_name}.get_all"):
+            c(f"{class_name}.destroy", ref)
+    for ref, pif in c("PIF.get_all_records").items():
+        if not pif["currently_attached"]:
+            c("PIF.plug", ref)
     for ref, network in c("network.get_all_records").items():
         if network["name_label"] == "plugged":
             c("network.destroy", ref)

@@ -52,10 +52,12 @@ ALLOWED = {
     "xapid/trace": [*DB, *MAIN],
     # Operations and what they drive.
     "xapid/ops": [*DB, *MAIN, "xapid/task", "xapid/auth", "xapid/hypervisor", "storage-repos", "network-bridge", "pool", "xapid/worker", "xapid/trace",
-                  "xapid/http/certificate.h", "xapid/http/count.h"],  # host.get_server_certificate, Diagnostics.network_stats
+                  "xapid/http/certificate.h", "xapid/http/count.h",  # host.get_server_certificate, Diagnostics.network_stats
+                  "xapid/http/http.h"],  # whether a client hears
     # Those that take calls in.
     "xapid/rpc": [*DB, *MAIN, "xapid/http", "xapid/trace", "xapid/task", "xapid/auth", "xapid/worker", "xapid/event", "xapid/ops/setters.h",
-                  "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h", "xapid/ops/host/plugin.h"],
+                  "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h", "xapid/ops/host/plugin.h",
+                  "xapid/ops/network/reached.h"],
     "xapid/stream": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/ops", "xapid/hypervisor", "storage-repos"],
     "xapid/transfer": [*DB, *MAIN, "libxapi/include", "xapid/http", "xapid/task", "xapid/stream/handover.h", "xapid/auth", "xapid/ops", "storage-repos"],
     "xapid/nbd": [*DB, *MAIN, "xapid/http/io.h", "xapid/auth", "xapid/ops/storage", "storage-repos"],

@@ -163,8 +163,10 @@ void http_conn_close(struct http_conn *conn)
     loop_timer_stop(conn->home->loop, &conn->timer);
     SSL_free(conn->ssl);
     conn->ssl = NULL;
+    mutex_lock(&conn->server->mutex); /* http_client_hears */
     close(conn->fd);
     conn->fd = -1;
+    mutex_unlock(&conn->server->mutex);
     if (conn->counted)
         http_count_out(conn->server, conn->via, &conn->address);
     conn->counted = false;

@@ -101,6 +101,15 @@ void http_error_with(struct http_request *request, int status, const char *detai
                      const struct http_pair *headers);
 /* True once the client has gone away: long operations may ask. */
 bool http_client_gone(const struct http_request *request);
+/* The address of this host that the client has connected to; "" for a Unix socket.  In the
+ * request's arena; to be called from the handler. */
+const char *http_local_address(const struct http_request *request);
+/*
+ * True where the client's system has answered something since then (monotonic clock), over TCP.
+ * Asks it to, about once a second from the first call on.  From any thread, until the request is
+ * answered.
+ */
+bool http_client_hears(const struct http_request *request, usec_t since);
 /*
  * Calls 'fn' once, on the request's loop thread, when the client goes away before the answer: for
  * long polls, so that they end early.  To be called from the handler, before the request is given

@@ -68,7 +68,7 @@ struct http_conn {
     struct http_loop *home;
     struct http_conn *next, **prev; /* in home->conns */
 
-    int fd;
+    int fd;   /* changes under the server's mutex */
     SSL *ssl; /* NULL for plain */
     bool known_client;
     enum http_via via;

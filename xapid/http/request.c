@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* request.c -- looking things up in a request. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "xapid/http/internal.h"
 
@@ -62,6 +65,34 @@ const char *http_param(const struct http_request *request, const char *name)
 bool http_client_gone(const struct http_request *request)
 {
     return request->conn->gone;
+}
+
+const char *http_local_address(const struct http_request *request)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    char text[INET6_ADDRSTRLEN] = "";
+
+    if (getsockname(request->conn->fd, (struct sockaddr *)&address, &size) == 0)
+        http_address_text(&address, text);
+    return arena_strdup(request->arena, text);
+}
+
+bool http_client_hears(const struct http_request *request, usec_t since)
+{
+    struct http_conn *conn = request->conn;
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    int second = 1, count = 60;
+
+    MUTEX_GUARD(&conn->server->mutex);
+    if (conn->fd < 0 || conn->via == VIA_UNIX)
+        return false;
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPIDLE, &second, sizeof second);
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPINTVL, &second, sizeof second);
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    return getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           clock_mono() - (usec_t)info.tcpi_last_ack_recv * USEC_PER_MSEC > since;
 }
 
 void http_on_gone(struct http_request *request, void (*fn)(struct http_request *request, void *arg),

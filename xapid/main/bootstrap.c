@@ -23,6 +23,7 @@
 #include "xapid/main/templates.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/licence.h"
+#include "xapid/ops/network/change.h"
 #include "xapid/ops/devices/refresh.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/sm.h"
@@ -50,6 +51,7 @@ struct boot {
     int64_t overhead; /* bytes that neither are free nor any domain's: the hypervisor's own */
     /* Filled by the transactions. */
     ref_t host, pool, state;
+    const char *address; /* that somebody has set for the management interface, or "" */
 };
 
 /*** names that follow from the host's uuid ***/
@@ -321,6 +323,8 @@ static const char *time_text(struct arena *arena, usec_t time)
 
 static const char *address_of(const struct boot *b)
 {
+    if (*b->address)
+        return b->address;
     return *b->facts.nic.ip ? b->facts.nic.ip : "127.0.0.1";
 }
 
@@ -694,10 +698,24 @@ static struct error *refresh_console(struct txn *txn, const struct boot *b)
     return OK;
 }
 
+static const char *set_address(struct txn *txn, const struct boot *b)
+{
+    struct refs pifs = txn_referrers(txn, FIELD_pif_host, b->host);
+
+    for (size_t i = 0; i < pifs.n; i++) {
+        const struct pif *pif = txn_find(txn, CLASS_pif, pifs.v[i]);
+
+        if (pif && pif->management && pif->ip_configuration_mode == IP_CONFIGURATION_MODE_STATIC)
+            return arena_strdup(txn_call(txn)->arena, pif->ip);
+    }
+    return "";
+}
+
 static struct error *bring_up_to_date(struct txn *txn, void *arg)
 {
     struct boot *b = arg;
 
+    b->address = set_address(txn, b);
     if (db_leads(b->xapid->db)) {
         TRY(txn_office_take(txn, b->host, b->pool));
         TRY(refresh_pool(txn, b));
@@ -820,11 +838,14 @@ static struct error *prepare_networks(struct txn *txn, void *arg)
     TRY(prepare_once(txn, b, "networks", &needed));
     if (!needed)
         return OK;
-    network = find_network(txn, "xenbr0");
-    if (ref_is_null(network))
-        network = add_network(txn, "Pool-wide network associated with eth0", "", "xenbr0",
-                              (struct strmap){0});
-    add_pif(txn, b, network);
+    /* A real host's cards are looked for once it is there (ops/network/scan.h). */
+    if (host_network_is_simulated(b->xapid->network)) {
+        network = find_network(txn, "xenbr0");
+        if (ref_is_null(network))
+            network = add_network(txn, "Pool-wide network associated with eth0", "", "xenbr0",
+                                  (struct strmap){0});
+        add_pif(txn, b, network);
+    }
     /* The pool has one, or an administrator did not want it. */
     if (!is_only_host(txn))
         return OK;
@@ -835,7 +856,7 @@ static struct error *prepare_networks(struct txn *txn, void *arg)
     return OK;
 }
 
-/* The interface's present address and link. */
+/* The present address and link of the machine that a simulated host runs on. */
 static struct error *refresh_pifs(struct txn *txn, void *arg)
 {
     struct boot *b = arg;
@@ -848,7 +869,8 @@ static struct error *refresh_pifs(struct txn *txn, void *arg)
         const struct pif *pif;
 
         TRY(TXN_GET(txn, pif, pifs.v[i], &pif));
-        if (!pif->physical || strcmp(pif->mac, nic->mac) != 0)
+        if (!pif->physical || strcmp(pif->mac, nic->mac) != 0 ||
+            pif->ip_configuration_mode != IP_CONFIGURATION_MODE_DHCP)
             continue;
         REFRESH(txn, pif, pif, ip, nic->ip);
         REFRESH(txn, pif, pif, netmask, nic->netmask);
@@ -1026,7 +1048,7 @@ static void who_am_i(struct call *call, struct boot *b)
 struct error *bootstrap(struct call *call)
 {
     struct xapid *xapid = call->xapid;
-    struct boot b = {.xapid = xapid};
+    struct boot b = {.xapid = xapid, .address = ""};
 
     who_am_i(call, &b);
     TRY(find_identity(call, &b));
@@ -1039,7 +1061,8 @@ struct error *bootstrap(struct call *call)
     xapid->pool = b.pool;
     office_read_epoch(xapid, call->snap);
     TRY(db_update(call, prepare_networks, &b));
-    TRY(db_update(call, refresh_pifs, &b));
+    if (host_network_is_simulated(xapid->network))
+        TRY(db_update(call, refresh_pifs, &b));
     TRY(devices_refresh(call));
     TRY(sm_rows_refresh(call));
     TRY(make_storage(call, &b));

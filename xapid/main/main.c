@@ -23,6 +23,10 @@ static const char usage[] =
     "  --storage DIR          where the local storage repository lives (default <state>/storage)\n"
     "  --datapath fuse|nbd|none  how the hypervisor gets disks (default: nbd with Xen, none with "
     "sim)\n"
+    "  --network linux|none   whose network is changed (default: linux with Xen, none with sim: a "
+    "simulated one)\n"
+    "  --network-trial SECONDS  how long a change of the management interface may take to prove "
+    "itself (default: 60, none with sim)\n"
     "  --socket PATH          Unix socket for local programs (default /var/lib/xcp/xapi; '' for "
     "none)\n"
     "  --listen ADDRESS       address for TLS (default ::)\n"
@@ -59,6 +63,8 @@ enum {
     OPT_CONFIG,
     OPT_STORAGE,
     OPT_DATAPATH,
+    OPT_NETWORK,
+    OPT_NETWORK_TRIAL,
     OPT_SOCKET,
     OPT_LISTEN,
     OPT_TLS_PORT,
@@ -90,6 +96,8 @@ static const struct option long_options[] = {
     {"storage", required_argument, NULL, OPT_STORAGE},
     {"sysfs", required_argument, NULL, OPT_SYSFS},
     {"datapath", required_argument, NULL, OPT_DATAPATH},
+    {"network", required_argument, NULL, OPT_NETWORK},
+    {"network-trial", required_argument, NULL, OPT_NETWORK_TRIAL},
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"tls-port", required_argument, NULL, OPT_TLS_PORT},
@@ -139,6 +147,12 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_DATAPATH:
         o->datapath = optarg;
+        break;
+    case OPT_NETWORK:
+        o->network = optarg;
+        break;
+    case OPT_NETWORK_TRIAL:
+        o->network_trial = atoll(optarg) * USEC_PER_SEC;
         break;
     case OPT_SOCKET:
         o->unix_socket = optarg;
@@ -306,6 +320,7 @@ int main(int argc, char **argv)
                                      .plain_port = 80,
                                      .pool_port = 7400,
                                      .nbd_port = 10809,
+                                     .network_trial = -1,
                                      .give_up = end_is_asked,
                                      .restart = ask_restart},
                          .ready_fd = -1};

@@ -35,6 +35,9 @@
 #include "xapid/ops/certificates/server.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/mail.h"
+#include "xapid/ops/network/change.h"
+#include "xapid/ops/network/reached.h"
+#include "xapid/ops/network/scan.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/vm/appliance.h"
@@ -53,6 +56,7 @@
 #define HOUSEKEEPING_PERIOD (30 * USEC_PER_SEC)
 #define SCHEDULER_PERIOD (5 * USEC_PER_SEC)
 #define SIM_TIMEOUT (20 * USEC_PER_SEC)
+#define NETWORK_TRIAL (60 * USEC_PER_SEC)
 #define STOP_GRACE (5 * USEC_PER_SEC)
 /* How long a host that is alone may take to lead itself. */
 #define ALONE_WITHIN (30 * USEC_PER_SEC)
@@ -112,6 +116,9 @@ static void set_defaults(struct xapid *x, struct arena *arena)
         o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
     o->datapath =
         xstrdup(or_default(o->datapath, strcmp(o->hypervisor, "xen") == 0 ? "nbd" : "none"));
+    o->network = xstrdup(or_default(o->network, "none"));
+    if (o->network_trial < 0)
+        o->network_trial = strcmp(o->network, "linux") == 0 ? NETWORK_TRIAL : 0;
     o->password_file = o->password_file ? xstrdup(o->password_file) : NULL;
     o->web_root = o->web_root ? xstrdup(o->web_root) : NULL;
     if (o->system_root)
@@ -313,6 +320,10 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
     call_init_internal(&call, x, arena);
     e = bootstrap(&call);
     if (!e)
+        e = network_adopt(&call);
+    if (!e)
+        network_settle(&call);
+    if (!e)
         office_start(x->office, term);
     if (!e)
         e = nbd_recover(&call);
@@ -392,6 +403,7 @@ static void housekeeping(void *arg)
     blobs_sweep(&call);
     mailer_look(x->mailer);
     srs_check_servers(&call);
+    network_look_after(&call);
     ssh_expire(&call);
     call_release(&call);
     arena_release(&arena);
@@ -444,6 +456,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->sessions = sessions_new(x);
     x->tasks = tasks_new(x);
     x->callers = callers_new();
+    x->reached = reached_new();
     x->agents = agents_new();
     x->timings = timings_new(api_n_messages);
     if (x->options.enable_faults)
@@ -451,6 +464,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(start_database(arena, x));
     TRY(wait_for_pool(arena, x));
     TRY(start_hypervisor(arena, x));
+    TRY(host_network_new(arena, x, &x->network));
     TRY(start_listening(arena, x));
     TRY(auth_new(arena, x, &x->auth));
     TRY(audit_new(arena, x, &x->audit));
@@ -556,6 +570,8 @@ void xapid_stop(struct xapid *x)
     hv_free(x->hv);
     vm_watch_free(x->watch);
     squeezer_free(x->squeezer);
+    host_network_free(x->network);
+    reached_free(x->reached);
     auth_free(x->auth);
     audit_free(x->audit);
     callers_free(x->callers);
@@ -585,6 +601,7 @@ void xapid_stop(struct xapid *x)
     free((char *)x->options.pam_helper);
     free((char *)x->options.storage_dir);
     free((char *)x->options.datapath);
+    free((char *)x->options.network);
     free((char *)x->options.password_file);
     free((char *)x->options.web_root);
     free((char *)x->options.system_root);

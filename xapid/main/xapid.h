@@ -42,6 +42,8 @@ struct replication;
 struct timings;
 struct traces;
 struct stats;
+struct host_network;
+struct reached;
 
 struct xapid_options {
     const char *state_dir;      /* database, secrets, certificate; default /var/lib/xapid */
@@ -62,7 +64,11 @@ struct xapid_options {
     /* What is put before the paths of the host's own programs and configuration files: "" on a real
        host; default with the simulator: <state_dir>/system, where there are none. */
     const char *system_root;
-    bool enable_faults; /* tests: fail or die at op_steps named in <state_dir>/faults */
+    const char *network;  /* whose network is changed: "linux", or "none" for a simulated one;
+                             default: "linux" with Xen, "none" with the simulator */
+    usec_t network_trial; /* how long a change of the management interface may take to prove
+                             itself; 0: it need not; -1: the default, 60 seconds, 0 with "none" */
+    bool enable_faults;   /* tests: fail or die at op_steps named in <state_dir>/faults */
     usec_t op_wait;  /* how long an operation waits in line for a busy object; default 20 minutes */
     usec_t end_wait; /* how long a guest that was asked to may take to end; the same default */
     const char *config_dir;      /* /etc/xapid */
@@ -103,6 +109,8 @@ struct xapid {
     struct clis *clis;
     struct vm_watch *watch;
     struct squeezer *squeezer;
+    struct host_network *network;
+    struct reached *reached;
     struct scheduler *scheduler;
     struct replication *replication;
     struct peers *peers; /* links to the other members; NULL: this host stays alone */

@@ -13,6 +13,7 @@
 #include "xapid/db/db.h"
 #include "xapid/event/event.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/network/reached.h"
 #include "xapid/ops/registry.h"
 #include "xapid/rpc/rpc.h"
 #include "xapid/task/task.h"
@@ -393,6 +394,7 @@ static struct rpc_call *detach(struct rpc_call *rpc)
 
     copy->call.arena = arena;
     copy->http = NULL;
+    copy->call.http = NULL;
     copy->name = arena_strdup(arena, rpc->name);
     copy->args = arena_zalloc(arena, MAX(m->args_size, (uint16_t)1));
     copy->call.originator = copy->call.session ? copy->call.session->originator : NULL;
@@ -483,14 +485,27 @@ static void run(struct rpc_call *rpc)
 
 /*** where the session is ***/
 
+/* A change of the management interface waits for this. */
+static void note_reached(struct rpc_call *rpc)
+{
+    struct reached *reached = rpc->call.xapid->reached;
+
+    if (*rpc->http->peer && reached_is_awaited(reached))
+        reached_note(reached, http_local_address(rpc->http), rpc->http->peer);
+}
+
 static void check_and_run(struct rpc_call *rpc)
 {
     struct error *e = check_call(rpc);
 
-    if (e)
+    if (e) {
         refuse(rpc, e);
-    else
-        run(rpc);
+        return;
+    }
+    rpc->call.http = rpc->http;
+    if (rpc->call.session)
+        note_reached(rpc);
+    run(rpc);
 }
 
 struct bringing {

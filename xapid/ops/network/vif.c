@@ -9,34 +9,17 @@
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
 #include "xapid/ops/network/mac.h"
+#include "xapid/ops/network/rules.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/device.h"
 
 /*** addresses ***/
 
-static bool ip_ok(int family, const char *text)
-{
-    uint8_t bytes[16];
-
-    return inet_pton(family, text, bytes) == 1;
-}
-
-/* "10.0.0.2/24" */
-static bool cidr_ok(struct arena *arena, int family, const char *text)
-{
-    const char *slash = strchr(text, '/');
-    int64_t bits;
-
-    return slash && ip_ok(family, arena_strndup(arena, text, (size_t)(slash - text))) &&
-           int_from_text(slash + 1, &bits) && bits >= 0 && bits <= (family == AF_INET ? 32 : 128);
-}
-
 static struct error *check_ips(struct call *call, int family, const char *field,
                                const struct strings *addresses)
 {
     for (size_t i = 0; i < addresses->n; i++)
-        if (!ip_ok(family, addresses->v[i]))
-            return err_invalid_ip_address_specified(call, field);
+        TRY(check_ip(call, family, field, addresses->v[i]));
     return OK;
 }
 
@@ -186,11 +169,8 @@ static struct error *check_wanted(struct call *call, int family, bool fixed, con
 {
     if (!fixed)
         return OK;
-    if (!cidr_ok(call->arena, family, address))
-        return err_invalid_cidr_address_specified(call, "address");
-    if (*gateway && !ip_ok(family, gateway))
-        return err_invalid_ip_address_specified(call, "gateway");
-    return OK;
+    TRY(check_cidr(call, family, "address", address));
+    return *gateway ? check_ip(call, family, "gateway", gateway) : OK;
 }
 
 static struct error *ipv4_txn(struct txn *txn, void *arg)

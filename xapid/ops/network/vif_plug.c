@@ -9,20 +9,15 @@
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/hotplug.h"
+#include "xapid/ops/network/card.h"
+#include "xapid/ops/network/change.h"
 #include "xapid/ops/network/check.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
 
-/* A VIF as an operation needs it, in the call's memory: rows go with the snapshot. */
-struct card {
-    const char *vm_uuid;
-    bool live; /* attached to a domain */
-    struct hv_nic nic;
-};
-
-static struct error *find_card(struct call *call, ref_t ref, ref_t network_ref, struct card *out)
+struct error *card_find(struct call *call, ref_t ref, ref_t network_ref, struct card *out)
 {
     const struct network *network;
     const struct vif *vif;
@@ -33,6 +28,7 @@ static struct error *find_card(struct call *call, ref_t ref, ref_t network_ref, 
     TRY(DB_GET(call, network, ref_is_null(network_ref) ? vif->network : network_ref, &network));
     *out = (struct card){
         .vm_uuid = arena_strdup(call->arena, vm->uuid),
+        .network = network->ref,
         .live = vif->currently_attached &&
                 (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED),
         .nic = vif_nic(call->arena, vif, network),
@@ -117,7 +113,8 @@ struct error *vif_plug(struct call *call, const struct vif_plug_args *args)
 
     TRY(begin(call, INTENT_vif_plug, &intent, &c, check_vif_op, &op));
     TRY(op_step(&op, "begun", 0.1));
-    TRY(find_card(call, args->self, REF_NULL, &card));
+    TRY(card_find(call, args->self, REF_NULL, &card));
+    TRY(network_make_ready(call, card.network));
     rq = op_hv_request(&op, "plug");
     TRY(hotplug_settle(&op, "plug", hv_nic_plug(call->xapid->hv, &rq, card.vm_uuid, &card.nic)));
     plugged = (struct plugged){&op, &card};
@@ -155,7 +152,7 @@ static struct error *unplug(struct call *call, ref_t ref, bool force)
 
     TRY(begin(call, INTENT_vif_unplug, &intent, &c, check_vif_op, &op));
     TRY(op_step(&op, "begun", 0.1));
-    TRY(find_card(call, ref, REF_NULL, &card));
+    TRY(card_find(call, ref, REF_NULL, &card));
     rq = op_hv_request(&op, "unplug");
     e = hv_nic_unplug(call->xapid->hv, &rq, card.vm_uuid, card.nic.device, force);
     TRY(hotplug_refused(call, hotplug_settle(&op, "unplug", e), "VIF", ref));
@@ -221,10 +218,11 @@ static struct error *change_bridge(struct op *op, ref_t vif, ref_t network)
     struct card before, after;
     struct error *e;
 
-    TRY(find_card(op->call, vif, REF_NULL, &before));
-    TRY(find_card(op->call, vif, network, &after));
+    TRY(card_find(op->call, vif, REF_NULL, &before));
+    TRY(card_find(op->call, vif, network, &after));
     if (!before.live)
         return OK;
+    TRY(network_make_ready(op->call, network));
     e = hv_nic_unplug(hv, &rq, before.vm_uuid, before.nic.device, true);
     TRY(hotplug_settle(op, "out", e));
     rq = op_hv_request(op, "in");

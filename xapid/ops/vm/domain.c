@@ -9,6 +9,7 @@
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/network/change.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
@@ -91,6 +92,8 @@ static struct error *nics_config(struct call *call, const struct vm *vm,
 
         if (vif_device_number(vif->device) < 0)
             return err_invalid_device(call, vif->device);
+        if (network)
+            TRY(network_make_ready(call, network->ref));
         nics[i] = vif_nic(call->arena, vif, network);
     }
     out->n_nics = vifs.n;
