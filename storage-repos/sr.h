@@ -45,6 +45,7 @@ enum sr_feature {
     SR_F_THIN = 1 << 13,
     SR_F_VDI_REVERT = 1 << 14, /* vdi_replace */
     SR_F_VDI_RESET = 1 << 15,
+    SR_F_VDI_CBT = 1 << 16, /* vdi_strip, vdi_changed */
 };
 
 struct sr_driver;
@@ -71,6 +72,7 @@ struct vdi_info {
     const char *name_label, *name_description; /* as kept in the storage, "" if not */
     const char *parent;                        /* location of the image below, "" if none */
     bool hidden;                               /* an inner node of a chain: not a VDI for users */
+    bool stripped; /* its data was destroyed (vdi_strip): nothing but vdi_changed knows it */
     struct strmap sm_config;
 };
 
@@ -79,6 +81,15 @@ struct vdi_spec {
     const char *name_label, *name_description; /* NULL is "" */
     int64_t virtual_size; /* bytes; the driver may round up.  Only vdi_create looks at it. */
     struct strmap sm_config;
+};
+
+/* In which blocks a disk may differ from another one: a bit for each, the highest of a byte first.
+ */
+#define VDI_BLOCK ((int64_t)64 * 1024)
+struct vdi_changes {
+    int64_t n_blocks;
+    size_t n; /* bytes */
+    uint8_t *bits;
 };
 
 /* How the hypervisor reaches a disk. */
@@ -153,6 +164,20 @@ struct sr_driver {
     MUST_CHECK struct error *(*vdi_reset)(struct call *call, struct sr_handle *sr,
                                           const char *location);
     /*
+     * Destroys the data of a disk that nothing lies upon, but keeps what vdi_changed needs to know
+     * of it, until vdi_delete.  VDI_IN_USE as for that.
+     */
+    MUST_CHECK struct error *(*vdi_strip)(struct call *call, struct sr_handle *sr,
+                                          const char *location);
+    /*
+     * The blocks of 'to' that may hold something else than 'from' does there; all that do are among
+     * them.  Those that 'from' is too small for count as changed.  Either may be stripped.  Nobody
+     * may write to them.  An error where the two have nothing in common.
+     */
+    MUST_CHECK struct error *(*vdi_changed)(struct call *call, struct sr_handle *sr,
+                                            const char *from, const char *to,
+                                            struct vdi_changes *out);
+    /*
      * A full copy without shared parents.  'progress' (may be NULL) gets the part done, 0 to 1, at
      * least about once a second, on the calling thread; false cancels, and nothing remains.
      */
@@ -196,6 +221,14 @@ MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64
  */
 MUST_CHECK struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset,
                                      int64_t *start, int64_t *end);
+/*
+ * Of a qcow2 image: calls 'see' for each run of bytes with the number of images, from this one
+ * downwards, that have to be looked into until one of them holds it; 0: none does.
+ */
+MUST_CHECK struct error *vdi_image_depths(struct call *call, const char *image,
+                                          void (*see)(void *ctx, int64_t offset, int64_t n,
+                                                      uint32_t depth),
+                                          void *ctx);
 MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
                                       const void *buf, size_t n);
 /* Writes zeroes, deallocating where possible. */

@@ -32,6 +32,7 @@ static const struct {
     [SR_FAIL_ISO_LOCATION] = {CODE(220), "device_config:location is missing"},
     [SR_FAIL_ISO_NAME] = {CODE(221), "An ISO image's name ends in .iso"},
     [SR_FAIL_ISO_PATH] = {CODE(226), "The path is not a local directory"},
+    [SR_FAIL_CHANGED_BLOCKS] = {CODE(460), "The VDIs cannot be compared"},
 };
 
 struct error *sr_failed(struct call *call, enum sr_failure which, const char *fmt, ...)

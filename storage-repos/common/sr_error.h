@@ -8,24 +8,25 @@
 struct call;
 
 enum sr_failure {
-    SR_FAIL_ARGUMENT,     /* 1 */
-    SR_FAIL_LOCK,         /* 37 */
-    SR_FAIL_SCAN,         /* 40 */
-    SR_FAIL_VDI_EXISTS,   /* 43 */
-    SR_FAIL_VDI,          /* 46: the VDI is not available */
-    SR_FAIL_SR,           /* 47: the SR is not available */
-    SR_FAIL_SR_CREATE,    /* 61 */
-    SR_FAIL_SR_DELETE,    /* 63 */
-    SR_FAIL_VDI_REMOVE,   /* 64 */
-    SR_FAIL_VDI_CREATE,   /* 78 */
-    SR_FAIL_VDI_RESIZE,   /* 79 */
-    SR_FAIL_VDI_CLONE,    /* 81 */
-    SR_FAIL_NO_DEVICE,    /* 90 */
-    SR_FAIL_NO_LOCATION,  /* 94 */
-    SR_FAIL_CHAIN,        /* 109: too many images on top of each other */
-    SR_FAIL_ISO_LOCATION, /* 220 */
-    SR_FAIL_ISO_NAME,     /* 221 */
-    SR_FAIL_ISO_PATH,     /* 226 */
+    SR_FAIL_ARGUMENT,       /* 1 */
+    SR_FAIL_LOCK,           /* 37 */
+    SR_FAIL_SCAN,           /* 40 */
+    SR_FAIL_VDI_EXISTS,     /* 43 */
+    SR_FAIL_VDI,            /* 46: the VDI is not available */
+    SR_FAIL_SR,             /* 47: the SR is not available */
+    SR_FAIL_SR_CREATE,      /* 61 */
+    SR_FAIL_SR_DELETE,      /* 63 */
+    SR_FAIL_VDI_REMOVE,     /* 64 */
+    SR_FAIL_VDI_CREATE,     /* 78 */
+    SR_FAIL_VDI_RESIZE,     /* 79 */
+    SR_FAIL_VDI_CLONE,      /* 81 */
+    SR_FAIL_NO_DEVICE,      /* 90 */
+    SR_FAIL_NO_LOCATION,    /* 94 */
+    SR_FAIL_CHAIN,          /* 109: too many images on top of each other */
+    SR_FAIL_ISO_LOCATION,   /* 220 */
+    SR_FAIL_ISO_NAME,       /* 221 */
+    SR_FAIL_ISO_PATH,       /* 226 */
+    SR_FAIL_CHANGED_BLOCKS, /* 460 */
 };
 
 /* SR_BACKEND_FAILURE_<n>("", sentence with the formatted detail, ""). */

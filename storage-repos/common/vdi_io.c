@@ -29,12 +29,14 @@
 #define IO_TIMEOUT (300 * USEC_PER_SEC)
 #define CLOSE_TIMEOUT (60 * USEC_PER_SEC)
 #define CHUNK ((size_t)4 * 1024 * 1024)
+#define DEPTHS "qemu:allocation-depth"
 #define ZERO_CHUNK ((int64_t)1024 * 1024 * 1024)
 
 struct vdi_io {
     int64_t size;
     bool writable;
-    int fd; /* raw: the file; 0 otherwise */
+    bool depths; /* the server is asked for depths, not for data */
+    int fd;      /* raw: the file; 0 otherwise */
     struct nbd_handle *nbd;
     struct child *server;
     bool dead; /* a request was not answered: the connection's state is unknown */
@@ -135,8 +137,10 @@ static bool nbd_turn(struct vdi_io *io, usec_t deadline)
 /* A handle that will ask where the image has no data: without it, everything counts as data. */
 static struct error *nbd_prepare(struct call *call, struct vdi_io *io)
 {
+    const char *context = io->depths ? DEPTHS : LIBNBD_CONTEXT_BASE_ALLOCATION;
+
     io->nbd = nbd_create();
-    if (!io->nbd || nbd_add_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
+    if (!io->nbd || nbd_add_meta_context(io->nbd, context) < 0)
         return io_error(call, "no NBD handle: %s", nbd_get_error());
     return OK;
 }
@@ -169,8 +173,8 @@ static struct error *open_nbd(struct call *call, const struct vdi_path *path, st
                                 "-f",
                                 path->format,
                                 "--discard=unmap",
-                                "--cache=writeback",
                                 "--shared=1",
+                                io->depths ? "--allocation-depth" : "--cache=writeback",
                                 io->writable ? path->path : "--read-only",
                                 io->writable ? NULL : path->path,
                                 NULL};
@@ -430,6 +434,64 @@ struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset, 
     else if (nbd_can_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1)
         return nbd_data(call, io, offset, start, end);
     return OK;
+}
+
+/*** in which image the data is ***/
+
+struct depths {
+    void (*see)(void *ctx, int64_t offset, int64_t n, uint32_t depth);
+    void *ctx;
+    int64_t offset;
+};
+
+static int take_depths(void *user, const char *context, uint64_t offset, uint32_t *v, size_t n,
+                       int *error)
+{
+    struct depths *d = user;
+
+    (void)context;
+    (void)offset;
+    (void)error;
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        d->see(d->ctx, d->offset, v[i], v[i + 1]);
+        d->offset += v[i];
+    }
+    return 0;
+}
+
+static struct error *read_depths(struct call *call, struct vdi_io *io, struct depths *d)
+{
+    if (nbd_can_meta_context(io->nbd, DEPTHS) != 1)
+        return io_error(call, "qemu-nbd does not say in which image the data is");
+    while (d->offset < io->size) {
+        int64_t n = MIN(io->size - d->offset, ZERO_CHUNK), from = d->offset;
+        nbd_extent_callback callback = {.callback = take_depths, .user_data = d};
+
+        TRY(nbd_finish(call, io,
+                       nbd_aio_block_status(io->nbd, (uint64_t)n, (uint64_t)from, callback,
+                                            NBD_NULL_COMPLETION, 0),
+                       "block status", n));
+        if (d->offset <= from)
+            return io_error(call, "block status: the server says nothing");
+    }
+    return OK;
+}
+
+struct error *vdi_image_depths(struct call *call, const char *image,
+                               void (*see)(void *ctx, int64_t offset, int64_t n, uint32_t depth),
+                               void *ctx)
+{
+    struct depths d = {.see = see, .ctx = ctx};
+    struct vdi_io *io = xcalloc(1, sizeof *io);
+    struct error *e;
+
+    io->depths = true;
+    e = open_nbd(call, &(struct vdi_path){.path = image, .format = "qcow2"}, io);
+    io->dead = e != OK;
+    if (!e)
+        e = read_depths(call, io, &d);
+    vdi_io_close(io);
+    return e;
 }
 
 struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset, const void *buf,

@@ -291,7 +291,7 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
     TRY(dir_list(call, st, true, &list));
     v = arena_array(call->arena, struct vdi_info, list.n + 1);
     for (size_t i = 0; i < list.n; i++)
-        if (list.v[i].good)
+        if (list.v[i].good || list.v[i].stripped)
             dir_info(call, st, &list.v[i], &v[(*n)++]);
     *out = v;
     return OK;
@@ -300,7 +300,7 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
 #define DIR_FEATURES                                                                               \
     (SR_F_CREATE | SR_F_SCAN | SR_F_STATS | SR_F_VDI_CREATE | SR_F_VDI_DELETE | SR_F_VDI_ATTACH |  \
      SR_F_VDI_RESIZE | SR_F_VDI_CLONE | SR_F_VDI_SNAPSHOT | SR_F_THIN | SR_F_VDI_REVERT |          \
-     SR_F_VDI_RESET)
+     SR_F_VDI_RESET | SR_F_VDI_CBT)
 
 #define DIR_SLOTS                                                                                  \
     .features = DIR_FEATURES, .state_size = sizeof(struct dir_state), .create = dir_create,        \
@@ -308,7 +308,8 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
     .scan = dir_scan, .vdi_create = dir_vdi_create, .vdi_delete = dir_vdi_delete,                  \
     .vdi_stat = dir_vdi_stat, .vdi_resize = dir_vdi_resize, .vdi_fork = dir_vdi_fork,              \
     .vdi_copy = dir_vdi_copy, .vdi_describe = dir_vdi_describe, .vdi_attach = dir_vdi_attach,      \
-    .vdi_detach = dir_vdi_detach, .vdi_replace = dir_vdi_replace, .vdi_reset = dir_vdi_reset
+    .vdi_detach = dir_vdi_detach, .vdi_replace = dir_vdi_replace, .vdi_reset = dir_vdi_reset,      \
+    .vdi_strip = dir_vdi_strip, .vdi_changed = dir_vdi_changed
 
 static const struct strpair ext_help[] = {
     {"location", "Directory that holds the images"},

@@ -33,6 +33,11 @@ void dir_meta_name(const char *location, char out[DIR_NAME_SIZE])
     snprintf(out, DIR_NAME_SIZE, "%.36s.json", location);
 }
 
+void dir_trace_name(const char *location, char out[DIR_NAME_SIZE])
+{
+    snprintf(out, DIR_NAME_SIZE, "%.36s.cbt", location);
+}
+
 void dir_temp_name(const char *location, const char *what, char out[DIR_NAME_SIZE])
 {
     snprintf(out, DIR_NAME_SIZE, ".%.36s.%.8s.tmp", location, what);
@@ -91,7 +96,7 @@ struct error *dir_unlink(struct call *call, const struct dir_state *st, const ch
 
 void dir_remove_temps(const struct dir_state *st, const char *location)
 {
-    static const char *const whats[] = {"new", "leaf", "json"};
+    static const char *const whats[] = {"new", "leaf", "json", "cbt"};
     char name[DIR_NAME_SIZE];
 
     for (size_t i = 0; i < ARRAY_SIZE(whats); i++) {

@@ -86,6 +86,34 @@ static void add_file(struct call *call, const struct dir_state *st, const char *
     list->n++;
 }
 
+/* What is left of a disk whose data was destroyed; one that still has its image is not there yet.
+ */
+static void add_trace(struct call *call, const struct dir_state *st, const char *name, bool loud,
+                      struct dir_list *list)
+{
+    struct dir_image *image = &list->v[list->n];
+    const char *location = without_ending(call, name, ".cbt");
+    char image_name[DIR_NAME_SIZE];
+    struct dir_trace trace;
+
+    if (!location || !dir_location_ok(location))
+        return;
+    dir_image_name(location, image_name);
+    if (faccessat(st->fd, image_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return;
+    if (dir_trace_read(call, st, location, &trace)) {
+        *image = (struct dir_image){.location = location,
+                                    .stripped = true,
+                                    .why = "its data was destroyed",
+                                    .all = trace.all,
+                                    .virtual_size = trace.virtual_size,
+                                    .parent = trace.parent};
+        list->n++;
+    } else if (loud) {
+        log_error("%s/%s is left out: it is not what was written", st->path, name);
+    }
+}
+
 /* ---- all of them ---- */
 
 static int by_location(const void *a, const void *b)
@@ -107,12 +135,19 @@ struct dir_image *dir_find(const struct dir_list *list, const char *location)
     return image && image->good ? image : NULL;
 }
 
+struct dir_image *dir_find_stripped(const struct dir_list *list, const char *location)
+{
+    struct dir_image *image = find_any(list, location);
+
+    return image && image->stripped ? image : NULL;
+}
+
 static void count_children(struct dir_list *list)
 {
     for (size_t i = 0; i < list->n; i++) {
         struct dir_image *parent = list->v[i].parent[0] ? find_any(list, list->v[i].parent) : NULL;
 
-        if (parent)
+        if (parent && !list->v[i].stripped)
             parent->children++;
     }
 }
@@ -154,6 +189,8 @@ static struct error *read_entries(struct call *call, const struct dir_state *st,
             return sr_failed(call, SR_FAIL_SCAN, "%s: more than %d images", st->path, IMAGES_MAX);
         make_room(call, list, &size);
         add_file(call, st, entry->d_name, loud, list);
+        make_room(call, list, &size);
+        add_trace(call, st, entry->d_name, loud, list);
         errno = 0;
     }
     return errno ? sr_failed_errno(call, SR_FAIL_SCAN, errno, st->path) : OK;
@@ -241,6 +278,7 @@ void dir_info(struct call *call, const struct dir_state *st, const struct dir_im
                              .name_description = meta.name_description,
                              .parent = image->parent,
                              .hidden = meta.hidden || image->children,
+                             .stripped = image->stripped,
                              .sm_config = meta.sm_config};
     out->read_only = out->hidden;
     out->sm_config = strmap_with(call->arena, out->sm_config, "image-format", "qcow2");

@@ -15,7 +15,8 @@ bool dir_location_ok(const char *location);
 /* The file names that belong to a location, which must be a good one. */
 void dir_image_name(const char *location, char out[DIR_NAME_SIZE]);
 void dir_meta_name(const char *location, char out[DIR_NAME_SIZE]);
-/* 'what': "new", "leaf" or "json". */
+void dir_trace_name(const char *location, char out[DIR_NAME_SIZE]);
+/* 'what': "new", "leaf", "json" or "cbt". */
 void dir_temp_name(const char *location, const char *what, char out[DIR_NAME_SIZE]);
 /* The same with the directory before it, in the arena: for qemu. */
 const char *dir_path(struct call *call, const struct dir_state *st, const char *name);
@@ -60,10 +61,25 @@ void dir_meta_read(struct call *call, const struct dir_state *st, const char *lo
 MUST_CHECK struct error *dir_meta_write(struct call *call, const struct dir_state *st,
                                         const char *location, const struct dir_meta *meta);
 
-/* One *.qcow2 file. */
+/* What stays of a disk whose data was destroyed. */
+struct dir_trace {
+    const char *parent; /* location of the image that it lay on, "" for none */
+    int64_t virtual_size;
+    bool all; /* its own image held something: every block may differ */
+};
+/* False where it cannot be read. */
+bool dir_trace_read(struct call *call, const struct dir_state *st, const char *location,
+                    struct dir_trace *out);
+/* Durable when it returns. */
+MUST_CHECK struct error *dir_trace_write(struct call *call, const struct dir_state *st,
+                                         const char *location, const struct dir_trace *trace);
+
+/* One *.qcow2 file, or a *.cbt file without one. */
 struct dir_image {
     const char *location; /* the file name without its ending */
     bool good;            /* of ours and readable: else only these, 'why' and 'parent' are set */
+    bool stripped;        /* not good, for there is no image; then also size and parent are set */
+    bool all;             /* stripped: as in its trace */
     const char *why;      /* what is wrong with it */
     ino_t inode;
     nlink_t links;
@@ -87,6 +103,8 @@ struct dir_image *dir_find(const struct dir_list *list, const char *location);
 /* Number of images in the chain that ends in 'image'; 0 if a part is missing or broken, or the
  * chain has no end. */
 size_t dir_chain_length(const struct dir_list *list, const struct dir_image *image);
+/* One whose data was destroyed, or NULL. */
+struct dir_image *dir_find_stripped(const struct dir_list *list, const char *location);
 /* As dir_find, but what it does not find is an error: VDI_MISSING, or that the VDI is not
  * available. */
 MUST_CHECK struct error *dir_get(struct call *call, const struct sr_handle *sr,
@@ -126,6 +144,10 @@ MUST_CHECK struct error *dir_vdi_replace(struct call *call, struct sr_handle *sr
                                          struct vdi_info *info);
 MUST_CHECK struct error *dir_vdi_reset(struct call *call, struct sr_handle *sr,
                                        const char *location);
+MUST_CHECK struct error *dir_vdi_strip(struct call *call, struct sr_handle *sr,
+                                       const char *location);
+MUST_CHECK struct error *dir_vdi_changed(struct call *call, struct sr_handle *sr, const char *from,
+                                         const char *to, struct vdi_changes *out);
 MUST_CHECK struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *location,
                                       const char *base, const struct vdi_spec *spec,
                                       struct vdi_info *info);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* meta.c -- the sidecar of an image: a small JSON file, replaced as a whole. */
+/* meta.c -- the sidecar of an image, and its trace: small JSON files, replaced as a whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -167,5 +167,49 @@ struct error *dir_meta_write(struct call *call, const struct dir_state *st, cons
     dir_step(st, "sidecar written");
     TRY(dir_publish(call, st, temp, name));
     dir_step(st, "sidecar in place");
+    return OK;
+}
+
+/* ---- traces ---- */
+
+bool dir_trace_read(struct call *call, const struct dir_state *st, const char *location,
+                    struct dir_trace *out)
+{
+    char name[DIR_NAME_SIZE];
+    json_error_t where;
+    const json_t *size;
+    size_t n = 0;
+    const char *why, *text;
+    json_t *root;
+    bool good;
+
+    dir_trace_name(location, name);
+    text = read_small(call, st, name, &n, &why);
+    root = text ? json_loadb(text, n, 0, &where) : NULL;
+    size = json_object_get(root, "virtual_size");
+    good = json_is_integer(size) && json_integer_value(size) > 0 &&
+           json_integer_value(size) <= QCOW2_SIZE_MAX;
+    if (good)
+        *out = (struct dir_trace){.parent = text_of(call, root, "parent"),
+                                  .virtual_size = json_integer_value(size),
+                                  .all = !json_is_false(json_object_get(root, "all"))};
+    json_decref(root);
+    return good && (!*out->parent || dir_location_ok(out->parent));
+}
+
+struct error *dir_trace_write(struct call *call, const struct dir_state *st, const char *location,
+                              const struct dir_trace *trace)
+{
+    char temp[DIR_NAME_SIZE], name[DIR_NAME_SIZE];
+    const char *text =
+        arena_printf(call->arena, "{\"parent\": \"%s\", \"virtual_size\": %lld, \"all\": %s}\n",
+                     trace->parent, (long long)trace->virtual_size, trace->all ? "true" : "false");
+
+    dir_temp_name(location, "cbt", temp);
+    dir_trace_name(location, name);
+    TRY(write_temp(call, st, temp, text));
+    dir_step(st, "trace written");
+    TRY(dir_publish(call, st, temp, name));
+    dir_step(st, "trace in place");
     return OK;
 }

@@ -39,7 +39,9 @@ struct error *dir_vdi_stat(struct call *call, struct sr_handle *sr, const char *
     struct dir_image *image;
 
     TRY(dir_list(call, sr->state, false, &list));
-    TRY(dir_get(call, sr, &list, location, &image));
+    image = dir_find_stripped(&list, location);
+    if (!image)
+        TRY(dir_get(call, sr, &list, location, &image));
     dir_info(call, sr->state, image, info);
     return OK;
 }
@@ -186,6 +188,8 @@ struct error *dir_vdi_delete(struct call *call, struct sr_handle *sr, const char
     TRY(dir_unlink(call, st, name));
     dir_step(st, "image gone");
     TRY(dir_sync(call, st));
+    dir_trace_name(location, name);
+    TRY(dir_unlink(call, st, name));
     dir_meta_name(location, name);
     TRY(dir_unlink(call, st, name));
     dir_remove_temps(st, location);

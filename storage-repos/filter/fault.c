@@ -204,6 +204,27 @@ static struct error *f_vdi_reset(struct call *call, struct sr_handle *sr, const 
     return after(call, verdict, "vdi_reset");
 }
 
+static struct error *f_vdi_strip(struct call *call, struct sr_handle *sr, const char *location)
+{
+    enum verdict verdict;
+
+    TRY(before(call, sr, "vdi_strip", true, &verdict));
+    if (verdict == LIE)
+        return OK;
+    TRY(fault_of(sr)->inner->vdi_strip(call, sr, location));
+    return after(call, verdict, "vdi_strip");
+}
+
+static struct error *f_vdi_changed(struct call *call, struct sr_handle *sr, const char *from,
+                                   const char *to, struct vdi_changes *out)
+{
+    enum verdict verdict;
+
+    TRY(before(call, sr, "vdi_changed", false, &verdict));
+    TRY(fault_of(sr)->inner->vdi_changed(call, sr, from, to, out));
+    return after(call, verdict, "vdi_changed");
+}
+
 static struct error *f_vdi_copy(struct call *call, struct sr_handle *sr, const char *location,
                                 const struct vdi_spec *spec, struct vdi_info *info,
                                 bool (*progress)(void *ctx, double done), void *ctx)
@@ -261,6 +282,8 @@ void sr_fault_init(struct sr_fault *f, const struct sr_driver *inner)
     WRAP(vdi_fork);
     WRAP(vdi_replace);
     WRAP(vdi_reset);
+    WRAP(vdi_strip);
+    WRAP(vdi_changed);
     WRAP(vdi_copy);
     WRAP(vdi_describe);
     WRAP(vdi_attach);

@@ -33,6 +33,7 @@ FORWARD = {
     "vm_shutdown/recorded": "the VM is halted; its memory image goes at the next start at the latest",
     "vm_ended/*": "the domain has ended by itself, whatever the daemon does",
     "vdi_destroy/erased": "the image is gone",
+    "vdi_data_destroy/destroyed": "the data is gone",
     "vdi_resize/grown": "an image does not shrink",
     "sr_destroy/erased": "the repository is gone",
     "pbd_unplug/detached": "nothing uses it any more",
@@ -58,7 +59,7 @@ FORWARD = {
     "database_restore/staged": "the next start takes the other database",
     "database_restore/commit": "the next start takes the other database",
     **{f"{intent}/commit": "what was done is recorded with another try" for intent in
-       ("vdi_destroy", "vdi_resize", "vdi_revert", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move", "vusb_unplug")},
+       ("vdi_data_destroy", "vdi_destroy", "vdi_resize", "vdi_revert", "sr_destroy", "pbd_unplug", "vbd_unplug", "vbd_eject", "vif_unplug", "vif_move", "vusb_unplug")},
     "vm_resume/recorded": "the VM runs; its memory image goes at the next start at the latest",
 }
 HALFWAY = {
@@ -364,6 +365,14 @@ def vdi_clone(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
     n = _vdis(c)
     return Try(lambda: c("VDI.clone", vdi, {}), lambda: _vdis(c) > n)
+
+
+@operation
+def vdi_data_destroy(c):
+    vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
+    c("VDI.enable_cbt", vdi)
+    snapshot = c("VDI.snapshot", vdi, {})
+    return Try(lambda: c("VDI.data_destroy", snapshot), lambda: c("VDI.get_type", snapshot) == "cbt_metadata")
 
 
 @operation

@@ -187,12 +187,13 @@ def _hidden(path):
 def files_wrong(daemon, w):
     """Images without a VDI (but for hidden ones with children), VDIs without an image, work in progress that has ended."""
     local = {ref for ref, sr in w["SR"].items() if sr["type"] in ("file", "ext")}
-    uuids = {v["uuid"] for v in w["VDI"].values() if v["SR"] in local}
+    uuids = {v["uuid"]: v["type"] for v in w["VDI"].values() if v["SR"] in local}
     top = os.path.join(daemon.state, "storage")
     names = {os.path.basename(f): os.path.join(top, f) for f in daemon.files()}
     images = {n: p for n, p in names.items() if n.endswith(".qcow2") and not n.startswith(".")}
     below = {_backing(p) for p in images.values()}
-    out = [f"VDI {u} has no file" for u in uuids if u + ".qcow2" not in images]
+    out = [f"VDI {u} has no file" for u, t in uuids.items() if u + (".cbt" if t == "cbt_metadata" else ".qcow2") not in names]
+    out += [f"{n} has no VDI" for n in names if n.endswith(".cbt") and uuids.get(n[:-len(".cbt")]) != "cbt_metadata"]
     for name, path in images.items():
         if name[:-len(".qcow2")] in uuids:
             continue

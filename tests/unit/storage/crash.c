@@ -356,6 +356,28 @@ static void going_back_can_be_killed_and_repeated(void **state)
     kill_everywhere(before_going_back, do_reset, false, disk_is_back);
 }
 
+static struct error *do_strip(struct story *s)
+{
+    return sr_ext.vdi_strip(&s->lab.call, &s->lab.sr, s->new);
+}
+
+static void only_a_trace_is_left(struct story *s)
+{
+    struct vdi_changes changes;
+
+    assert_true(lab_stat(&s->lab, s->new).stripped);
+    assert_string_equal(lab_stat(&s->lab, s->new).name_label, "new");
+    assert_int_equal(lab_count_files(&s->lab, ".qcow2"), 2);
+    lab_must(&s->lab, sr_ext.vdi_changed(&s->lab.call, &s->lab.sr, s->new, s->disk, &changes));
+    assert_int_equal(changes.bits[0], 0);
+}
+
+static void destroying_data_can_be_killed_and_repeated(void **state)
+{
+    (void)state;
+    kill_everywhere(do_fork, do_strip, true, only_a_trace_is_left);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +390,7 @@ int main(void)
         cmocka_unit_test(a_deletion_killed_anywhere_keeps_what_others_need),
         cmocka_unit_test(growing_and_naming_can_be_killed_and_repeated),
         cmocka_unit_test(going_back_can_be_killed_and_repeated),
+        cmocka_unit_test(destroying_data_can_be_killed_and_repeated),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

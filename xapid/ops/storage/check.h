@@ -25,6 +25,9 @@ MUST_CHECK struct error *vbd_check(struct call *call, const struct db_snap *snap
 MUST_CHECK struct error *txn_vbd_check(struct txn *txn, ref_t vbd, enum vbd_operations op,
                                        const struct vbd **out);
 
+/* Operations that only read a disk: they do not mind each other. */
+#define VDI_READING (1ull << VDI_OP_COPY | 1ull << VDI_OP_LIST_CHANGED_BLOCKS)
+
 /* The bits of what is under way. */
 uint64_t current_bits(const struct enummap *current);
 /* OTHER_OPERATION_IN_PROGRESS for the first of them. */

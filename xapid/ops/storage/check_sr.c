@@ -14,7 +14,10 @@
     (BIT(PLUG) | BIT(VDI_CREATE) | BIT(VDI_INTRODUCE) | BIT(VDI_DESTROY) | BIT(VDI_RESIZE) |       \
      BIT(VDI_CLONE) | BIT(VDI_SNAPSHOT) | BIT(VDI_COPY) | BIT(VDI_FORGET) |                        \
      BIT(VDI_RESIZE_ONLINE) | BIT(VDI_UPDATE) | BIT(VDI_SET_ON_BOOT) | BIT(VDI_BLOCKED) |          \
-     BIT(VDI_REVERT))
+     BIT(VDI_REVERT) | TRACKING)
+#define TRACKING                                                                                   \
+    (BIT(VDI_ENABLE_CBT) | BIT(VDI_DISABLE_CBT) | BIT(VDI_DATA_DESTROY) |                          \
+     BIT(VDI_LIST_CHANGED_BLOCKS))
 #define NEEDS_STORAGE                                                                              \
     (BIT(SCAN) | BIT(UPDATE) | BIT(UNPLUG) | (TOGETHER & ~(BIT(PLUG) | BIT(VDI_FORGET))))
 
@@ -63,10 +66,9 @@ static uint64_t feature_mask(const struct sr_ctx *c)
         {BIT(VDI_SNAPSHOT), SR_F_VDI_SNAPSHOT},
         {BIT(VDI_SET_ON_BOOT), SR_F_VDI_RESET},
         {BIT(VDI_REVERT), SR_F_VDI_REVERT},
+        {TRACKING, SR_F_VDI_CBT},
         /* Not possible with any driver yet. */
-        {BIT(VDI_MIRROR) | BIT(VDI_ENABLE_CBT) | BIT(VDI_DISABLE_CBT) | BIT(VDI_DATA_DESTROY) |
-             BIT(VDI_LIST_CHANGED_BLOCKS) | BIT(VDI_FORCE_UNLOCK) | BIT(VDI_GENERATE_CONFIG),
-         0},
+        {BIT(VDI_MIRROR) | BIT(VDI_FORCE_UNLOCK) | BIT(VDI_GENERATE_CONFIG), 0},
     };
     uint64_t mask = ALL_OPS;
 

@@ -186,13 +186,14 @@ static struct error *disk_error(struct call *call, const struct db_snap *snap,
     const char *ref = call_ref(call, vdi->ref);
     bool read, written;
 
-    if (running && (writable || running != 1ull << VDI_OP_COPY))
+    if (running && (writable || running & ~VDI_READING))
         return busy_error(call, CLASS_vdi, vdi->ref, &enum_vdi_operations,
                           &vdi->current_operations);
     if (vdi->missing)
         return err_vdi_missing(call, call_ref(call, vdi->sr), ref);
     if (!vdi->managed)
         return err_vdi_not_managed(call, ref);
+    TRY(vdi_check_contents(call, vdi));
     look_at_users(snap, vdi->ref, vbd, &read, &written);
     if (!vdi->sharable && (written || (writable && read)))
         return err_vdi_in_use(call, ref, "attach");

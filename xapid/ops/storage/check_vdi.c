@@ -11,7 +11,8 @@
 #define POSSIBLE                                                                                   \
     (BIT(CLONE) | BIT(COPY) | BIT(RESIZE) | BIT(RESIZE_ONLINE) | BIT(SNAPSHOT) | BIT(DESTROY) |    \
      BIT(FORGET) | BIT(UPDATE) | BIT(SET_ON_BOOT) | BIT(BLOCKED) | BIT(REVERT_TO) |                \
-     BIT(REVERT_FROM))
+     BIT(REVERT_FROM) | TRACKING)
+#define TRACKING (BIT(ENABLE_CBT) | BIT(DISABLE_CBT) | BIT(DATA_DESTROY) | BIT(LIST_CHANGED_BLOCKS))
 
 struct vdi_ctx {
     const struct db_snap *snap;
@@ -88,8 +89,7 @@ static uint64_t concurrency_mask(const struct vdi_ctx *c)
 
     if (!running)
         return ALL_OPS;
-    /* Readers do not mind each other. */
-    return running == BIT(COPY) ? BIT(COPY) : 0;
+    return running & ~VDI_READING ? 0 : VDI_READING;
 }
 
 static struct error *concurrency_error(struct call *call, const struct vdi_ctx *c, int op)
@@ -136,7 +136,7 @@ static uint64_t attached_mask(const struct vdi_ctx *c)
 {
     if (!c->active)
         return ALL_OPS;
-    return LIVE | (c->written ? 0 : BIT(COPY));
+    return LIVE | (c->written ? 0 : VDI_READING);
 }
 
 static struct error *attached_error(struct call *call, const struct vdi_ctx *c, int op)
@@ -174,6 +174,7 @@ static uint64_t feature_mask(const struct vdi_ctx *c)
         {BIT(DESTROY), SR_F_VDI_DELETE},
         {BIT(SET_ON_BOOT), SR_F_VDI_RESET},
         {BIT(REVERT_TO) | BIT(REVERT_FROM), SR_F_VDI_REVERT},
+        {TRACKING, SR_F_VDI_CBT},
     };
     uint64_t mask = POSSIBLE;
 
@@ -193,9 +194,55 @@ static struct error *feature_error(struct call *call, const struct vdi_ctx *c, i
 
 /*** what it is ***/
 
-static uint64_t kind_mask(const struct vdi_ctx *c)
+struct error *vdi_check_contents(struct call *call, const struct vdi *vdi)
+{
+    return vdi->type == VDI_TYPE_CBT_METADATA
+               ? err_vdi_incompatible_type(call, call_ref(call, vdi->ref),
+                                           enum_name(&enum_vdi_type, vdi->type))
+               : OK;
+}
+
+/* Only what holds the data of users is tracked, and snapshots are of what was. */
+static uint64_t tracking_mask(const struct vdi *vdi)
 {
     uint64_t mask = ALL_OPS;
+
+    if (vdi->type == VDI_TYPE_CBT_METADATA)
+        mask &= BIT(FORGET) | BIT(DESTROY) | BIT(DATA_DESTROY) | BIT(LIST_CHANGED_BLOCKS);
+    else if (vdi->type != VDI_TYPE_USER && vdi->type != VDI_TYPE_SYSTEM)
+        mask &= ~TRACKING;
+    if (vdi->is_a_snapshot || vdi->on_boot == ON_BOOT_RESET)
+        mask &= ~(BIT(ENABLE_CBT) | BIT(DISABLE_CBT));
+    if (!vdi->is_a_snapshot)
+        mask &= ~BIT(DATA_DESTROY);
+    if (!vdi->cbt_enabled)
+        mask &= ~(BIT(DATA_DESTROY) | BIT(LIST_CHANGED_BLOCKS));
+    else
+        mask &= ~(BIT(MIRROR) | BIT(SET_ON_BOOT));
+    return mask;
+}
+
+static struct error *tracking_error(struct call *call, const struct vdi *vdi, int op)
+{
+    const char *ref = call_ref(call, vdi->ref);
+
+    TRY(vdi_check_contents(call, vdi));
+    if (op == VDI_OP_MIRROR || op == VDI_OP_SET_ON_BOOT)
+        return err_vdi_cbt_enabled(call, ref);
+    if (vdi->type != VDI_TYPE_USER && vdi->type != VDI_TYPE_SYSTEM)
+        return err_vdi_incompatible_type(call, ref, enum_name(&enum_vdi_type, vdi->type));
+    if (op == VDI_OP_DATA_DESTROY && !vdi->is_a_snapshot)
+        return err_operation_not_allowed(call, "The disk is no snapshot.");
+    if (op == VDI_OP_DATA_DESTROY || op == VDI_OP_LIST_CHANGED_BLOCKS)
+        return err_vdi_no_cbt_metadata(call, ref);
+    if (vdi->is_a_snapshot)
+        return err_operation_not_allowed(call, "The disk is a snapshot: nothing in it changes.");
+    return err_vdi_on_boot_mode_incompatible_with_operation(call);
+}
+
+static uint64_t kind_mask(const struct vdi_ctx *c)
+{
+    uint64_t mask = tracking_mask(c->vdi);
 
     if (c->vdi->type == VDI_TYPE_RRD)
         mask &= ~(BIT(DESTROY) | BIT(FORGET));
@@ -218,6 +265,8 @@ static struct error *kind_error(struct call *call, const struct vdi_ctx *c, int 
 {
     const char *ref = call_ref(call, c->vdi->ref);
 
+    if (!(tracking_mask(c->vdi) >> op & 1))
+        return tracking_error(call, c->vdi, op);
     if (op == VDI_OP_COPY)
         return err_operation_not_allowed(call, "A disk with the state file or log of high "
                                                "availability cannot be copied.");
@@ -230,14 +279,6 @@ static struct error *kind_error(struct call *call, const struct vdi_ctx *c, int 
     if ((op == VDI_OP_SNAPSHOT || op == VDI_OP_CLONE) && c->vdi->on_boot == ON_BOOT_RESET)
         return err_vdi_on_boot_mode_incompatible_with_operation(call);
     return err_vdi_not_managed(call, ref);
-}
-
-struct error *vdi_check_contents(struct call *call, const struct vdi *vdi)
-{
-    return vdi->type == VDI_TYPE_CBT_METADATA
-               ? err_vdi_incompatible_type(call, call_ref(call, vdi->ref),
-                                           enum_name(&enum_vdi_type, vdi->type))
-               : OK;
 }
 
 /*** the list ***/

@@ -118,6 +118,10 @@ static void add_found(struct txn *txn, const struct scan *scan, const struct vdi
     row.sr = scan->sr;
     row.type =
         strmap_get(&info->sm_config, VDI_KEY_METADATA_OF_POOL) ? VDI_TYPE_METADATA : VDI_TYPE_USER;
+    if (info->stripped) {
+        row.type = VDI_TYPE_CBT_METADATA;
+        row.cbt_enabled = true;
+    }
     row.read_only = info->read_only;
     row.location = info->location;
     row.managed = !info->hidden;

@@ -35,6 +35,7 @@ static const struct {
     {SR_F_VDI_REVERT, "VDI_REVERT", 1},
     /* Version 2: the disk goes back when a machine starts, not when it is attached. */
     {SR_F_VDI_RESET, "VDI_RESET_ON_BOOT", 2},
+    {SR_F_VDI_CBT, "VDI_CONFIG_CBT", 1},
     {SR_F_THIN, "THIN_PROVISIONING", 1},
     /* Names are kept beside the disks, so that a scan finds them again. */
     {SR_F_VDI_CREATE, "SR_METADATA", 1},

@@ -350,6 +350,7 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
         row.is_a_snapshot = true;
         row.snapshot_of = plan->source;
         row.snapshot_time = clock_wall();
+        row.cbt_enabled = source->cbt_enabled;
     }
     if (made->info.parent[0])
         row.sm_config = strmap_with(txn_arena(txn), row.sm_config, PARENT_KEY, made->info.parent);
