@@ -31,5 +31,8 @@ def accounting(host, report):
     free = int(c("host.compute_free_memory", ref))
     report.check(abs(total // MIB - int(info["total_memory"])) <= 1 and abs((free + RESERVE) // MIB - int(info["free_memory"])) <= 2,
                  "the host's memory, all and free, is Xen's", total, free, info["total_memory"], info["free_memory"])
+    said = dict(re.findall(r"^\s*(memory-[\w-]+)\s.*?: (\d+)", host.ask("host-list", "params=memory-total,memory-free"), re.M))
+    report.check(said == {"memory-total": str(total), "memory-free": str(free)},
+                 "xe host-list tells the host's memory", said, total, free)
     report.check(abs(total - int(r["memory_overhead"]) - int(vm["memory_target"]) - free) <= 4 * MIB,
                  "what is neither free nor the control domain's is overhead", total, r["memory_overhead"], vm["memory_target"], free)

@@ -102,16 +102,28 @@ def program(path):
 
 
 @contextlib.contextmanager
-def attached_nic(g, bridge):
-    """A NIC in a network of that bridge, which nobody has made."""
-    c = g.host.client()
+def network_of(c, bridge):
+    """A network of that bridge, which nobody has made."""
     network = c("network.create", {"name_label": bridge, "name_description": "", "MTU": "1500", "other_config": {}, "bridge": bridge,
                                    "managed": False})
+    yield network
+    c("network.destroy", network)
+
+
+@contextlib.contextmanager
+def nic_in(g, c, network):
     vif = c("VIF.create", {"VM": c("VM.get_by_uuid", g.vm), "network": network, "device": "0", "MAC": "", "MTU": "1500",
                            "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
-    yield
+    yield vif
     c("VIF.destroy", vif)
-    c("network.destroy", network)
+
+
+@contextlib.contextmanager
+def attached_nic(g, bridge):
+    """A NIC of the guest in such a network."""
+    c = g.host.client()
+    with network_of(c, bridge) as network, nic_in(g, c, network) as vif:
+        yield vif
 
 
 @contextlib.contextmanager
@@ -139,6 +151,9 @@ def hvm(g):
     yield
     c("VM.set_HVM_boot_params", ref, {})
     c("VM.set_domain_type", ref, "pv")
+
+
+pvh = setting("set_domain_type", ["pvh"], ["pv"])
 
 
 def both(outer, inner):
@@ -170,6 +185,10 @@ MORE_CASES = (
     ("a disk that may not be written", dom0("chattr +i $DISK", "chattr -i $DISK"), START, SR_ERROR, "not permitted"),
     ("a storage program that does not start", program("/usr/bin/qemu-storage-daemon"), START, SR_ERROR,
      "the server of the disk did not start"),
+    ("more processors than Xen gives a guest", both(pvh, setting("set_VCPUs_max", ["400"], ["1"])), START, INTERNAL, "building the domain"),
+    ("more processors than Xen knows", setting("set_VCPUs_max", ["600"], ["1"]), START, INTERNAL, "600"),
+    ("a backend of disks that is not there", dom0("modprobe -r xen-blkback", "modprobe xen-blkback"), START, INTERNAL, "building the domain",
+     "backend"),
     ("a bridge that is missing", lambda g: attached_nic(g, "nobridge7"), START, INTERNAL, "building the domain", "nobridge7"),
     ("a device model that does not start", both(hvm, program("/usr/libexec/xen-qemu-system-i386")), START, INTERNAL,
      "device model"),
@@ -202,6 +221,51 @@ def run(host, report, cases, each):
             nothing_left(host, report, halted, f"{title}: nothing is left over")
     g.do("start")
     report.check(g.ready() >= 0, "after all that the guest starts", g.said()[-1000:])
+    if each:
+        plugging_fails(g, report)
+    else:
+        is_no_device(g, report)
     g.do("shutdown", "force=true")
     g.remove()
     nothing_left(host, report, before, "of failures nothing is left over in dom0")
+
+
+# ---- devices of a guest that runs ----
+
+def is_no_device(g, report):
+    """Numbers and addresses that no device can have are refused before Xen hears of them."""
+    c = g.host.client()
+    vm, network = c("VM.get_by_uuid", g.vm), c("network.get_all")[0]
+    nic = {"VM": vm, "network": network, "MTU": "1500", "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}}
+    disk = {"VM": vm, "VDI": c("VDI.get_by_uuid", g.vdi), "bootable": False, "mode": "RO", "type": "Disk", "empty": False,
+            "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}}
+    for title, call, code in (
+            ("a MAC address that is none", ("VIF.create", {**nic, "device": "0", "MAC": "00:16:3e:01:02"}), "MAC_INVALID"),
+            ("a group's MAC address", ("VIF.create", {**nic, "device": "0", "MAC": "01:00:5e:00:00:01"}), "MAC_INVALID"),
+            ("a NIC's number that is none", ("VIF.create", {**nic, "device": "99", "MAC": ""}), "INVALID_DEVICE"),
+            ("a disk's number that is none", ("VBD.create", {**disk, "userdevice": "300"}), "INVALID_DEVICE"),
+            ("a disk's number that is taken", ("VBD.create", {**disk, "userdevice": "0"}), "DEVICE_ALREADY_EXISTS")):
+        said = outcome(c, *call)
+        report.check(said[:1] == [code], f"{title}: {code}", said)
+
+
+def plugging_fails(g, report):
+    """What Xen refuses of a guest that runs leaves it as it is."""
+    c = g.host.client()
+    with attached_nic(g, "nobridge8") as nic:
+        device_refused(g, report, "a NIC of a network without a bridge", ("VIF.plug", nic), "nobridge8")
+    whole = c("network.get_by_uuid", g.host.ask("network-list", "bridge=xenbr0", "--minimal"))
+    with nic_in(g, c, whole) as nic, network_of(c, "nobridge9") as network:
+        c("VIF.plug", nic)
+        device_refused(g, report, "a move to a network without a bridge", ("VIF.move", nic, network), "nobridge9")
+        c("VIF.unplug", nic)
+
+
+def device_refused(g, report, title, call, *words):
+    c = g.host.client()
+    ref = c("VM.get_by_uuid", g.vm)
+    before, at = picture(c, ref), g.tick()
+    said = " ".join(outcome(c, *call))
+    report.check(said.startswith(INTERNAL) and all(w in said for w in words), f"{title}: {INTERNAL} says what and why", said, words)
+    report.note(said)
+    report.check(picture(c, ref) == before and g.passes(at) > at, f"{title}: the guest has what it had, and goes on", before, picture(c, ref))

@@ -285,9 +285,10 @@ class Guest:
         return int(said[0].split()[2]), int(said[1]) // 1024
 
     def said(self, lines=400):
-        """The last lines of its console; of all its domains, one after another."""
-        path = f"/var/log/xen/guest-{self.name}.log"
-        return self.host.dom0(f"tail -n {lines} {path} /var/log/xen/guest-{self.vm}.log 2>/dev/null", check=False)
+        """The last lines of its console; of all its domains, one after another.  A new xenconsoled knows a domain by its name,
+        the one that saw it begin by its VM."""
+        return self.host.dom0(f"cd /var/log/xen && ls -tr guest-{self.name}.log guest-{self.vm}.log 2>/dev/null | xargs -r tail -n {lines}",
+                              check=False)
 
     def ticks(self):
         return [int(n) for n in re.findall(r"^TICK (\d+)\s*$", self.said(), re.M)]
