@@ -38,6 +38,9 @@
  */
 #define NET_GROUP 0x78617069
 
+/* The protocol (ip route show proto 120, the letter "x") of every route that was set here. */
+#define NET_ROUTE_PROTOCOL 120
+
 #define NET_NAME_SIZE 16 /* of a link's name with its NUL, as the kernel has it */
 
 /* Limits; beyond them is an error. */
@@ -107,6 +110,7 @@ struct net_route {
     const char *to;  /* a network with its length; "0.0.0.0/0" and "::/0" are the default routes */
     const char *via; /* "" where it is on the link */
     uint32_t metric; /* 0 for one that is wanted */
+    bool ours;       /* it was set here, and goes when it is wanted no more */
 };
 
 /* A network that is attached, with the host's own address in it. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define NESTING 8 /* of links on links; the kernel has the same limit */
+
 static bool same(const char *a, const char *b)
 {
     return strcmp(a, b) == 0;
@@ -95,9 +97,26 @@ static struct error *check_absent(struct arena *arena, const struct targets *tar
     return OK;
 }
 
+/* A state that no kernel has would never come to an end. */
+static struct error *check_nesting(struct arena *arena, const struct net_state *present,
+                                   const struct net_link *link)
+{
+    const struct net_link *below = link;
+
+    for (int depth = 0; depth < NESTING; depth++) {
+        below = net_link_find(present, below->below);
+        if (!below)
+            return OK;
+    }
+    return net_error(arena, link->name, "it stands on more than %d others", NESTING);
+}
+
 struct error *conflicts_check(struct arena *arena, const struct targets *targets,
                               const struct net_state *present)
 {
+    for (size_t i = 0; i < present->n_links; i++)
+        if (*present->links[i].below)
+            TRY(check_nesting(arena, present, &present->links[i]));
     for (size_t i = 0; i < targets->n; i++) {
         const struct target *t = &targets->v[i];
         const struct net_link *link = net_link_find(present, t->link.name);

@@ -375,7 +375,7 @@ const char *model_step(struct model *model, const struct net_step *step)
     case NET_MTU:
         return step_mtu(model, link, (int)step->after.number);
     case NET_MAC:
-        link->mac = step->after.text;
+        link->mac = step->after.text ? step->after.text : "";
         return NULL;
     case NET_MASTER:
         return step_master(model, link, step->after.text);

@@ -8,11 +8,9 @@
  *
  *     clear     what is ours and cannot become what is wanted goes
  *     make      new links are made, empty; nobody is disturbed
- *     converge  everything but the management interface: addresses and ports go where they belong
- *     sweep     what is wanted no more and has nothing to do with the management interface goes
- *     converge  the management interface, in one go: no link is made or removed meanwhile, for that
- *               is what takes the kernel long
- *     sweep     what it has left behind
+ *     converge  addresses and ports go where they belong, those of the management interface last
+ * and in one go: no link is made or removed meanwhile, for that is what takes the kernel long sweep
+ * what is wanted no more goes
  */
 #include <string.h>
 
@@ -238,6 +236,15 @@ static bool keeps_default_route(const struct net_bridge *b, const struct net_rou
     return ip->mode == NET_IP_STATIC && same(ip->gateway, route->via) && route->metric == 0;
 }
 
+static bool is_wanted_route(const struct net_bridge *b, const struct net_route *route)
+{
+    for (size_t i = 0; i < b->n_routes; i++)
+        if (same(b->routes[i].to, route->to) && same(b->routes[i].via, route->via) &&
+            route->metric == 0)
+            return true;
+    return false;
+}
+
 /* What somebody has added by hand stays as long as the address that it needs. */
 static bool keeps_route(const struct planner *p, const struct target *t,
                         const struct net_route *route)
@@ -246,15 +253,18 @@ static bool keeps_route(const struct planner *p, const struct target *t,
 
     if (!t || !t->bridge || !under || !keeps_address(p, t, under))
         return false;
-    return !ip_is_default(route->to) || keeps_default_route(t->bridge, route);
+    if (ip_is_default(route->to))
+        return keeps_default_route(t->bridge, route);
+    return !route->ours || is_wanted_route(t->bridge, route);
 }
 
-/* A route that loses its address finds it again on another bridge. */
+/* A route that loses its address finds it again on another bridge; one of ours is wanted where it
+ * is. */
 static void follow_address(struct planner *p, const struct net_route *route)
 {
     const struct net_address *under = address_under(p, route);
 
-    if (!under || ip_is_default(route->to))
+    if (!under || ip_is_default(route->to) || route->ours)
         return;
     for (size_t i = 0; i < p->targets.n; i++) {
         const struct net_bridge *b = p->targets.v[i].bridge;
@@ -370,7 +380,7 @@ static void clear(struct planner *p)
 }
 
 /* What stands on others goes first: bridges, then VLANs and tunnels, then bonds, then cards. */
-static void sweep(struct planner *p, bool management)
+static void sweep(struct planner *p)
 {
     static const enum net_kind order[] = {NET_BRIDGE, NET_VLAN, NET_VXLAN,
                                           NET_GRE,    NET_BOND, NET_OTHER};
@@ -379,8 +389,7 @@ static void sweep(struct planner *p, bool management)
         for (size_t i = p->now.n_links; i-- > 0 && !p->error;) {
             const struct net_link *link = p->now.links[i];
 
-            if (link->kind != order[k] || !link->ours || target_of(p, link) ||
-                is_management(p, link->name) != management)
+            if (link->kind != order[k] || !link->ours || target_of(p, link))
                 continue;
             if (link->kind == NET_OTHER)
                 give_back(p, link);
@@ -560,7 +569,8 @@ static void give_default_route(struct planner *p, const struct net_bridge *b,
                                const struct net_ip *ip, const char *to)
 {
     if (b->default_route && ip->mode == NET_IP_STATIC && *ip->gateway)
-        give_route(p, &(struct net_route){.device = b->name, .to = to, .via = ip->gateway});
+        give_route(
+            p, &(struct net_route){.device = b->name, .to = to, .via = ip->gateway, .ours = true});
 }
 
 static bool is_reached(const struct planner *p, const struct net_route *route)
@@ -580,6 +590,7 @@ static void give_routes(struct planner *p, const struct target *t)
         struct net_route route = b->routes[i];
 
         route.device = b->name;
+        route.ours = true;
         if (is_reached(p, &route)) /* where there is no lease yet it comes with the next plan */
             give_route(p, &route);
     }
@@ -663,9 +674,8 @@ struct error *net_plan(struct arena *arena, const struct net_wanted *wanted,
     clear(&p);
     make(&p);
     converge(&p, false);
-    sweep(&p, false);
     converge(&p, true);
-    sweep(&p, true);
+    sweep(&p);
     for_targets(&p, false, give_routes); /* those that the management interface has let go */
     narrow(&p);
     set_dns(&p);

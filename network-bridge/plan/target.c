@@ -169,12 +169,15 @@ static struct error *check_bridges(struct making *m)
 
 /* ---- ports ---- */
 
+/* "all" and "default" stand for other links in /proc/sys/net. */
 static struct error *check_name(struct making *m, const char *name)
 {
-    if (!*name || strlen(name) >= NET_NAME_SIZE || strpbrk(name, BLANKS) ||
-        strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return net_error(m->arena, name, "\"%s\" is not a name for a device", name);
-    return OK;
+    static const char *const taken[] = {".", "..", "all", "default", "lo"};
+    bool good = *name && strlen(name) < NET_NAME_SIZE && !strpbrk(name, BLANKS);
+
+    for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
+        good = good && strcmp(name, taken[i]) != 0;
+    return good ? OK : net_error(m->arena, name, "\"%s\" is not a name for a device", name);
 }
 
 static struct error *check_port(struct making *m, const struct net_port *p, const char *name)

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "network-bridge/plan/ip.h"
+
 static const char *const kinds[] = {"card", "bridge", "bond", "vlan", "vxlan", "gre"};
 static const char *const modes[] = {"active-backup", "balance-slb", "lacp", "other"};
 static const char *const hashes[] = {"tcpudp_ports", "src_mac", "other"};
@@ -99,6 +101,13 @@ bool net_bond_words(const struct net_words *words, struct net_bond *out)
 
 /* ---- reading ---- */
 
+static bool is_address(const char *text)
+{
+    struct ip ip;
+
+    return ip_parse(text, &ip);
+}
+
 struct reading {
     struct arena *arena;
     struct net_link *links;
@@ -134,7 +143,8 @@ static bool read_link(struct reading *r, const struct net_words *w)
     int mode = *ipv6 ? INDEX_OF(ipv6s, ipv6) : NET_IPV6_OFF;
 
     if (kind < 0 || mtu < 0 || tag < 0 || id < 0 || speed < 0 || mode < 0 ||
-        strlen(w->v[1]) >= NET_NAME_SIZE || r->out->n_links == NET_MAX_LINKS)
+        strlen(w->v[1]) >= NET_NAME_SIZE || r->out->n_links == NET_MAX_LINKS ||
+        net_link_find(r->out, w->v[1]))
         return false;
     *link = (struct net_link){
         .name = w->v[1],
@@ -145,7 +155,7 @@ static bool read_link(struct reading *r, const struct net_words *w)
         .permanent = net_word(w, "permanent"),
         .mtu = (int)mtu,
         .master = net_word(w, "master"),
-        .below = net_word(w, "below"),
+        .below = kind == NET_VLAN ? net_word(w, "below") : "",
         .tag = (int)tag,
         .tunnel.id = (uint32_t)id,
         .tunnel.local = net_word(w, "local"),
@@ -173,7 +183,8 @@ static bool read_address(struct reading *r, const struct net_words *w)
 {
     int64_t lifetime = net_number(w, "lifetime", UINT32_MAX, 0);
 
-    if (w->n < 3 || lifetime < 0 || r->out->n_addresses == NET_MAX_ADDRESSES)
+    if (w->n < 3 || lifetime < 0 || !is_address(w->v[2]) ||
+        r->out->n_addresses == NET_MAX_ADDRESSES)
         return false;
     r->addresses[r->out->n_addresses++] = (struct net_address){
         .device = w->v[1],
@@ -184,15 +195,20 @@ static bool read_address(struct reading *r, const struct net_words *w)
     return true;
 }
 
-/* DEVICE NETWORK/LENGTH [via ADDRESS] [metric N] */
+/* DEVICE NETWORK/LENGTH [via ADDRESS] [metric N] [ours] */
 static bool read_route(struct reading *r, const struct net_words *w)
 {
     int64_t metric = net_number(w, "metric", UINT32_MAX, 0);
 
-    if (w->n < 3 || metric < 0 || r->out->n_routes == NET_MAX_ROUTES)
+    if (w->n < 3 || metric < 0 || !is_address(w->v[2]) ||
+        (*net_word(w, "via") && !is_address(net_word(w, "via"))) ||
+        r->out->n_routes == NET_MAX_ROUTES)
         return false;
-    r->routes[r->out->n_routes++] = (struct net_route){
-        .device = w->v[1], .to = w->v[2], .via = net_word(w, "via"), .metric = (uint32_t)metric};
+    r->routes[r->out->n_routes++] = (struct net_route){.device = w->v[1],
+                                                       .to = w->v[2],
+                                                       .via = net_word(w, "via"),
+                                                       .metric = (uint32_t)metric,
+                                                       .ours = net_has_word(w, "ours")};
     return true;
 }
 
@@ -291,7 +307,8 @@ static void print_link(struct buf *out, const struct net_link *link)
                    link->bond.lacp_fast ? " fast" : "", link->bond.miimon, link->bond.updelay,
                    link->bond.downdelay);
     if (link->kind == NET_VXLAN || link->kind == NET_GRE)
-        buf_printf(out, " id %u local %s", link->tunnel.id, link->tunnel.local);
+        buf_printf(out, " id %u", link->tunnel.id);
+    print_word(out, "local", link->tunnel.local);
     print_list(out, "peers", link->tunnel.n_peers, link->tunnel.peers);
     buf_printf(out, " ipv6 %s", ipv6s[link->ipv6]);
     for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
@@ -325,6 +342,7 @@ void net_state_print(struct buf *out, const struct net_state *state)
         buf_printf(out, "route %s %s", r->device, r->to);
         print_word(out, "via", r->via);
         print_number(out, "metric", r->metric);
+        print_flag(out, "ours", r->ours);
         buf_putc(out, '\n');
     }
     if (state->dns.n_servers || state->dns.n_domains) {

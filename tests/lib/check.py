@@ -324,6 +324,15 @@ def suite_transfer(_long):
                              python("network-disks", "transfer/network_disks.py", limit=5)], 1)
 
 
+def suite_network(long):
+    if build("build"):
+        tool = find("build", "network-tool")
+        seeds, rounds = (range(1, 21), "2000") if long else (range(1, 4), "300")
+        run_all("network", [python("cases", "network/cases.py"), *[Job(f"random-{s}", [tool, "random", str(s), rounds], 60) for s in seeds],
+                            python("linux", "network/linux.py")], JOBS)
+        show_notes("network-linux.log")
+
+
 def suite_pool(long):
     if not build("build"):
         return
@@ -347,7 +356,7 @@ def suite_pool(long):
 def show_notes(log):
     """What a program said besides its tests: seeds and figures."""
     with open(os.path.join(LOGS, log), errors="replace") as f:
-        lines = [s.rstrip() for s in f if s.startswith(("# seed", "#   kill", "#   cut", "#   hand", "#   64", "#   6 ")) or "times the" in s]
+        lines = [s.rstrip() for s in f if s.startswith(("# seed", "#   kill", "#   cut", "#   hand", "#   64", "#   6 ", "# 500")) or "times the" in s]
     say("\n".join("  " + s.lstrip("# ") for s in lines))
 
 
@@ -417,6 +426,7 @@ SUITES = [
     ("chaos", suite_chaos, "api on a log that delays, refuses and leaves in doubt"),
     ("faults", suite_faults, "each step of each operation fails, and kills the daemon"),
     ("durability", suite_durability, "kill -9 under load, a full disk, 50 running VMs, power cuts"),
+    ("network", suite_network, "a host's network: what is planned, and what it does to a real kernel in namespaces"),
     ("pool", suite_pool, "several daemons under random faults: histories judged, failover measured"),
     ("systemd", suite_systemd, "the installed units in a small Debian; what the programs have that the daemon starts"),
     ("clients", suite_clients, "other people's clients"),
