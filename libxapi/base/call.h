@@ -25,6 +25,10 @@ struct call {
     size_t n_held, held_room;
     struct db_snap *copy; /* what its session reads instead of the database; NULL mostly */
     bool wrote;           /* it has changed the database, or may have */
+    ref_t elsewhere;      /* the host that its error says must run it, set with that error; or null:
+                             host_check_here */
+    int hops;             /* how many members of the pool have passed it on, each to the host that
+                             it has chosen */
     const char *originator;
     /* Whose client waits for the answer; NULL where none does. */
     const struct http_request *http;

@@ -38,6 +38,9 @@ enum peer_kind {
         4,           /* a session is used here now: what had it seen where it was used before? */
     PEER_DIGEST = 5, /* revision and digest of a member's database, to the leader */
     PEER_SESSION_ALL = 6, /* all sessions a member knows, for one that has just started */
+    PEER_CALL = 7,        /* a call for this host to run (xapid/rpc/forward.h) */
+    PEER_CALL_DONE = 8,   /* how it ended */
+    PEER_CALL_STATUS = 9, /* is it still known? */
     PEER_KINDS
 };
 

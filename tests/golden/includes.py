@@ -51,18 +51,19 @@ ALLOWED = {
     "xapid/auth": [*DB, *MAIN, "xapid/http", "xapid/rpc/rpc.h", "xapid/worker", "xapid/task", "pool/peer/peer.h"],
     "xapid/trace": [*DB, *MAIN],
     # Operations and what they drive.
-    "xapid/ops": [*DB, *MAIN, "xapid/task", "xapid/auth", "xapid/hypervisor", "storage-repos", "network-bridge", "pool", "xapid/worker", "xapid/trace",
+    "xapid/ops": [*DB, *MAIN, "xapid/task", "xapid/auth", "xapid/hypervisor", "storage-repos", "network-bridge", "pool", "xapid/worker", "xapid/trace", "xapid/forward",
                   "xapid/http/certificate.h", "xapid/http/count.h",  # host.get_server_certificate, Diagnostics.network_stats
                   "xapid/http/http.h"],  # whether a client hears
+    "xapid/forward": [*DB, *MAIN, "xapid/task", "xapid/auth/session.h", "xapid/auth/session_json.h", "xapid/worker", "pool/peer/peer.h", "xapid/ops/registry.h"],
     # Those that take calls in.
     "xapid/rpc": [*DB, *MAIN, "xapid/http", "xapid/trace", "xapid/task", "xapid/auth", "xapid/worker", "xapid/event", "xapid/ops/setters.h",
-                  "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h", "xapid/ops/host/plugin.h",
+                  "xapid/ops/allowed.h", "xapid/ops/op.h", "xapid/ops/registry.h", "xapid/ops/host/plugin.h", "xapid/ops/host/here.h", "xapid/forward",
                   "xapid/ops/network/reached.h"],
     "xapid/stream": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/ops", "xapid/hypervisor", "storage-repos"],
     "xapid/transfer": [*DB, *MAIN, "libxapi/include", "xapid/http", "xapid/task", "xapid/stream/handover.h", "xapid/auth", "xapid/ops", "storage-repos"],
     "xapid/nbd": [*DB, *MAIN, "xapid/http/io.h", "xapid/auth", "xapid/ops/storage", "storage-repos"],
     "xapid/main": ["libxapi", "xapid", "storage-repos", "network-bridge", "pool", "generated"],
-    "xapid/stats": [*DB, *MAIN, "xapid/hypervisor", "xapid/http", "xapid/auth", "xapid/worker", "xapid/ops/message.h",
+    "xapid/stats": [*DB, *MAIN, "xapid/hypervisor", "xapid/http", "xapid/auth", "xapid/worker", "xapid/ops/message.h", "xapid/ops/host/here.h",
                     "xapid/ops/vm/guest.h"],  # what a guest has
 }
 GENERATED = {"api_types.h", "api_daemon.h", "api_client.h", "xapi/api.h"}

@@ -193,7 +193,7 @@ static struct entry *excess(struct sessions *s, const struct session_request *r,
     return n >= limit ? oldest : NULL;
 }
 
-static struct entry *entry_new(struct sessions *s, const struct session_request *r)
+static struct entry *entry_of(struct sessions *s, const struct auth_session *public)
 {
     struct entry *e = xcalloc(1, sizeof *e);
 
@@ -202,19 +202,34 @@ static struct entry *entry_new(struct sessions *s, const struct session_request 
     e->created = e->last_active = clock_wall();
     e->used = clock_mono();
     e->here = true;
-    e->public = (struct auth_session){
+    e->public = *public;
+    e->public.user = arena_strdup(&e->arena, public->user ? public->user : "");
+    e->public.originator = arena_strdup(&e->arena, public->originator ? public->originator : "");
+    e->public.client = arena_strdup(&e->arena, public->client ? public->client : "");
+    return e;
+}
+
+static struct entry *entry_new(struct sessions *s, const struct session_request *r)
+{
+    struct auth_session public = {
         .ref = ref_new(),
         .role = r->role,
         .is_local_superuser = r->is_local_superuser,
         .pool = r->pool,
-        .user = arena_strdup(&e->arena, r->user ? r->user : ""),
-        .originator = arena_strdup(&e->arena, r->originator ? r->originator : ""),
-        .client = arena_strdup(&e->arena, r->client ? r->client : ""),
+        .user = r->user,
+        .originator = r->originator,
+        .client = r->client,
         .subject = r->subject,
         .copy = r->copy,
     };
-    uuid_new(e->public.uuid);
-    return e;
+
+    uuid_new(public.uuid);
+    return entry_of(s, &public);
+}
+
+const struct auth_session *session_stand_in(struct sessions *s, const struct auth_session *who)
+{
+    return &entry_of(s, who)->public;
 }
 
 /* What must go before one of that kind comes in.  With the lock held. */
@@ -572,9 +587,7 @@ void session_adopt(struct sessions *s, const struct session_copy *copy)
     mutex_lock(&s->lock);
     if (!*place_of(s, p->ref) && !ghost_has(s->ended, p->ref)) {
         make_room(s, &r, old);
-        e = entry_new(s, &r);
-        e->public.ref = p->ref;
-        memcpy(e->public.uuid, p->uuid, sizeof p->uuid);
+        e = entry_of(s, p);
         e->host = copy->host;
         e->created = copy->created;
         e->seen = copy->seen;

@@ -76,6 +76,10 @@ ref_t session_create(struct sessions *sessions, const struct session_request *re
 /* The session, with a reference for the caller, or NULL.  Marks it as used now. */
 const struct auth_session *session_find(struct sessions *sessions, ref_t ref);
 void session_unref(const struct auth_session *session);
+/* For a call that another member has passed on: who its caller is, with a reference for the caller.
+ * It is none of 'sessions': the session itself stays where it is used. */
+const struct auth_session *session_stand_in(struct sessions *sessions,
+                                            const struct auth_session *who);
 /* Ends it; its long polls are answered SESSION_INVALID.  False if there was none. */
 bool session_destroy(struct sessions *sessions, ref_t ref);
 /* Calls fn(ctx, ref) with the lock released whenever a session has ended. */

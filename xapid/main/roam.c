@@ -12,6 +12,7 @@
 #include "libxapi/value/value.h"
 #include "pool/peer/peer.h"
 #include "xapid/auth/session.h"
+#include "xapid/auth/session_json.h"
 #include "xapid/db/db.h"
 #include "xapid/db/log.h"
 #include "xapid/main/members.h"
@@ -32,7 +33,6 @@ _Static_assert(ANSWER_KNOWN > SESSION_GRACE + LEADER_SILENT && SILENT > SESSION_
 #define LEADER_WITHIN (2 * USEC_PER_SEC)
 /* Unknown sessions that are asked for at the same time. */
 #define MAX_UNKNOWN 16
-#define MAX_CONFIG 1000
 /* Sessions told to a member that has just started; the others are found when they turn up. */
 #define MAX_TOLD 5000
 #define ANSWER_ALL USEC_PER_SEC
@@ -42,86 +42,6 @@ struct roam {
     struct mutex lock;
     int unknown; /* being asked for */
 };
-
-/*** sessions as JSON ***/
-
-static json_t *config_json(const struct strmap *map)
-{
-    json_t *json = json_object();
-
-    for (size_t i = 0; i < map->n; i++)
-        json_object_set_new(json, map->v[i].key, json_string(map->v[i].value));
-    return json;
-}
-
-static json_t *copy_json(struct arena *arena, const struct session_copy *c)
-{
-    const struct auth_session *p = &c->public;
-
-    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:o}",
-                     "ref", ref_text(arena, p->ref), "uuid", p->uuid, "role",
-                     api_role_names[p->role], "root", p->is_local_superuser, "pool", p->pool,
-                     "user", p->user, "originator", p->originator, "client", p->client, "subject",
-                     ref_text(arena, p->subject), "host", ref_text(arena, c->host), "created",
-                     (json_int_t)c->created, "seen", (json_int_t)c->seen, "here", c->here,
-                     "other_config", config_json(&c->other_config));
-}
-
-static const char *text_of(const json_t *json, const char *key)
-{
-    const char *text = json_string_value(json_object_get(json, key));
-
-    return text ? text : "";
-}
-
-static bool ref_of(const json_t *json, const char *key, ref_t *out)
-{
-    return ref_from_text(text_of(json, key), out);
-}
-
-static struct strmap config_of(struct arena *arena, json_t *json)
-{
-    struct strpair *v;
-    struct strmap map = {0};
-    const char *key;
-    json_t *value;
-
-    if (json_object_size(json) > MAX_CONFIG)
-        return map;
-    v = arena_array(arena, struct strpair, json_object_size(json) + 1);
-    json_object_foreach(json, key, value) if (json_is_string(value)) v[map.n++] =
-        (struct strpair){arena_strdup(arena, key), arena_strdup(arena, json_string_value(value))};
-    map.v = v;
-    return map;
-}
-
-/* The strings are the arena's. */
-static bool copy_of(struct arena *arena, json_t *json, struct session_copy *out)
-{
-    struct auth_session *p = &out->public;
-    uint8_t bytes[16];
-    int role = 0;
-
-    *out = (struct session_copy){0};
-    while (role < ROLE_COUNT && strcmp(api_role_names[role], text_of(json, "role")) != 0)
-        role++;
-    if (role == ROLE_COUNT || !ref_of(json, "ref", &p->ref) || ref_is_null(p->ref) ||
-        !ref_of(json, "subject", &p->subject) || !ref_of(json, "host", &out->host) ||
-        !uuid_from_text(text_of(json, "uuid"), bytes))
-        return false;
-    uuid_to_text(bytes, p->uuid);
-    p->role = (enum role_id)role;
-    p->is_local_superuser = json_is_true(json_object_get(json, "root"));
-    p->pool = json_is_true(json_object_get(json, "pool"));
-    p->user = arena_strdup(arena, text_of(json, "user"));
-    p->originator = arena_strdup(arena, text_of(json, "originator"));
-    p->client = arena_strdup(arena, text_of(json, "client"));
-    out->created = (usec_t)json_integer_value(json_object_get(json, "created"));
-    out->seen = (uint64_t)json_integer_value(json_object_get(json, "seen"));
-    out->here = json_is_true(json_object_get(json, "here"));
-    out->other_config = config_of(arena, json_object_get(json, "other_config"));
-    return true;
-}
 
 /*** telling the others ***/
 
@@ -145,7 +65,7 @@ static void on_created(void *ctx, const struct session_copy *copy)
 {
     AUTO(arena) arena = {0};
 
-    tell_all(ctx, PEER_SESSION_NEW, copy_json(&arena, copy));
+    tell_all(ctx, PEER_SESSION_NEW, session_copy_to_json(&arena, copy));
 }
 
 static void on_ended(void *ctx, ref_t ref)
@@ -164,7 +84,7 @@ static void serve_new(void *ctx, struct peer_request *request)
     json_t *json = json_loadb(request->data, request->size, 0, NULL);
     struct session_copy copy;
 
-    if (copy_of(&arena, json, &copy))
+    if (session_copy_of_json(&arena, json, &copy))
         session_adopt(r->xapid->sessions, &copy);
     json_decref(json);
     peer_answer(request, NULL, 0);
@@ -190,7 +110,7 @@ static void serve_end(void *ctx, struct peer_request *request)
     struct ending *e = xcalloc(1, sizeof *e);
 
     e->roam = ctx;
-    if (!ref_of(json, "ref", &e->ref) || ref_is_null(e->ref))
+    if (!member_ref(json, "ref", &e->ref) || ref_is_null(e->ref))
         free(e);
     else if (!workers_run(e->roam->xapid->workers, end_session, e))
         end_session(e);
@@ -208,9 +128,9 @@ static void serve_take(void *ctx, struct peer_request *request)
     char *text = NULL;
     ref_t ref;
 
-    if (ref_of(json, "ref", &ref) &&
+    if (member_ref(json, "ref", &ref) &&
         session_copy_out(r->xapid->sessions, &arena, ref, true, &copy, &ended))
-        answer = copy_json(&arena, &copy);
+        answer = session_copy_to_json(&arena, &copy);
     if (!answer)
         answer = json_pack("{s:b}", "ended", ended);
     text = json_dumps(answer, JSON_COMPACT);
@@ -234,7 +154,7 @@ static void serve_all(void *ctx, struct peer_request *request)
         bool ended;
 
         if (session_copy_out(r->xapid->sessions, &arena, refs.v[i], false, &copy, &ended))
-            json_array_append_new(all, copy_json(&arena, &copy));
+            json_array_append_new(all, session_copy_to_json(&arena, &copy));
     }
     text = json_dumps(all, JSON_COMPACT);
     json_decref(all);
@@ -274,7 +194,7 @@ static void take_answer(struct question *q, const void *data, size_t size)
 
     q->n_answered += json != NULL;
     q->ended |= json_is_true(json_object_get(json, "ended"));
-    if (copy_of(&q->arena, json, &copy)) {
+    if (session_copy_of_json(&q->arena, json, &copy)) {
         q->seen = MAX(q->seen, copy.seen);
         /* What the one says where it was in use is newest. */
         if (!q->found || copy.here)
@@ -489,7 +409,7 @@ static void adopt_all(struct roam *r, const void *data, size_t size)
         AUTO(arena) arena = {0};
         struct session_copy copy;
 
-        if (copy_of(&arena, one, &copy))
+        if (session_copy_of_json(&arena, one, &copy))
             session_adopt(r->xapid->sessions, &copy);
     }
     json_decref(all);

@@ -46,6 +46,7 @@
 #include "xapid/ops/vm/squeezer.h"
 #include "xapid/ops/vm/watch.h"
 #include "xapid/stats/stats.h"
+#include "xapid/rpc/rpc.h"
 #include "xapid/task/task.h"
 #include "xapid/task/timing.h"
 #include "xapid/trace/trace.h"
@@ -476,8 +477,10 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->mailer = mailer_new(x);
     x->squeezer = squeezer_start(x);
     x->watch = vm_watch_start(x); /* kicks the squeezer */
-    if (x->peers)
+    if (x->peers) {
         x->roam = roam_new(x);
+        x->forward = forward_new(x, rpc_run_came);
+    }
     roam_recall(x->roam);
     x->voters = voters_start(x);
     x->stats = stats_start(x);
@@ -552,6 +555,7 @@ void xapid_stop(struct xapid *x)
         db_give_up(x->db);
     events_stop(x->events);
     nbd_stop(x->nbd);
+    forward_stop(x->forward);
     if (x->http)
         http_server_free(x->http, STOP_GRACE);
     events_free(x->events);
@@ -588,6 +592,7 @@ void xapid_stop(struct xapid *x)
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */
     voters_free(x->voters);
     members_free(x->members);
+    forward_free(x->forward); /* the links answered it until now */
     office_free(x->office);
     faults_free(x->faults);
     free((char *)x->options.state_dir);

@@ -36,6 +36,7 @@ struct members;
 struct office;
 struct voters;
 struct roam;
+struct forward;
 struct mailer;
 struct nbd;
 struct replication;
@@ -118,6 +119,7 @@ struct xapid {
     struct office *office;
     struct voters *voters; /* NULL where the members do not follow the hosts */
     struct roam *roam;
+    struct forward *forward; /* NULL: this host stays alone */
     struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */

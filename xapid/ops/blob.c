@@ -14,6 +14,7 @@
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/registry.h"
+#include "xapid/ops/host/here.h"
 
 #define DEFAULT_TYPE "application/octet-stream"
 #define TEXT_LIMIT 256
@@ -125,8 +126,8 @@ struct error *blob_path(struct call *call, ref_t blob, const char **path)
 
     *path = NULL;
     TRY(DB_GET(call, blob, blob, &row));
-    if (data && !ref_equal(data->host, call->xapid->host))
-        return err_cannot_contact_host(call, call_ref(call, data->host));
+    if (data)
+        TRY(host_is_here(call, data->host));
     if (data)
         *path = arena_printf(call->arena, "%s/%s", folder(call), data->file);
     return OK;

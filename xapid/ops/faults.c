@@ -11,6 +11,9 @@
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
 
+#define WAIT_LIMIT (300 * USEC_PER_SEC)
+#define WAIT_STEP (20 * USEC_PER_MSEC)
+
 struct faults {
     struct mutex lock;
     char *dir;
@@ -71,6 +74,16 @@ static void note(struct faults *f, const char *name)
     fclose(file);
 }
 
+/* Until the line has gone. */
+static void wait_for_line(const char *path, const char *name)
+{
+    usec_t deadline = clock_mono() + WAIT_LIMIT;
+    char what[64];
+
+    while (find_line(path, name, what, sizeof what) && clock_mono() < deadline)
+        usleep(WAIT_STEP);
+}
+
 struct error *faults_step(struct call *call, const char *intent, const char *step)
 {
     struct faults *f = call->xapid->faults;
@@ -86,6 +99,10 @@ struct error *faults_step(struct call *call, const char *intent, const char *ste
         return OK;
     if (strcmp(what, "kill") == 0)
         kill(getpid(), SIGKILL);
+    if (strcmp(what, "wait") == 0) {
+        wait_for_line(path, name);
+        return OK;
+    }
     return error_internal(call->arena, "a test made step %s fail", name);
 }
 

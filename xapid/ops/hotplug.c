@@ -4,6 +4,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/lifecycle.h"
+#include "xapid/ops/host/here.h"
 
 struct error *hotplug_settle(struct op *op, const char *what, struct error *e)
 {
@@ -51,7 +52,5 @@ struct error *txn_check_has_domain(struct txn *txn, ref_t ref)
     if (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED)
         return err_vm_bad_power_state(call, call_ref(call, ref), "running",
                                       vm_power_state_text(vm->power_state));
-    if (!ref_equal(vm->resident_on, call->xapid->host))
-        return err_cannot_contact_host(call, call_ref(call, vm->resident_on));
-    return OK;
+    return host_is_here(call, vm->resident_on);
 }

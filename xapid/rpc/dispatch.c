@@ -88,6 +88,12 @@ void rpc_answer_value(struct rpc_call *rpc, struct buf *value)
 {
     struct buf body = {0};
 
+    if (rpc->came) {
+        rpc->came->call = rpc->call;
+        forward_finish(rpc->came, OK, value->data);
+        buf_release(value);
+        return;
+    }
     rpc_success_begin(&body, &rpc->request);
     buf_add(&body, value->data, value->len);
     rpc_success_end(&body, &rpc->request);
@@ -97,17 +103,36 @@ void rpc_answer_value(struct rpc_call *rpc, struct buf *value)
     buf_release(&body);
 }
 
-/* A task's result is the XML-RPC text of the value, whatever the client speaks. */
-static void end_task(struct rpc_call *rpc, const struct error *e, const void *result)
+/* The XML-RPC text of a result, whatever the client speaks. */
+static struct buf result_text(struct rpc_call *rpc, const void *result)
 {
     struct codec_env env;
     struct buf value = {0};
 
-    if (!e && !ref_is_null(rpc->call.task->ref)) {
-        rpc_env(&env, rpc->call.arena, rpc->call.xapid, rpc->call.snap);
-        codec_xmlrpc.value(&value, &env, rpc->message->result, result);
-    }
+    rpc_env(&env, rpc->call.arena, rpc->call.xapid, rpc->call.snap);
+    codec_xmlrpc.value(&value, &env, rpc->message->result, result);
+    return value;
+}
+
+static void end_task(struct rpc_call *rpc, const struct error *e, const void *result)
+{
+    struct buf value = {0};
+
+    if (!e && !ref_is_null(rpc->call.task->ref))
+        value = result_text(rpc, result);
     task_end(&rpc->call, e, value.data);
+    buf_release(&value);
+}
+
+static void answer_came(struct rpc_call *rpc, const struct error *e, const void *result)
+{
+    struct forward_came *came = rpc->came;
+    struct buf value = {0};
+
+    if (!e)
+        value = result_text(rpc, result);
+    came->call = rpc->call;
+    forward_finish(came, e, value.data);
     buf_release(&value);
 }
 
@@ -116,6 +141,10 @@ void rpc_answer(struct rpc_call *rpc, struct error *e, const void *result)
     struct codec_env env;
     struct buf body = {0};
 
+    if (rpc->came) {
+        answer_came(rpc, e, result);
+        return;
+    }
     if (rpc->call.task)
         end_task(rpc, e, result);
     if (rpc->answered) {
@@ -312,6 +341,7 @@ static struct error *carry_out(struct rpc_call *rpc, void **result)
 
     *result = result_of(rpc);
     call_refresh(&rpc->call);
+    rpc->call.elsewhere = REF_NULL;
     TRY(check_object(rpc));
     return fn ? fn(&rpc->call, rpc->args, *result) : implicit_write(rpc);
 }
@@ -350,6 +380,29 @@ static struct error *judge_again(struct rpc_call *rpc, struct error *e, void **r
         error_line(rpc->call.arena, e));
 }
 
+/*** on another host ***/
+
+static void forwarded(struct forward_sent *sent, struct error *e, const struct wire *value)
+{
+    struct rpc_call *rpc = container_of(sent, struct rpc_call, sent);
+    void *result = result_of(rpc);
+
+    if (rpc->message->flags & MESSAGE_CUSTOM_REPLY) {
+        extension_answer(rpc, e, value);
+        return;
+    }
+    if (!e)
+        e = wire_to_result(rpc->call.arena, rpc->message->result, value, result);
+    rpc_answer(rpc, e, result);
+}
+
+bool rpc_forward(struct rpc_call *rpc, const struct error *e)
+{
+    rpc->sent = (struct forward_sent){
+        .call = &rpc->call, .message = rpc->message, .args = rpc->args, .done = forwarded};
+    return forward_send(&rpc->sent, e);
+}
+
 static void run_on_worker(void *arg)
 {
     struct rpc_call *rpc = arg;
@@ -358,9 +411,27 @@ static void run_on_worker(void *arg)
 
     rpc->call.wrote = false; /* the task's row does not count */
     e = judge_again(rpc, carry_out(rpc, &result), &result);
+    if (rpc_forward(rpc, e))
+        return;
     /* What the operation wrote is in what is encoded now. */
     call_refresh(&rpc->call);
     rpc_answer(rpc, e, result);
+}
+
+void rpc_run_came(struct forward_came *came)
+{
+    struct rpc_call *rpc = arena_new(came->call.arena, struct rpc_call);
+
+    rpc->call = came->call;
+    rpc->message = came->message;
+    rpc->args = came->args;
+    rpc->name = came->message->full_name;
+    rpc->started = clock_mono();
+    rpc->came = came;
+    if (rpc->message->flags & MESSAGE_CUSTOM_REPLY)
+        extension_call(rpc);
+    else
+        run_on_worker(rpc);
 }
 
 struct error *rpc_too_many(struct rpc_call *rpc)

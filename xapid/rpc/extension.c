@@ -10,6 +10,7 @@
 #include "libxapi/base/log.h"
 #include "xapid/auth/rbac.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/here.h"
 #include "xapid/ops/host/plugin.h"
 #include "xapid/rpc/rpc.h"
 #include "xapid/task/task.h"
@@ -105,34 +106,44 @@ static struct error *run_given(struct rpc_call *rpc, const struct wire **answer)
     const char *why = "";
 
     TRY(DB_GET(call, host, args->host, &host));
-    if (!ref_equal(host->ref, call->xapid->host))
-        return err_cannot_contact_host(call, call_ref(call, host->ref));
+    TRY(host_is_here(call, host->ref));
     if (!xmlrpc_read_request(call->arena, args->call, strlen(args->call), &inner, &why))
         return err_invalid_value(call, "call", why);
     return extension_run(call, inner.method, args->call, strlen(args->call), answer);
+}
+
+void extension_answer(struct rpc_call *rpc, struct error *e, const struct wire *answer)
+{
+    struct buf value = {0}, result = {0};
+
+    if (e) {
+        rpc_answer(rpc, e, NULL);
+        return;
+    }
+    if (!rpc->came) {
+        write_wire(&result, &codec_xmlrpc, answer);
+        task_end(&rpc->call, OK, result.data);
+        buf_release(&result);
+    }
+    write_wire(&value, codec_of(rpc->request.protocol), answer);
+    call_refresh(&rpc->call);
+    rpc_answer_value(rpc, &value);
 }
 
 static void run_extension(void *arg)
 {
     struct rpc_call *rpc = arg;
     const struct wire *answer = NULL;
-    struct buf value = {0}, result = {0};
-    struct error *e;
+    struct error *e = OK;
 
-    e = task_begin(&rpc->call, rpc->extension ? rpc->extension : rpc->message->full_name, false,
-                   rpc_task_of_client(rpc));
+    if (!rpc->came)
+        e = task_begin(&rpc->call, rpc->extension ? rpc->extension : rpc->message->full_name, false,
+                       rpc_task_of_client(rpc));
+    rpc->call.wrote = false; /* the task's row does not count */
     if (!e)
         e = rpc->extension ? run_own_name(rpc, &answer) : run_given(rpc, &answer);
-    if (e) {
-        rpc_answer(rpc, e, NULL);
-        return;
-    }
-    write_wire(&result, &codec_xmlrpc, answer);
-    task_end(&rpc->call, OK, result.data);
-    buf_release(&result);
-    write_wire(&value, codec_of(rpc->request.protocol), answer);
-    call_refresh(&rpc->call);
-    rpc_answer_value(rpc, &value);
+    if (!rpc_forward(rpc, e))
+        extension_answer(rpc, e, answer);
 }
 
 void extension_call(struct rpc_call *rpc)

@@ -10,6 +10,7 @@
 
 #include "libxapi/codec/codec.h"
 #include "xapid/db/db.h"
+#include "xapid/forward/forward.h"
 #include "xapid/http/http.h"
 #include "xapid/trace/trace.h"
 
@@ -27,7 +28,12 @@ struct rpc_call {
     usec_t started;        /* monotonic */
     const char *name;      /* as the client spelled it */
     struct trace_parent parent; /* of what it is a part */
+    struct forward_sent sent;   /* where another host runs it */
+    struct forward_came *came;  /* it came from another member, which will answer the client */
 };
+
+/* Runs a call that came from another member of the pool; on a worker. */
+void rpc_run_came(struct forward_came *came);
 
 /* The handlers of POST /, /RPC2, any other path, and /jsonrpc; 'ctx' is the struct xapid. */
 void rpc_post_xml(struct http_request *request, void *ctx);
@@ -51,6 +57,11 @@ void rpc_env(struct codec_env *env, struct arena *arena, struct xapid *xapid, st
 MUST_CHECK struct error *extension_find(struct rpc_call *rpc);
 /* Runs an extension, by its name or through host.call_extension, on a worker, and answers. */
 void extension_call(struct rpc_call *rpc);
+/* Its end, with what it printed. */
+void extension_answer(struct rpc_call *rpc, struct error *e, const struct wire *answer);
+/* Where the call is for another host, as its error says: it is on its way there, and will be
+ * answered. */
+bool rpc_forward(struct rpc_call *rpc, const struct error *e);
 /* The session that the first parameter names; SESSION_INVALID. */
 MUST_CHECK struct error *rpc_find_session(struct rpc_call *rpc);
 /* Where the call may wait no longer: too many do. */

@@ -8,6 +8,7 @@
 
 #include "xapid/main/xapid.h"
 #include "xapid/stats/table.h"
+#include "xapid/ops/host/here.h"
 
 #define DELAY_MAX 86400.0 /* seconds */
 
@@ -26,8 +27,7 @@ static struct error *host_target(struct call *call, ref_t ref, struct target *ou
 
     TRY(DB_GET(call, host, ref, &host));
     *out = (struct target){OWNER_HOST, host->uuid, true};
-    return ref_equal(ref, call->xapid->host) ? OK
-                                             : err_cannot_contact_host(call, call_ref(call, ref));
+    return host_is_here(call, ref);
 }
 
 static struct error *vm_target(struct call *call, ref_t ref, struct target *out)
@@ -37,9 +37,7 @@ static struct error *vm_target(struct call *call, ref_t ref, struct target *out)
     TRY(DB_GET(call, vm, ref, &vm));
     *out = (struct target){OWNER_VM, vm->uuid,
                            vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED};
-    return !out->here || ref_equal(vm->resident_on, call->xapid->host)
-               ? OK
-               : err_cannot_contact_host(call, call_ref(call, vm->resident_on));
+    return out->here ? host_is_here(call, vm->resident_on) : OK;
 }
 
 /* Sources can be asked for only while there is a domain. */

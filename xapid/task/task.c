@@ -73,6 +73,14 @@ static struct error *begin_txn(struct txn *txn, void *arg)
     return OK;
 }
 
+static void remember(struct tasks *tasks, struct call *call, struct task_handle *t)
+{
+    call->task = t;
+    MUTEX_GUARD(&tasks->lock);
+    t->next = tasks->running;
+    tasks->running = t;
+}
+
 struct error *task_begin(struct call *call, const char *name, bool with_row, ref_t existing)
 {
     struct task_handle *t = arena_new(call->arena, struct task_handle);
@@ -90,11 +98,18 @@ struct error *task_begin(struct call *call, const char *name, bool with_row, ref
     } else {
         t->key = arena_printf(call->arena, "DummyRef:|%s|%s", uuid_new(uuid), name);
     }
-    call->task = t;
-    MUTEX_GUARD(&tasks->lock);
-    t->next = tasks->running;
-    tasks->running = t;
+    remember(tasks, call, t);
     return OK;
+}
+
+void task_join(struct call *call, const char *name, ref_t ref, const char *key)
+{
+    struct task_handle *t = arena_new(call->arena, struct task_handle);
+
+    t->name = name;
+    t->ref = ref;
+    t->key = key;
+    remember(call->xapid->tasks, call, t);
 }
 
 /*** end ***/

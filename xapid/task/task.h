@@ -33,7 +33,11 @@ MUST_CHECK struct error *task_begin(struct call *call, const char *name, bool wi
 /* Ends it: 'result' is the XML-RPC text of the value (NULL with an error).  The row says success,
  * failure or cancelled.  The handle is gone afterwards. */
 void task_end(struct call *call, const struct error *error, const char *result);
-/* Lets go of a client's task without ending it: the client goes on with it on another host. */
+/* The task of a call that another member of the pool has passed on, with its row's reference (or
+ * null) and its key; that member ends it.  'name' and 'key' live as long as the call. */
+void task_join(struct call *call, const char *name, ref_t ref, const char *key);
+/* Lets go of a client's task without ending it: the client goes on with it on another host.  The
+ * same of one that was joined. */
 void task_leave(struct call *call);
 /* 0 to 1; lazily written. */
 void task_progress(struct call *call, double done);

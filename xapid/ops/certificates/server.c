@@ -162,7 +162,7 @@ struct error *host_install_server_certificate(
 {
     const char *file;
 
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     TRY(check_server_pem(
         call, &(struct server_pem){args->certificate, args->private_key, args->certificate_chain},
         clock_wall(), &file));
@@ -172,7 +172,7 @@ struct error *host_install_server_certificate(
 struct error *host_reset_server_certificate(struct call *call,
                                             const struct host_reset_server_certificate_args *args)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return reset(call);
 }
 

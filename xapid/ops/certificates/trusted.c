@@ -281,14 +281,14 @@ struct error *pool_uninstall_trusted_certificate(
 struct error *host_install_ca_certificate(struct call *call,
                                           const struct host_install_ca_certificate_args *args)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return add_authority(call, args->name, args->cert, args->host);
 }
 
 struct error *host_uninstall_ca_certificate(struct call *call,
                                             const struct host_uninstall_ca_certificate_args *args)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return remove_named(
         call, &(struct removal){.name = args->name, .force = args->force, .host = args->host});
 }
@@ -297,20 +297,20 @@ struct error *host_certificate_list(struct call *call,
                                     const struct host_certificate_list_args *args,
                                     struct strings *result)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     *result = names(call, false, args->host);
     return OK;
 }
 
 struct error *host_crl_install(struct call *call, const struct host_crl_install_args *args)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return add_list(call, args->name, args->crl, args->host);
 }
 
 struct error *host_crl_uninstall(struct call *call, const struct host_crl_uninstall_args *args)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return remove_named(call,
                         &(struct removal){.name = args->name, .crl = true, .host = args->host});
 }
@@ -318,7 +318,7 @@ struct error *host_crl_uninstall(struct call *call, const struct host_crl_uninst
 struct error *host_crl_list(struct call *call, const struct host_crl_list_args *args,
                             struct strings *result)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     *result = names(call, true, args->host);
     return OK;
 }
@@ -326,6 +326,6 @@ struct error *host_crl_list(struct call *call, const struct host_crl_list_args *
 struct error *host_certificate_sync(struct call *call,
                                     const struct host_certificate_sync_args *args)
 {
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return certificates_write(call);
 }

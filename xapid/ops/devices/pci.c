@@ -34,7 +34,7 @@ static struct error *set_access(struct call *call, ref_t ref, bool hidden,
     const struct pci *pci;
 
     TRY(DB_GET(call, pci, ref, &pci));
-    TRY(vm_host_is_here(call, pci->host));
+    TRY(host_is_here(call, pci->host));
     TRY(hidden_set(call, pci->pci_id, hidden));
     TRY(status(call, pci, result));
     return db_update(call, show_txn, &(struct show){ref, *result});
@@ -61,7 +61,7 @@ struct error *pci_get_dom0_access_status(struct call *call,
     const struct pci *pci;
 
     TRY(DB_GET(call, pci, args->self, &pci));
-    TRY(vm_host_is_here(call, pci->host));
+    TRY(host_is_here(call, pci->host));
     return status(call, pci, result);
 }
 

@@ -17,7 +17,7 @@ struct error *pusb_scan(struct call *call, const struct pusb_scan_args *args)
     const struct host *host;
 
     TRY(DB_GET(call, host, args->host, &host));
-    TRY(vm_host_is_here(call, args->host));
+    TRY(host_is_here(call, args->host));
     return devices_refresh_usb(call);
 }
 

@@ -11,11 +11,18 @@ struct error *host_check(struct call *call, ref_t ref)
     return DB_GET(call, host, ref, &host);
 }
 
+struct error *host_is_here(struct call *call, ref_t ref)
+{
+    if (ref_equal(ref, call->xapid->host))
+        return OK;
+    call->elsewhere = ref;
+    return err_cannot_contact_host(call, call_ref(call, ref));
+}
+
 struct error *host_check_here(struct call *call, ref_t ref)
 {
     TRY(host_check(call, ref));
-    return ref_equal(ref, call->xapid->host) ? OK
-                                             : err_cannot_contact_host(call, call_ref(call, ref));
+    return host_is_here(call, ref);
 }
 
 const struct host *host_here(struct call *call)

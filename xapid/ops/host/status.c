@@ -17,6 +17,7 @@
 #include "xapid/ops/host/upload.h"
 #include "xapid/task/task.h"
 #include "xapid/trace/trace.h"
+#include "xapid/ops/host/here.h"
 
 /* Of one file of the report; of a log its end is kept. */
 #define PART_LIMIT ((size_t)8 << 20)
@@ -328,12 +329,9 @@ struct error *host_bugreport_upload(struct call *call,
 {
     AUTO(upload_spool) spool = {0};
     AUTO(archive) a = {.format = ARCHIVE_TAR, .write = write_spool, .ctx = &spool};
-    const struct host *host;
     uint64_t wanted;
 
-    TRY(DB_GET(call, host, args->host, &host));
-    if (!ref_equal(host->ref, call->xapid->host))
-        return err_cannot_contact_host(call, call_ref(call, host->ref));
+    TRY(host_check_here(call, args->host));
     TRY(upload_check_url(call, args->url));
     TRY(status_entries(call, "", &wanted));
     TRY(upload_spool_make(call, "bugreport", &spool));

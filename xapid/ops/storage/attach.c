@@ -10,6 +10,7 @@
 #include "storage-repos/datapath/datapath.h"
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/storage/check.h"
 
 /* A disk that somebody reaches through a path. */
 struct disk {
@@ -264,6 +265,8 @@ struct error *sr_use(struct call *call, ref_t sr, struct sr_use *out)
     if (entry)
         entry->uses++;
     mutex_unlock(&t->lock);
+    if (!entry)
+        TRY(sr_is_here(call, call->snap, sr));
     if (!entry)
         return db_referrers(call, FIELD_pbd_sr, sr).n
                    ? err_sr_not_attached(call, call_ref(call, sr))

@@ -39,3 +39,14 @@ void txn_rely_on_users(struct txn *txn, ref_t vdi);
 bool vbd_vm_is_changing(const struct db_snap *snap, const struct vbd *vbd);
 /* Operations of a VM during which its devices are left alone. */
 bool vm_is_changing(const struct vm *vm);
+
+/* Whether it is plugged in on that host. */
+bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host);
+/*
+ * That this host can do what is done with a repository's storage: host_is_here of a host where it
+ * is plugged in, of those that live; OK too where it is plugged in nowhere, which is another error.
+ */
+MUST_CHECK struct error *sr_is_here(struct call *call, const struct db_snap *snap, ref_t sr);
+/* The same of a disk: a VM that runs with it says where. */
+MUST_CHECK struct error *vdi_is_here(struct call *call, const struct db_snap *snap,
+                                     const struct vdi *vdi);

@@ -186,5 +186,7 @@ struct error *txn_sr_check(struct txn *txn, ref_t ref, enum storage_operations o
     txn_referrers(txn, FIELD_pbd_sr, ref);
     if (op == SR_OP_DESTROY || op == SR_OP_FORGET)
         txn_referrers(txn, FIELD_vdi_sr, ref);
-    return sr_check(txn_call(txn), txn_snap(txn), *out, op);
+    TRY(sr_check(txn_call(txn), txn_snap(txn), *out, op));
+    return NEEDS_STORAGE & ~BIT(UNPLUG) & 1ull << op ? sr_is_here(txn_call(txn), txn_snap(txn), ref)
+                                                     : OK;
 }

@@ -326,5 +326,6 @@ struct error *txn_vdi_check(struct txn *txn, ref_t ref, enum vdi_operations op,
     /* Whoever attaches it meanwhile makes this transaction run again. */
     txn_rely_on_users(txn, ref);
     txn_referrers(txn, FIELD_pbd_sr, (*out)->sr);
-    return vdi_check(txn_call(txn), txn_snap(txn), *out, op);
+    TRY(vdi_check(txn_call(txn), txn_snap(txn), *out, op));
+    return WITHOUT_STORAGE & 1ull << op ? OK : vdi_is_here(txn_call(txn), txn_snap(txn), *out);
 }

@@ -10,6 +10,7 @@
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/secrets.h"
+#include "xapid/ops/host/here.h"
 
 /*** create, destroy ***/
 
@@ -106,9 +107,7 @@ struct plugging {
 static struct error *find_here(struct call *call, ref_t ref, const struct pbd **out)
 {
     TRY(DB_GET(call, pbd, ref, out));
-    return ref_equal((*out)->host, call->xapid->host)
-               ? OK
-               : err_cannot_contact_host(call, call_ref(call, (*out)->host));
+    return host_is_here(call, (*out)->host);
 }
 
 static struct error *record_plugged(struct txn *txn, void *arg)

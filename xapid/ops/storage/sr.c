@@ -13,6 +13,7 @@
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/secrets.h"
 #include "xapid/ops/storage/vdi_ops.h"
+#include "xapid/ops/host/here.h"
 
 /*** SR.create ***/
 
@@ -113,16 +114,6 @@ static struct error *make_storage(struct op *op, struct creating *c)
                                                 : OK;
 }
 
-/* What must be carried out on the host the caller named is carried out here, or not at all. */
-static struct error *check_here(struct call *call, ref_t ref)
-{
-    const struct host *host;
-
-    TRY(DB_GET(call, host, ref, &host));
-    return ref_equal(ref, call->xapid->host) ? OK
-                                             : err_cannot_contact_host(call, call_ref(call, ref));
-}
-
 struct error *sr_create(struct call *call, const struct sr_create_args *args, ref_t *result)
 {
     struct sr_create_intent intent = {ref_new(), args->type, args->device_config};
@@ -130,7 +121,7 @@ struct error *sr_create(struct call *call, const struct sr_create_args *args, re
     AUTO(op) op = {0};
     AUTO(sr_making) making = {0};
 
-    TRY(check_here(call, args->host));
+    TRY(host_check_here(call, args->host));
     if (!sr_driver_by_type(args->type))
         return err_sr_unknown_driver(call, args->type);
     c.uuid = vdi_uuid_for(call->arena, intent.sr);

@@ -222,7 +222,7 @@ static struct error *plan_live(struct call *call, struct copying *c, const struc
     c->intent.live = is_live(call, call->snap, c, vm);
     if (!c->intent.live)
         return OK;
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     if (c->how != TWIN_CHECKPOINT)
         return OK;
     TRY(vm_image_choose_sr(call, vm, &c->intent.sr));

@@ -52,12 +52,6 @@ struct error *vm_hv_error(struct call *call, const struct vm *vm, struct error *
     return e;
 }
 
-struct error *vm_host_is_here(struct call *call, ref_t host)
-{
-    return ref_equal(host, call->xapid->host) ? OK
-                                              : err_cannot_contact_host(call, call_ref(call, host));
-}
-
 /*** configuration ***/
 
 static const char *or_empty(const char *s)

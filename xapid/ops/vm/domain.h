@@ -6,6 +6,7 @@
 #pragma once
 
 #include "xapid/hypervisor/hv.h"
+#include "xapid/ops/host/here.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/vm/disks.h"
 
@@ -23,8 +24,6 @@ struct domain {
 struct hv_request op_hv_request(struct op *op, const char *what);
 /* An error of hv.h as the XenAPI has it: the VM's reference in place of its uuid.  OK stays OK. */
 struct error *vm_hv_error(struct call *call, const struct vm *vm, struct error *e);
-/* Only this host's hypervisor can be asked: CANNOT_CONTACT_HOST for another host. */
-MUST_CHECK struct error *vm_host_is_here(struct call *call, ref_t host);
 
 /* A virtual interface as the hypervisor gets it, in a network or (NULL) in none; texts are the
  * arena's. */

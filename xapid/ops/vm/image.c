@@ -11,6 +11,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/task/task.h"
 
@@ -32,13 +33,19 @@ struct error *vm_image_choose_sr(struct call *call, const struct vm *vm, ref_t *
     const ref_t choice[] = {vm->suspend_sr, pool ? pool->suspend_image_sr : REF_NULL,
                             host ? host->suspend_image_sr : REF_NULL};
 
+    *sr = REF_NULL;
     for (size_t i = 0; i < ARRAY_SIZE(choice); i++) {
-        if (db_find(call, CLASS_sr, choice[i])) {
+        if (!db_find(call, CLASS_sr, choice[i]))
+            continue;
+        /* The first that this host reaches; if there is none, the first says why not. */
+        if (sr_is_plugged(call->snap, choice[i], call->xapid->host)) {
             *sr = choice[i];
             return OK;
         }
+        if (ref_is_null(*sr))
+            *sr = choice[i];
     }
-    return err_vm_no_suspend_sr(call, call_ref(call, vm->ref));
+    return ref_is_null(*sr) ? err_vm_no_suspend_sr(call, call_ref(call, vm->ref)) : OK;
 }
 
 struct vdi_plan vm_image_plan(ref_t vdi, ref_t sr, int64_t size)

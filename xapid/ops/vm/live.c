@@ -75,7 +75,7 @@ static struct error *check_scheduling(struct txn *txn, void *arg)
     const struct vm *vm;
 
     TRY(txn_vm_check(txn, intent->vm, VM_OP_CHANGING_VCPUS_LIVE, &vm));
-    return vm_host_is_here(txn_call(txn), vm->resident_on);
+    return host_is_here(txn_call(txn), vm->resident_on);
 }
 
 static struct error *record_scheduling(struct txn *txn, void *arg)
@@ -145,7 +145,7 @@ static struct error *check_shadow(struct txn *txn, void *arg)
     int64_t more, free;
 
     TRY(txn_vm_check(txn, intent->vm, VM_OP_CHANGING_SHADOW_MEMORY_LIVE, &vm));
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     TRY(TXN_GET(txn, host, vm->resident_on, &host));
     after = *vm;
     after.hvm_shadow_multiplier = intent->multiplier;

@@ -205,7 +205,7 @@ static struct error *change_live(struct call *call, struct dynamic *d, const str
     struct error *e;
     bool has;
 
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     intent.target = d->target = new_target(call->snap, vm, &l);
     TRY(op_begin(call,
                  &(struct op_spec){.kind = INTENT_vm_memory,
@@ -316,7 +316,7 @@ struct error *vm_wait_memory_target_live(struct call *call,
         call_refresh(call);
         TRY(DB_GET(call, vm, args->self, &vm));
         TRY(vm_check_unless_busy(call, vm, VM_OP_AWAITING_MEMORY_LIVE));
-        TRY(vm_host_is_here(call, vm->resident_on));
+        TRY(host_is_here(call, vm->resident_on));
         TRY(hv_get(call->xapid->hv, &rq, vm->uuid, &d));
         if (d && d->memory - d->memory_target <= MIB && d->memory_target - d->memory <= MIB)
             return OK;

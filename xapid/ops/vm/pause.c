@@ -44,7 +44,7 @@ static struct error *set_paused(struct call *call, ref_t vm_ref, bool pause)
 
     TRY(DB_GET(call, vm, vm_ref, &vm));
     TRY(vm_check_unless_busy(call, vm, operation));
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     TRY(op_begin(call,
                  &(struct op_spec){.kind = INTENT_vm_pause,
                                    .intent = &intent,

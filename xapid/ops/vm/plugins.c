@@ -198,7 +198,7 @@ struct error *vm_call_host_plugin(struct call *call, const struct vm_call_host_p
 
     TRY(DB_GET(call, vm, args->vm, &vm));
     TRY(vm_check_unless_busy(call, vm, VM_OP_CALL_PLUGIN));
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     with = strmap_with(call->arena, args->args, "vm_uuid", vm->uuid);
     return plugin_run(call, "vm-plugins", args->plugin, args->fn, &with, result);
 }

@@ -116,7 +116,7 @@ static struct error *reboot(struct call *call, ref_t vm_ref, bool hard)
 
     TRY(DB_GET(call, vm, vm_ref, &vm));
     TRY(vm_check_unless_busy(call, vm, hard ? VM_OP_HARD_REBOOT : VM_OP_CLEAN_REBOOT));
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     intent.domid = vm->domid;
     TRY(begin(call, &intent, &op));
     if (hard)

@@ -47,7 +47,7 @@ struct error *vm_restart_device_models(struct call *call,
     TRY(vm_check_unless_busy(call, vm, VM_OP_SUSPEND));
     if (!vm_needs_hvm(vm))
         return err_operation_not_allowed(call, "A paravirtual machine has no device model.");
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     TRY(op_begin(call,
                  &(struct op_spec){.kind = INTENT_vm_renew,
                                    .intent = &intent,

@@ -222,7 +222,7 @@ static struct error *halt(struct op *op, ref_t vm_ref)
     TRY(DB_GET(op->call, vm, vm_ref, &vm));
     if (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED)
         return OK;
-    TRY(vm_host_is_here(op->call, vm->resident_on));
+    TRY(host_is_here(op->call, vm->resident_on));
     disks = vm_disks_attached(op->call, vm_ref);
     TRY(domain_end(op, vm, "destroy"));
     TRY(db_update(op->call, record_halted, &vm_ref));

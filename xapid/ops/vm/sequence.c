@@ -3,6 +3,7 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/task/task.h"
 #include "xapid/worker/workers.h"
@@ -70,19 +71,24 @@ struct job {
     bool cancelled;           /* the same */
 };
 
+/* Each VM on its own host. */
 static struct error *do_one(struct call *call, const struct job *job)
 {
     switch (job->kind) {
     case SEQUENCE_START:
     case SEQUENCE_START_PAUSED:
-        return vm_start(call, &(struct vm_start_args){.vm = job->vm,
-                                                      .start_paused = job->kind != SEQUENCE_START});
+        return forward_run(
+            call, MSG_vm_start,
+            &(struct vm_start_args){.vm = job->vm, .start_paused = job->kind != SEQUENCE_START},
+            NULL);
     case SEQUENCE_CLEAN_SHUTDOWN:
-        return vm_clean_shutdown(call, &(struct vm_clean_shutdown_args){job->vm});
+        return forward_run(call, MSG_vm_clean_shutdown, &(struct vm_clean_shutdown_args){job->vm},
+                           NULL);
     case SEQUENCE_HARD_SHUTDOWN:
-        return vm_hard_shutdown(call, &(struct vm_hard_shutdown_args){job->vm});
+        return forward_run(call, MSG_vm_hard_shutdown, &(struct vm_hard_shutdown_args){job->vm},
+                           NULL);
     case SEQUENCE_SHUTDOWN:
-        return vm_shutdown(call, &(struct vm_shutdown_args){job->vm});
+        return forward_run(call, MSG_vm_shutdown, &(struct vm_shutdown_args){job->vm}, NULL);
     }
     return OK;
 }

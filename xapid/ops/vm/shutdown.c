@@ -73,7 +73,7 @@ static struct error *check_shutdown(struct txn *txn, void *arg)
     TRY(txn_vm_check(txn, intent->vm, intent->hard ? VM_OP_HARD_SHUTDOWN : VM_OP_CLEAN_SHUTDOWN,
                      &vm));
     return vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED
-               ? vm_host_is_here(txn_call(txn), vm->resident_on)
+               ? host_is_here(txn_call(txn), vm->resident_on)
                : OK;
 }
 

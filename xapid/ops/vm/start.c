@@ -99,6 +99,8 @@ static struct error *choose(struct call *call, const struct vm *vm, ref_t asked,
     const struct place_rules rules = {.memory = true, .enabled = true};
     const struct host *row;
 
+    if (ref_is_null(asked) && call->hops > 0)
+        asked = call->xapid->host; /* the member that passed the call on has chosen it */
     if (ref_is_null(asked)) {
         TRY(host_choose(call, vm, host));
     } else {
@@ -106,7 +108,7 @@ static struct error *choose(struct call *call, const struct vm *vm, ref_t asked,
         TRY(host_can_run(call, call->snap, row, vm, rules));
         *host = asked;
     }
-    return vm_host_is_here(call, *host);
+    return host_is_here(call, *host);
 }
 
 static struct error *start(struct call *call, struct vm_start_intent *intent, bool force,

@@ -98,7 +98,7 @@ struct error *vm_suspend(struct call *call, const struct vm_suspend_args *args)
 
     TRY(DB_GET(call, vm, args->vm, &vm));
     TRY(vm_check_unless_busy(call, vm, VM_OP_SUSPEND));
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     TRY(vm_image_choose_sr(call, vm, &intent.sr));
     intent.size = vm_image_room(vm);
     plan = vm_image_plan(intent.image, intent.sr, intent.size);
@@ -265,13 +265,15 @@ static struct error *resume(struct call *call, struct vm_resume_intent *intent, 
     intent->old_target = vm->memory_target;
     if (!db_find(call, CLASS_vdi, intent->image))
         return err_vm_has_no_suspend_vdi(call, call_ref(call, vm->ref));
+    if (ref_is_null(intent->host) && call->hops > 0)
+        intent->host = call->xapid->host; /* the member that passed the call on has chosen it */
     if (ref_is_null(intent->host)) {
         TRY(host_choose(call, vm, &intent->host));
     } else {
         TRY(DB_GET(call, host, intent->host, &host));
         TRY(host_can_run(call, call->snap, host, vm, rules));
     }
-    TRY(vm_host_is_here(call, intent->host));
+    TRY(host_is_here(call, intent->host));
     TRY(op_begin(call,
                  &(struct op_spec){.kind = INTENT_vm_resume,
                                    .intent = intent,

@@ -22,7 +22,7 @@ static struct error *check_tell(struct txn *txn, void *arg)
 
     TRY(txn_vm_check(txn, t->vm, t->operation, &vm));
     return vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED
-               ? vm_host_is_here(txn_call(txn), vm->resident_on)
+               ? host_is_here(txn_call(txn), vm->resident_on)
                : OK;
 }
 

@@ -48,7 +48,7 @@ struct error *vm_set_vcpus_number_live(struct call *call,
 
     TRY(DB_GET(call, vm, args->self, &vm));
     TRY(vm_check_unless_busy(call, vm, VM_OP_CHANGING_VCPUS_LIVE));
-    TRY(vm_host_is_here(call, vm->resident_on));
+    TRY(host_is_here(call, vm->resident_on));
     TRY(op_begin(call,
                  &(struct op_spec){
                      .kind = INTENT_vm_vcpus,

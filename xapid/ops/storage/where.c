@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* where.c -- which host must do what is done with a storage repository or a disk. */
+#include "xapid/main/xapid.h"
+#include "xapid/ops/host/here.h"
+#include "xapid/ops/storage/check.h"
+
+static bool lives(const struct db_root *root, ref_t ref)
+{
+    const struct host *host = root_get(root, CLASS_host, ref);
+    const struct host_metrics *metrics =
+        host ? root_get(root, CLASS_host_metrics, host->metrics) : NULL;
+
+    return metrics && metrics->live;
+}
+
+bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host)
+{
+    const struct db_root *root = snap_root(snap);
+    struct index_walk walk;
+    ref_t ref;
+
+    index_walk(root, &api_fields[FIELD_pbd_sr], sr, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct pbd *pbd = root_get(root, CLASS_pbd, ref);
+
+        if (pbd->currently_attached && ref_equal(pbd->host, host))
+            return true;
+    }
+    return false;
+}
+
+struct error *sr_is_here(struct call *call, const struct db_snap *snap, ref_t sr)
+{
+    const struct db_root *root = snap_root(snap);
+    struct index_walk walk;
+    ref_t ref, other = REF_NULL;
+
+    index_walk(root, &api_fields[FIELD_pbd_sr], sr, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct pbd *pbd = root_get(root, CLASS_pbd, ref);
+
+        if (!pbd->currently_attached)
+            continue;
+        if (ref_equal(pbd->host, call->xapid->host))
+            return OK;
+        if (ref_is_null(other) || lives(root, pbd->host))
+            other = pbd->host;
+    }
+    return ref_is_null(other) ? OK : host_is_here(call, other);
+}
+
+struct error *vdi_is_here(struct call *call, const struct db_snap *snap, const struct vdi *vdi)
+{
+    const struct db_root *root = snap_root(snap);
+    struct index_walk walk;
+    ref_t ref;
+
+    index_walk(root, &api_fields[FIELD_vbd_vdi], vdi->ref, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct vbd *vbd = root_get(root, CLASS_vbd, ref);
+        const struct vm *vm = root_get(root, CLASS_vm, vbd->vm);
+
+        if (vbd->currently_attached && vm && !ref_is_null(vm->resident_on))
+            return host_is_here(call, vm->resident_on);
+    }
+    return sr_is_here(call, snap, vdi->sr);
+}
