@@ -935,6 +935,10 @@ static struct error *prepare_sr(struct txn *txn, void *arg)
     pbd.device_config = s->device_config;
     pbd.currently_attached = true; /* done right after this, with all others */
     txn_create(txn, CLASS_pbd, &pbd);
+    if (s->make_default) {
+        TXN_SET(txn, host, s->boot->host, suspend_image_sr, sr.ref);
+        TXN_SET(txn, host, s->boot->host, crash_dump_sr, sr.ref);
+    }
     if (s->make_default && is_only_host(txn)) {
         TXN_SET(txn, pool, s->boot->pool, default_sr, sr.ref);
         TXN_SET(txn, pool, s->boot->pool, suspend_image_sr, sr.ref);

@@ -81,7 +81,7 @@ static void wait_for_line(const char *path, const char *name)
     char what[64];
 
     while (find_line(path, name, what, sizeof what) && clock_mono() < deadline)
-        usleep(WAIT_STEP);
+        clock_sleep(WAIT_STEP);
 }
 
 struct error *faults_step(struct call *call, const char *intent, const char *step)
