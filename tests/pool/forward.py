@@ -8,6 +8,7 @@ and their end, cancel, errors.  Then the host that does it is killed, or cut off
 
 import os
 import re
+import subprocess
 import sys
 import threading
 import traceback
@@ -23,7 +24,7 @@ HOSTS = 3
 MIB = 1 << 20
 
 
-TESTS = ("facts_of_another_host", "a_disk_on_the_storage_of_another_host", "a_vm_runs_where_it_is_started", "a_vm_is_placed_where_its_disk_is",
+TESTS = ("facts_of_another_host", "what_concerns_all_hosts_is_done_on_each", "a_disk_on_the_storage_of_another_host", "a_vm_runs_where_it_is_started", "a_vm_is_placed_where_its_disk_is",
          "an_error_of_another_host_is_the_operations", "a_task_ends_with_the_result_of_the_other_host", "cancel_reaches_the_other_host",
          "a_plug_in_runs_on_its_host", "an_appliance_starts_each_vm_on_its_host", "a_call_whose_host_dies_ends",
          "a_call_whose_host_is_cut_off_ends")
@@ -109,6 +110,13 @@ class Test:
         assert not self.call("host.get_enabled", self.hosts[THERE])
         self.call("host.enable", self.hosts[THERE])
         assert self.call("host.get_enabled", self.hosts[THERE]) == enabled
+
+    def what_concerns_all_hosts_is_done_on_each(self):
+        self.call("pool.set_console_idle_timeout", self.call("pool.get_all")[0], "600")
+        assert {self.call("host.get_console_idle_timeout", h) for h in self.hosts} == {600}
+        for i in range(HOSTS):
+            found = subprocess.run(["grep", "-rl", "600", os.path.join(self.pool[i].state, "system")], capture_output=True, text=True).stdout
+            assert found, f"host {i} has not done it"
 
     def a_disk_on_the_storage_of_another_host(self):
         vdi = self.call("VDI.create", {"name_label": "far", "SR": self.srs[THERE], "virtual_size": str(8 * MIB), "type": "user",

@@ -11,6 +11,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/db/ready.h"
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/host/setting.h"
@@ -230,6 +231,39 @@ struct error *host_set_console_idle_timeout(struct call *call,
 
 /*** pool. ***/
 
+/* Each host does it itself. */
+static struct error *tell_on(struct call *call, ref_t host, void *arg)
+{
+    (void)arg;
+    return forward_run(call, MSG_host_enable_ssh, &(struct host_enable_ssh_args){host}, NULL);
+}
+
+static struct error *tell_off(struct call *call, ref_t host, void *arg)
+{
+    (void)arg;
+    return forward_run(call, MSG_host_disable_ssh, &(struct host_disable_ssh_args){host}, NULL);
+}
+
+static struct error *tell_automatic(struct call *call, ref_t host, void *arg)
+{
+    return forward_run(call, MSG_host_set_ssh_auto_mode,
+                       &(struct host_set_ssh_auto_mode_args){host, *(const bool *)arg}, NULL);
+}
+
+static struct error *tell_timeout(struct call *call, ref_t host, void *arg)
+{
+    return forward_run(call, MSG_host_set_ssh_enabled_timeout,
+                       &(struct host_set_ssh_enabled_timeout_args){host, *(const int64_t *)arg},
+                       NULL);
+}
+
+static struct error *tell_idle(struct call *call, ref_t host, void *arg)
+{
+    return forward_run(call, MSG_host_set_console_idle_timeout,
+                       &(struct host_set_console_idle_timeout_args){host, *(const int64_t *)arg},
+                       NULL);
+}
+
 static struct error *check_pool(struct call *call, ref_t ref)
 {
     const struct pool *pool;
@@ -242,7 +276,7 @@ struct error *pool_enable_ssh(struct call *call, const struct pool_enable_ssh_ar
     const char *failed;
 
     TRY(check_pool(call, args->self));
-    hosts_each(call, switch_on, NULL, &failed);
+    hosts_each(call, tell_on, NULL, &failed);
     return *failed ? err_enable_ssh_partially_failed(call, failed) : OK;
 }
 
@@ -251,7 +285,7 @@ struct error *pool_disable_ssh(struct call *call, const struct pool_disable_ssh_
     const char *failed;
 
     TRY(check_pool(call, args->self));
-    hosts_each(call, switch_off, NULL, &failed);
+    hosts_each(call, tell_off, NULL, &failed);
     return *failed ? err_disable_ssh_partially_failed(call, failed) : OK;
 }
 
@@ -262,7 +296,7 @@ struct error *pool_set_ssh_auto_mode(struct call *call,
     const char *failed;
 
     TRY(check_pool(call, args->self));
-    hosts_each(call, switch_automatic, &automatic, &failed);
+    hosts_each(call, tell_automatic, &automatic, &failed);
     return *failed ? err_set_ssh_auto_mode_partially_failed(call, failed) : OK;
 }
 
@@ -274,7 +308,7 @@ struct error *pool_set_ssh_enabled_timeout(struct call *call,
 
     TRY(check_pool(call, args->self));
     TRY(check_seconds(call, "ssh_enabled_timeout", seconds, TIMEOUT_MAX));
-    hosts_each(call, set_timeout, &seconds, &failed);
+    hosts_each(call, tell_timeout, &seconds, &failed);
     return *failed ? err_set_ssh_timeout_partially_failed(call, failed) : OK;
 }
 
@@ -286,7 +320,7 @@ struct error *pool_set_console_idle_timeout(struct call *call,
 
     TRY(check_pool(call, args->self));
     TRY(check_seconds(call, "console_idle_timeout", seconds, INT32_MAX));
-    hosts_each(call, set_idle, &seconds, &failed);
+    hosts_each(call, tell_idle, &seconds, &failed);
     return *failed ? err_set_console_timeout_partially_failed(call, failed) : OK;
 }
 
