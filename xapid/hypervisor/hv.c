@@ -186,6 +186,14 @@ struct error *hv_debug_keys(struct hv *hv, const struct hv_request *rq, const ch
     return call_plain(hv, rq, "debug_keys", args);
 }
 
+struct error *hv_watchdog(struct hv *hv, const struct hv_request *rq, int64_t ms)
+{
+    json_t *args = json_object();
+
+    put(args, "ms", json_integer(ms));
+    return call_plain(hv, rq, "watchdog", args);
+}
+
 struct error *hv_stats(struct hv *hv, const struct hv_request *rq, struct hv_stats *out)
 {
     AUTO(answer) a = {0};

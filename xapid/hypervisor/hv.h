@@ -322,3 +322,10 @@ MUST_CHECK struct error *hv_start_executor(struct arena *arena, const struct hv_
                                            usec_t timeout);
 /* Whether this is the control domain of a Xen host. */
 bool hv_xen_is_here(void);
+
+/*
+ * Ends the machine (Xen's watchdog of domain 0; the simulator: all its domains) in so many
+ * milliseconds from the arrival of the request, unless it is told anew before; 0: never.  It needs
+ * nothing more of the daemon, nor of the process behind this.
+ */
+MUST_CHECK struct error *hv_watchdog(struct hv *hv, const struct hv_request *rq, int64_t ms);

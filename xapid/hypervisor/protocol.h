@@ -43,6 +43,7 @@
 #define PROTOCOL_REPLY_MAX ((size_t)16 * 1024 * 1024) /* server to client */
 #define PROTOCOL_MESSAGES_MAX ((size_t)256 * 1024)    /* bytes of the hypervisor's messages */
 #define PROTOCOL_KEYS_MAX 64
+#define PROTOCOL_WATCHDOG_MAX ((int64_t)3600 * 1000) /* milliseconds */
 #define PROTOCOL_DISKS_MAX 256
 #define PROTOCOL_NICS_MAX 64
 #define PROTOCOL_PCIS_MAX 128

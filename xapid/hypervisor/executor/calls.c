@@ -119,4 +119,5 @@ const struct handler executor_handlers[EXECUTOR_N_HANDLERS] = {
     {"core_dump", true, run_core_dump},
     {"messages", false, run_messages},
     {"debug_keys", false, run_debug_keys},
+    {"watchdog", false, run_watchdog},
 };

@@ -225,7 +225,8 @@ struct error *run_guest_write(struct request *rq, json_t **result);
 struct error *run_core_dump(struct request *rq, json_t **result);
 struct error *run_messages(struct request *rq, json_t **result);
 struct error *run_debug_keys(struct request *rq, json_t **result);
-#define EXECUTOR_N_HANDLERS 29
+struct error *run_watchdog(struct request *rq, json_t **result);
+#define EXECUTOR_N_HANDLERS 30
 extern const struct handler executor_handlers[EXECUTOR_N_HANDLERS];
 
 /* build.c */

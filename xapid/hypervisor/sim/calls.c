@@ -242,4 +242,5 @@ const struct handler sim_handlers[SIM_N_HANDLERS] = {
     {"core_dump", true, run_core_dump},
     {"messages", false, run_messages},
     {"debug_keys", false, run_debug_keys},
+    {"watchdog", false, run_watchdog},
 };

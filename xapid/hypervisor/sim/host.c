@@ -2,6 +2,11 @@
 /* host.c -- a believable host: what the simulator says of the machine it pretends to be. */
 #include "xapid/hypervisor/sim/sim.h"
 
+#include <stdio.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/seam.h"
+
 #define CPU_FLAGS                                                                                  \
     "fpu de tsc msr pae mce cx8 apic sep mca cmov pat clflush acpi mmx fxsr sse sse2 ss ht "       \
     "syscall nx rdtscp lm constant_tsc rep_good nopl nonstop_tsc cpuid pni pclmulqdq monitor "     \
@@ -66,5 +71,43 @@ struct error *run_debug_keys(struct request *rq, json_t **result)
         memmove(messages->data, messages->data + n, MESSAGES_MAX + 1);
         messages->len = MESSAGES_MAX;
     }
+    return OK;
+}
+
+/*** the watchdog ***/
+
+/* When it was, for tests: microseconds of the wall clock. */
+static void note_fenced(const struct sim *sim)
+{
+    AUTO(arena) arena = {0};
+    FILE *f = fopen(arena_printf(&arena, "%s/fenced", sim->options.dir), "we");
+
+    if (!f)
+        return;
+    fprintf(f, "%lld\n", (long long)clock_wall());
+    fclose(f);
+}
+
+/* The machine is gone, and with it whatever ran on it. */
+static void watchdog_bites(struct timer *timer)
+{
+    struct sim *sim = (struct sim *)((char *)timer - offsetof(struct sim, watchdog));
+
+    log_error("the watchdog was not told anew: all %zu domains end", sim->n_domains);
+    while (sim->domains)
+        domain_destroy(sim->domains);
+    note_fenced(sim);
+}
+
+struct error *run_watchdog(struct request *rq, json_t **result)
+{
+    int64_t ms = read_int(&rq->args, "ms", 0, PROTOCOL_WATCHDOG_MAX);
+    struct sim *sim = sim_of(rq);
+
+    (void)result;
+    timer_cancel(&sim->watchdog);
+    if (ms)
+        timer_set(sim->loop, &sim->watchdog, loop_now(sim->loop) + ms * USEC_PER_MSEC,
+                  watchdog_bites);
     return OK;
 }

@@ -120,6 +120,7 @@ struct sim {
     usec_t boot_time, end_time; /* how long guests take; tests change them */
 
     struct screens screens;
+    struct timer watchdog; /* ends all domains */
 };
 
 /*
@@ -137,7 +138,7 @@ static inline struct sim *sim_of(const struct request *rq)
 /*
  * calls.c
  */
-#define SIM_N_HANDLERS 29
+#define SIM_N_HANDLERS 30
 extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
@@ -246,6 +247,7 @@ struct error *run_stats(struct request *rq, json_t **result);
 void host_info(const struct sim *sim, struct hv_host_info *out);
 struct error *run_messages(struct request *rq, json_t **result);
 struct error *run_debug_keys(struct request *rq, json_t **result);
+struct error *run_watchdog(struct request *rq, json_t **result);
 struct error *run_control(struct request *rq, json_t **result);
 
 /*
