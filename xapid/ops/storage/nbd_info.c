@@ -9,6 +9,7 @@
 #include "xapid/http/certificate.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/vdi_ops.h"
 
 static enum nbd_access access_of(const struct network *network)
@@ -109,6 +110,7 @@ struct error *vdi_get_nbd_info(struct call *call, const struct vdi_get_nbd_info_
 
     TRY(DB_GET(call, vdi, args->self, &vdi));
     TRY(vdi_check_contents(call, vdi));
+    TRY(sr_is_here(call, call->snap, vdi->sr)); /* else another host has an answer */
     if (!call->xapid->nbd_port || !sr_is_attached(call->xapid, vdi->sr))
         return OK;
     TRY(certificate_read(
