@@ -30,7 +30,11 @@ enum frame_type {
     FRAME_DATA = 6,
 };
 
-enum link_kind { LINK_REQUESTS = 1, LINK_LOG = 2 };
+enum link_kind {
+    LINK_REQUESTS = 1,
+    LINK_LOG = 2,
+    LINK_STREAM = 3, /* leaves the links after the greetings (stream.h) */
+};
 
 struct frame {
     enum frame_type type;

@@ -5,7 +5,8 @@
  * Both sides show certificates; each knows the other's fingerprint from the list of members.  A
  * stranger fails in the handshake itself and learns it from TLS's "bad certificate".  Then both
  * greet: the connecting side says who it is and what the link is for, the accepting side checks
- * that the id belongs to the certificate and says the same of itself.
+ * that the id belongs to the certificate and says the same of itself.  A stream's connection then
+ * leaves (stream.c).
  */
 #include "pool/peer/peers.h"
 
@@ -234,6 +235,10 @@ static void take_hello(struct link *link, const struct frame *frame)
     if (!link->outgoing) {
         link->id = hello.id;
         link->kind = hello.link;
+        if (link->kind == LINK_STREAM) {
+            peer_link_close(link, stream_take(link));
+            return;
+        }
         close_older(link);
         greet(link);
     }
@@ -400,6 +405,10 @@ static int on_certificate(X509_STORE_CTX *store, void *arg)
     char shown[PEER_FINGERPRINT_SIZE];
 
     (void)arg;
+    if (!link) { /* of a stream: whoever opens it judges */
+        X509_STORE_CTX_set_error(store, X509_V_OK);
+        return 1;
+    }
     if (!identity_fingerprint(X509_STORE_CTX_get0_cert(store), shown)) {
         X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
         return 0;

@@ -122,6 +122,7 @@ struct link {
 };
 
 struct transport;
+struct peer_stream;
 
 struct peers {
     /* Set once. */
@@ -154,6 +155,8 @@ struct peers {
         void (*serve)(void *ctx, struct peer_request *request);
         void *ctx;
     } handlers[PEER_KINDS];
+    void (*serve_stream)(void *ctx, struct peer_stream *stream);
+    void *stream_ctx;
 
     /* Of the thread. */
     uv_loop_t loop;
@@ -227,6 +230,12 @@ bool request_expire(struct peers *peers, usec_t now);
 void request_drop(struct peers *peers);
 /* Ends all. */
 void request_end(struct peers *peers);
+
+/* stream.c */
+
+/* Takes the connection out of a link that has been greeted; the link is to be closed.  NULL, or why
+ * it could not. */
+const char *stream_take(struct link *link);
 
 /* transport.c */
 

@@ -8,6 +8,7 @@ Tables say what is allowed besides "an error, and everything as before" (which i
   IGNORED    differences that mean nothing; and why
   FORWARD    steps after which an operation can only be finished; and why
   HALFWAY    steps after which an operation that fails leaves a third, good state, which its Try knows; and why
+  ELSEWHERE  intents whose steps another test tries
   BESIDES    what an operation does after its own end, whose failure does not make it fail
 """
 
@@ -87,6 +88,8 @@ ANOTHER_DOMAIN = {
     r"VM \S+ (consoles|domid|last_booted_record):|console \S+ is (gone|new)|VM_metrics \S+ start_time:": "it runs in another domain",
     r"domain \S+ changed": "it runs in another domain",
 }
+# Intents that need two hosts: tests/pool/migrate.py kills the daemons of both at their steps.
+ELSEWHERE = ("vm_migrate", "vm_receive")
 BESIDES = {"sr_create": ("sr_scan/",), "pbd_plug": ("sr_scan/",)}
 
 

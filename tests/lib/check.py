@@ -349,7 +349,8 @@ def suite_pool(long):
                      campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
                      *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],
                      python("forward", "pool/forward.py"),
-                     python("failover", "pool/failover.py", "--rounds", rounds, limit=60 if long else 8)], 1)
+                     python("failover", "pool/failover.py", "--rounds", rounds, limit=60 if long else 8),
+                     python("migrate", "pool/migrate.py", *(["--steps"] if long else []), limit=20 if long else 8)], 1)
     for name in ("3-hosts", "5-hosts", "failover"):
         show_notes(f"pool-{name}.log")
 

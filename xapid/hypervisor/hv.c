@@ -236,6 +236,31 @@ struct error *hv_restore(struct hv *hv, const struct hv_request *rq,
     return call_for_domid(hv, rq, "restore", args, domid);
 }
 
+struct error *hv_migrate_out(struct hv *hv, const struct hv_request *rq, const char *uuid,
+                             const char *path, bool live)
+{
+    json_t *args = args_uuid(uuid);
+
+    put(args, "path", json_text(path));
+    put(args, "live", json_boolean(live));
+    return call_plain(hv, rq, "migrate_out", args);
+}
+
+struct error *hv_migrate_in(struct hv *hv, const struct hv_request *rq,
+                            const struct hv_domain_config *config, const char *path, int *domid)
+{
+    json_t *args = json_object();
+
+    put(args, "config", write_config(config));
+    put(args, "path", json_text(path));
+    return call_for_domid(hv, rq, "migrate_in", args, domid);
+}
+
+struct error *hv_resume(struct hv *hv, const struct hv_request *rq, const char *uuid)
+{
+    return call_plain(hv, rq, "resume", args_uuid(uuid));
+}
+
 struct error *hv_unpause(struct hv *hv, const struct hv_request *rq, const char *uuid)
 {
     return call_plain(hv, rq, "unpause", args_uuid(uuid));

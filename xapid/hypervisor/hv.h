@@ -214,6 +214,25 @@ MUST_CHECK struct error *hv_save(struct hv *hv, const struct hv_request *rq, con
 MUST_CHECK struct error *hv_restore(struct hv *hv, const struct hv_request *rq,
                                     const struct hv_domain_config *config, const char *path,
                                     int *domid);
+/*
+ * To another host.  Both connect to a Unix socket 'path' on which the caller listens, and which
+ * carries the hypervisor's own stream.
+ *
+ * hv_migrate_out sends the memory of a running domain, while it goes on running if 'live'; it
+ * returns when the domain has ended (HV_SUSPEND), everything was written and the connection closed.
+ * On failure the domain runs on, as it does where the reader leaves.
+ *
+ * hv_migrate_in builds a domain, paused, from what comes up to the stream's end; nothing is left of
+ * one that fails.  'config' names no disks: those are plugged (hv_disk_plug) once the sender has
+ * let go of them, before the domain is unpaused.
+ */
+MUST_CHECK struct error *hv_migrate_out(struct hv *hv, const struct hv_request *rq,
+                                        const char *uuid, const char *path, bool live);
+MUST_CHECK struct error *hv_migrate_in(struct hv *hv, const struct hv_request *rq,
+                                       const struct hv_domain_config *config, const char *path,
+                                       int *domid);
+/* A domain that has ended with HV_SUSPEND goes on where it was; one that runs is no error. */
+MUST_CHECK struct error *hv_resume(struct hv *hv, const struct hv_request *rq, const char *uuid);
 MUST_CHECK struct error *hv_set_memory(struct hv *hv, const struct hv_request *rq, const char *uuid,
                                        int64_t target);
 MUST_CHECK struct error *hv_set_vcpus(struct hv *hv, const struct hv_request *rq, const char *uuid,

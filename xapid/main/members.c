@@ -12,11 +12,12 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
-#include "pool/peer/peer.h"
+#include "pool/peer/stream.h"
 #include "xapid/db/db.h"
 #include "xapid/main/facts.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
+#include "xapid/ops/migrate/migrate.h"
 #include "xapid/worker/workers.h"
 
 #define TICK USEC_PER_SEC
@@ -557,6 +558,7 @@ void members_start(struct members *m)
     if (!m->xapid->peers)
         return;
     peers_serve(m->xapid->peers, PEER_DIGEST, serve_digest, m);
+    peers_serve_streams(m->xapid->peers, migrate_serve, m->xapid);
     m->new_members = true;
     thread_start(&m->thread, "members", members_run, m);
 }
@@ -566,6 +568,7 @@ void members_stop(struct members *m)
     if (!m || !m->thread.running)
         return;
     peers_serve(m->xapid->peers, PEER_DIGEST, NULL, NULL);
+    peers_serve_streams(m->xapid->peers, NULL, NULL);
     mutex_lock(&m->lock);
     m->stopping = true;
     cond_signal(&m->changed);

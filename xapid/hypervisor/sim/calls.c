@@ -62,12 +62,7 @@ static struct error *run_restore(struct request *rq, json_t **result)
     config.memory_target = image.memory;
     config.memory_static_max = MAX(config.memory_static_max, image.memory);
     TRY(domain_build(rq, &config, &d));
-    d->cpu_time = image.cpu_time;
-    d->booted = image.booted;
-    for (size_t i = 0; i < image.guest.n; i++)
-        keys_set(&d->guest, image.guest.v[i].key, image.guest.v[i].value);
-    if (!image.booted)
-        guest_will_boot(d);
+    image_apply(d, &image);
     *result = json_pack("{s:i}", "domid", d->domid);
     return OK;
 }
@@ -78,6 +73,8 @@ static struct error *run_unpause(struct request *rq, json_t **result)
 
     (void)result;
     TRY(domain_alive(rq, &d));
+    if (domain_is_incoming(d))
+        return error_internal(&rq->arena, "the domain %s is not all here yet", d->uuid);
     domain_set_running(d, true);
     return OK;
 }
@@ -226,6 +223,9 @@ const struct handler sim_handlers[SIM_N_HANDLERS] = {
     {"shutdown", true, run_shutdown},
     {"destroy", true, run_destroy},
     {"save", true, run_save},
+    {"migrate_out", true, run_migrate_out},
+    {"migrate_in", true, run_migrate_in},
+    {"resume", true, run_resume},
     {"set_memory", true, run_set_memory},
     {"set_vcpus", true, run_set_vcpus},
     {"disk_plug", true, run_disk_plug},

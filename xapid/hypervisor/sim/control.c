@@ -390,6 +390,49 @@ static struct error *do_pending(const struct command *c, json_t *answer)
     return OK;
 }
 
+/* The guest's memory: how much, how busily it is written, a text in a page; answers what is in it.
+ */
+static struct error *do_memory(const struct command *c, json_t *answer)
+{
+    int64_t pages = 0, rate = 0, page = 0;
+    struct domain *d;
+
+    TRY(domain_named(c, "guest-memory", &d));
+    if (value_of(c, "pages")) {
+        TRY(number_of(c, "pages", SIM_PAGES_MAX, &pages));
+        ram_size(d, (size_t)MAX(pages, 1));
+    }
+    ram_catch_up(d);
+    if (value_of(c, "rate"))
+        TRY(number_of(c, "rate", LOAD_MAX, &rate));
+    if (value_of(c, "rate"))
+        d->ram.rate = rate;
+    if (value_of(c, "page")) {
+        TRY(number_of(c, "page", SIM_PAGES_MAX, &page));
+        if (!ram_page(d, (size_t)page))
+            return error_internal(&c->rq->arena, "control: the domain has no such page");
+        snprintf(ram_page(d, (size_t)page), SIM_PAGE, "%s", text_of(c, "data"));
+        d->ram.dirty[page] = true;
+    }
+    json_object_set_new(answer, "data", json_text(ram_digest(&c->rq->arena, d)));
+    json_object_set_new(
+        answer, "writes",
+        json_text(arena_printf(&c->rq->arena, "%llu", (unsigned long long)d->ram.writes)));
+    return OK;
+}
+
+static struct error *do_migrate_rate(const struct command *c, json_t *answer)
+{
+    (void)answer;
+    return number_of(c, "migrate-rate", USEC_PER_SEC, &sim_of(c->rq)->migrate_rate);
+}
+
+static struct error *do_migrate_break(const struct command *c, json_t *answer)
+{
+    (void)answer;
+    return number_of(c, "migrate-break", SIM_PAGES_MAX, &sim_of(c->rq)->migrate_break);
+}
+
 struct error *run_control(struct request *rq, json_t **result)
 {
     static const struct {
@@ -421,6 +464,9 @@ struct error *run_control(struct request *rq, json_t **result)
         {"guest-load", do_load},
         {"guest-write", do_guest_write},
         {"guest-read", do_guest_read},
+        {"guest-memory", do_memory},
+        {"migrate-rate", do_migrate_rate},
+        {"migrate-break", do_migrate_break},
     };
     struct command c = {rq, read_strmap(&rq->args, "command")};
     json_t *answer;

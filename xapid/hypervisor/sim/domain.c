@@ -120,6 +120,7 @@ static void copy_config(struct domain *d, const struct hv_domain_config *c)
 static void domain_free(struct domain *d)
 {
     timer_cancel(&d->plan_timer);
+    ram_release(d);
     console_close(d);
     devices_release(d);
     keys_release(&d->guest);
@@ -182,6 +183,7 @@ void domain_set_running(struct domain *d, bool running)
     if (running == (d->state == HV_RUNNING))
         return;
     domain_settle(d);
+    ram_catch_up(d);
     d->state = running ? HV_RUNNING : HV_PAUSED;
     if (running)
         guest_resume(d);
@@ -197,12 +199,15 @@ void domain_end(struct domain *d, enum hv_reason reason)
     if (d->state == HV_SHUTDOWN)
         return;
     domain_settle(d);
+    ram_catch_up(d);
     guest_freeze(d);
     d->state = HV_SHUTDOWN;
     d->reason = reason;
     d->plan = GUEST_IDLE;
     d->asked = HV_NONE;
     domain_changed(d);
+    if (d->migration && reason != HV_SUSPEND)
+        migration_cancel(d);
     death = json_pack("{s:s}", "reason", hv_reason_names[reason]);
     requests_wake(d->sim->server, WAIT_ACK, d, OK, NULL);
     requests_wake(d->sim->server, WAIT_DEATH, d, OK, death);
@@ -216,6 +221,8 @@ void domain_destroy(struct domain *d)
     AUTO(arena) arena = {0};
     json_t *gone = json_pack("{s:s}", "reason", hv_reason_names[HV_NONE]);
 
+    if (d->migration)
+        migration_cancel(d);
     while (*at != d)
         at = &(*at)->next;
     *at = d->next;

@@ -64,7 +64,7 @@ static void fill_page(const char *uuid, size_t i, char page[BLOCK])
     }
 }
 
-static json_t *domain_state(const struct domain *d)
+json_t *domain_state(const struct domain *d)
 {
     struct strmap guest = {d->guest.n, d->guest.v};
 
@@ -206,7 +206,7 @@ struct error *image_save(struct request *rq, const struct domain *d, const char 
     return done ? OK : error_internal(&rq->arena, "saving to %s: %s", path, strerrordesc_np(errno));
 }
 
-static const char *read_state(struct request *rq, const char *json, size_t n, struct image *out)
+const char *read_state(struct request *rq, const char *json, size_t n, struct image *out)
 {
     json_t *state = json_loadb(json, n, JSON_REJECT_DUPLICATES, NULL);
     struct reader r = reader_of(&rq->arena, state);
@@ -272,4 +272,14 @@ struct error *image_load(struct request *rq, const char *path, struct image *out
     const char *why = f.fd ? load(rq, f.fd - 1, out) : strerrordesc_np(errno);
 
     return why ? error_internal(&rq->arena, "restoring from %s: %s", path, why) : OK;
+}
+
+void image_apply(struct domain *d, const struct image *image)
+{
+    d->cpu_time = image->cpu_time;
+    d->booted = image->booted;
+    for (size_t i = 0; i < image->guest.n; i++)
+        keys_set(&d->guest, image->guest.v[i].key, image->guest.v[i].value);
+    if (!image->booted)
+        guest_will_boot(d);
 }

@@ -3,8 +3,9 @@
  * sim.h -- the simulated hypervisor: one process, one thread, all state in memory.
  *
  * Its files: calls (the handlers), live (more of them), domain (what a hypervisor does), guest
- * (what runs inside), devices (disks and NICs), image (suspend images), console (what its screens
- * show), control (tests).  The server beneath it is that of ../server.  Private to this folder.
+ * (what runs inside), ram (its memory), devices (disks and NICs), image (suspend images), migrate
+ * (on the way to another simulator), console (what its screens show), control (tests).  The server
+ * beneath it is that of ../server.  Private to this folder.
  */
 #pragma once
 
@@ -60,6 +61,20 @@ struct sim_work {
 enum guest_plan { GUEST_IDLE, GUEST_BOOTS, GUEST_ENDS };
 
 struct console;
+struct migration;
+
+#define SIM_PAGE ((size_t)4096)
+#define SIM_PAGES_MAX 65536
+
+/* Its memory. */
+struct ram {
+    size_t n;     /* pages */
+    char *bytes;  /* NULL: nobody has looked yet */
+    bool *dirty;  /* the guest has written since this was last cleared */
+    int64_t rate; /* pages that the guest writes in a second */
+    uint64_t writes;
+    usec_t written; /* loop time up to which it has */
+};
 
 /* What it was told besides.  Strings in the domain's arena. */
 struct live {
@@ -95,9 +110,11 @@ struct domain {
     struct hv_usb usbs[PROTOCOL_USBS_MAX];
     size_t n_pcis, n_usbs;
     struct live live;
-    bool booted;          /* the guest agent has spoken */
-    bool unresponsive;    /* the guest answers nothing more */
-    enum hv_reason asked; /* control/shutdown: what the toolstack wants of the guest */
+    struct ram ram;
+    struct migration *migration; /* NULL: it stays where it is */
+    bool booted;                 /* the guest agent has spoken */
+    bool unresponsive;           /* the guest answers nothing more */
+    enum hv_reason asked;        /* control/shutdown: what the toolstack wants of the guest */
     enum guest_plan plan;
     enum hv_reason plan_reason;
     usec_t plan_left; /* while paused */
@@ -118,6 +135,8 @@ struct sim {
     struct sim_work past;       /* of domains that are gone, of all their vCPUs and NICs */
     usec_t advanced;            /* how far time was moved by tests */
     usec_t boot_time, end_time; /* how long guests take; tests change them */
+    int64_t migrate_rate;       /* pages sent in a second; 0: as many as are taken */
+    int64_t migrate_break;      /* the next one breaks before that page; 0: it does not */
 
     struct screens screens;
     struct timer watchdog; /* ends all domains */
@@ -138,7 +157,7 @@ static inline struct sim *sim_of(const struct request *rq)
 /*
  * calls.c
  */
-#define SIM_N_HANDLERS 30
+#define SIM_N_HANDLERS 33
 extern const struct handler sim_handlers[SIM_N_HANDLERS];
 
 /*
@@ -227,6 +246,35 @@ struct image {
     char uuid[UUID_TEXT_SIZE];
 };
 MUST_CHECK struct error *image_load(struct request *rq, const char *path, struct image *out);
+/* What of a domain is neither memory nor configuration; NULL, or what is wrong with it. */
+json_t *domain_state(const struct domain *d);
+const char *read_state(struct request *rq, const char *json, size_t n, struct image *out);
+void image_apply(struct domain *d, const struct image *image);
+
+/*
+ * ram.c
+ */
+/* Empty memory of that size. */
+void ram_size(struct domain *d, size_t pages);
+/* NULL beyond its end. */
+char *ram_page(struct domain *d, size_t i);
+/* What the guest has written up to now; before it stops, and before anybody looks. */
+void ram_catch_up(struct domain *d);
+const char *ram_digest(struct arena *arena, struct domain *d);
+void ram_release(struct domain *d);
+
+/*
+ * migrate.c
+ */
+struct error *run_migrate_out(struct request *rq, json_t **result);
+struct error *run_migrate_in(struct request *rq, json_t **result);
+struct error *run_resume(struct request *rq, json_t **result);
+/* A domain that was suspended goes on. */
+void domain_resume(struct domain *d);
+/* Half of it has come. */
+bool domain_is_incoming(const struct domain *d);
+/* The domain has ended by itself, or is destroyed. */
+void migration_cancel(struct domain *d);
 
 /*
  * stats.c

@@ -194,6 +194,19 @@ struct error *pbd_plug_recover(struct call *call, struct op *op,
 
 /*** unplug ***/
 
+/* By a VM that is on the host or coming to it; one that is nowhere, but keeps its disks, may come.
+ */
+static bool is_used_at(struct txn *txn, const struct vbd *vbd, ref_t host)
+{
+    const struct vm *vm = txn_find(txn, CLASS_vm, vbd->vm);
+
+    if (!vbd->currently_attached && !vbd->current_operations.n &&
+        !vbd_vm_is_changing(txn_snap(txn), vbd))
+        return false;
+    return !vm || ref_is_null(vm->resident_on) || ref_equal(vm->resident_on, host) ||
+           ref_equal(vm->scheduled_to_be_resident_on, host);
+}
+
 static struct error *check_unplug(struct txn *txn, void *arg)
 {
     const struct plugging *p = arg;
@@ -212,8 +225,7 @@ static struct error *check_unplug(struct txn *txn, void *arg)
         for (size_t k = 0; k < vbds.n; k++) {
             const struct vbd *vbd = txn_find(txn, CLASS_vbd, vbds.v[k]);
 
-            if (vbd && (vbd->currently_attached || vbd->current_operations.n ||
-                        vbd_vm_is_changing(txn_snap(txn), vbd)))
+            if (vbd && is_used_at(txn, vbd, pbd->host))
                 return err_vdi_in_use(call, call_ref(call, vdis.v[i]), "unplug");
         }
     }

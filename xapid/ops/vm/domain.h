@@ -73,6 +73,8 @@ MUST_CHECK struct error *vm_overrule(struct op *op, ref_t vm);
 MUST_CHECK struct error *txn_vm_started(struct txn *txn, ref_t vm, int domid, bool paused);
 /* Halted: devices detached, residence and domid, console and guest metrics gone. */
 MUST_CHECK struct error *txn_vm_halted(struct txn *txn, ref_t vm);
+/* Running as it did, but on another host. */
+MUST_CHECK struct error *txn_vm_moved(struct txn *txn, ref_t vm, ref_t host, int domid);
 /* Suspended with this image: no domain, but its devices stay promised to it. */
 MUST_CHECK struct error *txn_vm_suspended(struct txn *txn, ref_t vm, ref_t image);
 /* A start that did not come to it: nothing is promised any more, and memory_target is what it was.

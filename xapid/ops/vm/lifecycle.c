@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/ops/vm/lifecycle.h"
 
+#include "xapid/ops/vm/domain.h"
+
 #include <string.h>
 
 #include "libxapi/value/value.h"
@@ -617,8 +619,21 @@ struct error *vm_update(struct call *call, db_txn_fn *fn, void *arg)
     }
 }
 
+/* Those that do something to the domain of a VM that has one. */
+#define AT_THE_DOMAIN                                                                              \
+    (BIT(CLEAN_SHUTDOWN) | BIT(CLEAN_REBOOT) | BIT(HARD_SHUTDOWN) | BIT(HARD_REBOOT) |             \
+     BIT(SUSPEND) | BIT(PAUSE) | BIT(UNPAUSE) | BIT(POOL_MIGRATE) | BIT(CHECKPOINT) |              \
+     BIT(SNAPSHOT) | BIT(CHANGING_VCPUS_LIVE) | BIT(CHANGING_SHADOW_MEMORY_LIVE))
+
 struct error *txn_vm_check(struct txn *txn, ref_t vm, enum vm_operations op, const struct vm **out)
 {
+    bool has_domain;
+
     TRY(TXN_GET(txn, vm, vm, out));
-    return vm_check(txn_call(txn), txn_snap(txn), *out, op);
+    TRY(vm_check(txn_call(txn), txn_snap(txn), *out, op));
+    has_domain = (*out)->power_state == VM_RUNNING || (*out)->power_state == VM_PAUSED;
+    /* While the operation waited in line the VM may have moved to another host. */
+    return has_domain && AT_THE_DOMAIN & 1ull << op
+               ? host_is_here(txn_call(txn), (*out)->resident_on)
+               : OK;
 }

@@ -204,6 +204,18 @@ struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paus
     return OK;
 }
 
+struct error *txn_vm_moved(struct txn *txn, ref_t vm, ref_t host_ref, int domid)
+{
+    const struct host *host;
+
+    TRY(TXN_GET(txn, host, host_ref, &host));
+    TXN_SET(txn, vm, vm, resident_on, host_ref);
+    TXN_SET(txn, vm, vm, scheduled_to_be_resident_on, REF_NULL);
+    TXN_SET(txn, vm, vm, domid, domid);
+    make_consoles(txn, vm, host);
+    return OK;
+}
+
 struct error *txn_vm_halted(struct txn *txn, ref_t vm_ref)
 {
     const struct vm *vm;

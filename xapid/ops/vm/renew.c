@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * renew.c -- VM.restart_device_models: a guest goes on in a new domain of the same host, and with
- * it in a new process of the device model, as that is installed by now.
+ * renew.c -- VM.restart_device_models, and VM.pool_migrate within a host: a guest goes on in a new
+ * domain of the same host, and with it in a new process of the device model, as that is installed
+ * by now.
  *
  * To the guest it is a suspend that is over at once (aside.h).
  */
@@ -11,13 +12,14 @@
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/power.h"
+#include "xapid/ops/vm/renew.h"
 
 static struct error *check_renew(struct txn *txn, void *arg)
 {
-    const struct vm_renew_intent *intent = arg;
+    const struct op_hold *hold = arg;
     const struct vm *vm;
 
-    return txn_vm_check(txn, intent->vm, VM_OP_SUSPEND, &vm);
+    return txn_vm_check(txn, hold->ref, (enum vm_operations)hold->operation, &vm);
 }
 
 /* Once the guest is saved it goes on in another domain, cancelled or not. */
@@ -36,25 +38,22 @@ static struct error *renew(struct op *op, const struct vm *vm)
     return e;
 }
 
-struct error *vm_restart_device_models(struct call *call,
-                                       const struct vm_restart_device_models_args *args)
+struct error *vm_renew_as(struct call *call, ref_t ref, enum vm_operations as)
 {
-    struct vm_renew_intent intent = {args->self};
+    const struct vm_renew_intent intent = {ref};
+    struct op_hold hold = {CLASS_vm, ref, (int)as};
     AUTO(op) op = {0};
     const struct vm *vm;
 
-    TRY(DB_GET(call, vm, args->self, &vm));
-    TRY(vm_check_unless_busy(call, vm, VM_OP_SUSPEND));
-    if (!vm_needs_hvm(vm))
-        return err_operation_not_allowed(call, "A paravirtual machine has no device model.");
+    TRY(DB_GET(call, vm, ref, &vm));
     TRY(host_is_here(call, vm->resident_on));
     TRY(op_begin(call,
                  &(struct op_spec){.kind = INTENT_vm_renew,
                                    .intent = &intent,
                                    .n_holds = 1,
-                                   .holds = &(struct op_hold){CLASS_vm, intent.vm, VM_OP_SUSPEND},
+                                   .holds = &hold,
                                    .check = check_renew,
-                                   .arg = &intent},
+                                   .arg = &hold},
                  &op));
     TRY(DB_GET(call, vm, intent.vm, &vm));
     TRY(renew(&op, vm));
@@ -62,6 +61,18 @@ struct error *vm_restart_device_models(struct call *call,
     error_ignore(op_step(&op, "back", 0.9));
     error_ignore(op_commit(&op, NULL, NULL));
     return OK;
+}
+
+struct error *vm_restart_device_models(struct call *call,
+                                       const struct vm_restart_device_models_args *args)
+{
+    const struct vm *vm;
+
+    TRY(DB_GET(call, vm, args->self, &vm));
+    TRY(vm_check_unless_busy(call, vm, VM_OP_SUSPEND));
+    if (!vm_needs_hvm(vm))
+        return err_operation_not_allowed(call, "A paravirtual machine has no device model.");
+    return vm_renew_as(call, args->self, VM_OP_SUSPEND);
 }
 
 struct error *vm_renew_recover(struct call *call, struct op *op,

@@ -73,6 +73,16 @@ int64_t vm_memory_least(const struct vm *vm)
                : vm->memory_dynamic_min;
 }
 
+/* One that comes running from another host is as large as it is. */
+static struct squeeze_range range_of(const struct vm *vm, const struct vm *newcomer)
+{
+    bool moves = vm == newcomer && vm->power_state == VM_RUNNING && vm->memory_target > 0;
+
+    return moves
+               ? (struct squeeze_range){.min = vm->memory_target, .max = vm->memory_target}
+               : (struct squeeze_range){.min = vm_memory_least(vm), .max = vm->memory_dynamic_max};
+}
+
 static struct error *not_enough(struct call *call, const struct vm *vm, int64_t free)
 {
     return err_host_not_enough_free_memory(
@@ -112,8 +122,7 @@ struct error *txn_host_share(struct txn *txn, const struct host *host, const str
     }
     v = arena_array(txn_arena(txn), struct squeeze_range, s.n + 1);
     for (size_t i = 0; i < s.n; i++)
-        v[i] = (struct squeeze_range){.min = vm_memory_least(s.vms[i]),
-                                      .max = s.vms[i]->memory_dynamic_max};
+        v[i] = range_of(s.vms[i], newcomer);
     fits = squeeze_share(available, s.n, v);
     if (!fits && newcomer)
         return not_enough(call, newcomer,

@@ -9,6 +9,7 @@
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
+#include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/ended.h"
 #include "xapid/ops/vm/guest.h"
@@ -125,9 +126,13 @@ static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
     here = ref_equal(vm->resident_on, call->xapid->host);
     has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED;
     if (vm->is_control_domain || (has_domain && !here)) {
-        if (s.domain && !vm->is_control_domain)
-            log_error("VM %s has a domain here, but the records say that it runs on another host",
-                      uuid);
+        if (!s.domain || vm->is_control_domain)
+            return LOOK_DONE;
+        /* It leaves or comes. */
+        if (vm->current_operations.n || migrate_is_arriving(call, vm->ref))
+            return LOOK_AGAIN;
+        log_error("VM %s has a domain here, but the records say that it runs on another host",
+                  uuid);
         return LOOK_DONE;
     }
     if (vm->current_operations.n)
@@ -167,7 +172,7 @@ static void reconcile_vm(struct call *call, const struct vm *vm, const struct hv
     bool has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED;
     struct error *e = OK;
 
-    if (is_ours(call, vm) && d)
+    if (is_ours(call, vm) && d && !migrate_is_arriving(call, vm->ref))
         vm_disks_adopt(call, vm);
     if (vm->current_operations.n || vm->is_control_domain)
         return;

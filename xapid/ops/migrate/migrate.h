@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migrate.h -- a VM that moves to another host: the common ground of both, and what others must
+ * know.
+ *
+ * The sender's intent (vm_migrate) stands until its domain is destroyed and its disks are closed;
+ * the receiver's (vm_receive) until the VM runs there, or what was prepared is gone.
+ */
+#pragma once
+
+#include "xapid/ops/op.h"
+
+struct peer_stream;
+
+/* Streams that other members open; 'ctx' is the struct xapid.  For peers_serve_streams. */
+void migrate_serve(void *ctx, struct peer_stream *stream);
+
+/* A domain of the VM on this host waits for the memory, the decision, or the sender's leaving: its
+ * disks must not be touched yet. */
+bool migrate_is_arriving(struct call *call, ref_t vm);
+
+/*
+ * What keeps a running VM from moving to the host: the host (HOST_NOT_LIVE, HOST_DISABLED,
+ * versions, processor), then what the VM needs there (storage, networks, devices), then memory.
+ * 'force' leaves out the processor.
+ */
+MUST_CHECK struct error *migrate_check(struct call *call, const struct db_snap *snap,
+                                       const struct vm *vm, const struct host *host, bool force);
+
+/* Waits until the intent is gone; false if the time (0: there is no end) or the daemon ends before.
+ */
+bool migrate_wait_gone(struct call *call, ref_t intent, usec_t within);
+/* op_commit where there is no way back: again until it is known to be done, or the daemon ends. */
+MUST_CHECK struct error *op_commit_for_sure(struct op *op, db_txn_fn *fn, void *arg);
+
+/* The intent of that kind in the row, or NULL. */
+const void *migrate_intent(struct call *call, const struct intent *row, enum intent_kind kind);
