@@ -27,7 +27,7 @@ MIB = 1 << 20
 TESTS = ("facts_of_another_host", "what_concerns_all_hosts_is_done_on_each", "a_disk_on_the_storage_of_another_host", "a_vm_runs_where_it_is_started", "a_vm_is_placed_where_its_disk_is",
          "an_error_of_another_host_is_the_operations", "a_task_ends_with_the_result_of_the_other_host", "cancel_reaches_the_other_host",
          "a_plug_in_runs_on_its_host", "an_appliance_starts_each_vm_on_its_host", "a_call_whose_host_dies_ends",
-         "a_call_whose_host_is_cut_off_ends")
+         "a_call_whose_host_is_cut_off_ends", "the_coordinator_hands_over")
 
 
 def run(only):
@@ -293,6 +293,21 @@ class Test:
             assert until(lambda: self.pool[THERE].status() and self.pool[THERE].status()["leader"] != "0" * 16, 30, 0.1)
 
         self.in_the_middle(lambda: self.pool.net.isolate("cut", THERE), heal)
+
+
+    def the_coordinator_hands_over(self):
+        pool = self.call("pool.get_all")[0]
+        for to in (THERE, THIRD, HERE, HERE):
+            self.call("pool.designate_new_master", self.hosts[to])
+            assert self.call("pool.get_master", pool) == self.hosts[to]
+            assert self.pool.wait_leader() is self.pool[to]
+        assert set(self.call("pool.recover_slaves")) == {self.hosts[THERE], self.hosts[THIRD]}
+        self.refused("HANDLE_INVALID", "pool.designate_new_master", "OpaqueRef:00000000-0000-4000-8000-000000000000")
+        self.pool[THIRD].process.kill()
+        self.pool[THIRD].process.wait()
+        assert until(lambda: self.call("pool.recover_slaves") == [self.hosts[THERE]], 30, 0.2)
+        self.refused("HOST_OFFLINE", "pool.designate_new_master", self.hosts[THIRD])
+        assert not self.pool[THIRD].launch().result()
 
 
 if __name__ == "__main__":
