@@ -458,9 +458,24 @@ static void request_fill(struct http_conn *conn, const struct http_head *head)
     conn->unread = body_announced(&conn->request);
 }
 
+/* Why the client may not ask anything at the moment; NULL where it may. */
+static const char *not_allowed(const struct http_conn *conn)
+{
+    const struct http_server *server = conn->server;
+    bool local =
+        !*conn->peer || strcmp(conn->peer, "127.0.0.1") == 0 || strcmp(conn->peer, "::1") == 0;
+
+    if (conn->via == VIA_TCP && server->plain_allowed && !server->plain_allowed(server->ctx))
+        return "This host is only spoken to by HTTPS.";
+    if (!local && server->remote_allowed && !server->remote_allowed(server->ctx))
+        return "This host's management interface is disabled.";
+    return NULL;
+}
+
 static bool head_done(struct http_conn *conn, size_t size)
 {
     struct http_head head;
+    const char *why;
     int status = http_head_parse(&conn->arena, conn->in.data, size, &head);
 
     if (status)
@@ -473,10 +488,10 @@ static bool head_done(struct http_conn *conn, size_t size)
         http_error(&conn->request, status, NULL);
         return true;
     }
-    if (conn->via == VIA_TCP && conn->server->plain_allowed &&
-        !conn->server->plain_allowed(conn->server->ctx)) {
+    why = not_allowed(conn);
+    if (why) {
         conn_pend(conn, size);
-        http_error(&conn->request, 403, "This host is only spoken to by HTTPS.");
+        http_error(&conn->request, 403, why);
         return true;
     }
     if (conn->route->body_limit < 0)

@@ -188,6 +188,8 @@ struct http_options {
     void *ctx;                       /* given to every handler */
     /* Asked for each request that came over TCP without TLS; false answers 403.  NULL: all may. */
     bool (*plain_allowed)(void *ctx);
+    /* The same for those that came from another machine. */
+    bool (*remote_allowed)(void *ctx);
     /* Paths for TLS; NULL: no TLS listeners possible. */
     const char *cert_path; /* PEM: key and certificate chain in one file */
 };

@@ -153,6 +153,7 @@ struct http_server {
     struct http_limits limits;
     void *ctx;
     bool (*plain_allowed)(void *ctx);
+    bool (*remote_allowed)(void *ctx);
     const struct http_route *all_routes;         /* ends with a NULL prefix */
     struct http_route_used *used;                /* of each of them */
     struct http_routes routes[HTTP_M_OTHER + 1]; /* by method */

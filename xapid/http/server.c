@@ -163,6 +163,7 @@ struct error *http_server_new(struct arena *arena, const struct http_options *op
     server->limits = limits_complete(options->limits);
     server->ctx = options->ctx;
     server->plain_allowed = options->plain_allowed;
+    server->remote_allowed = options->remote_allowed;
     server->address_seed = random_u64();
     server->bio = http_tls_bio_method();
     mutex_init(&server->mutex);

@@ -36,6 +36,7 @@
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/mail.h"
 #include "xapid/ops/network/change.h"
+#include "xapid/ops/network/management.h"
 #include "xapid/ops/network/reached.h"
 #include "xapid/ops/network/scan.h"
 #include "xapid/ops/op.h"
@@ -117,7 +118,8 @@ static void set_defaults(struct xapid *x, struct arena *arena)
         o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
     o->datapath =
         xstrdup(or_default(o->datapath, strcmp(o->hypervisor, "xen") == 0 ? "nbd" : "none"));
-    o->network = xstrdup(or_default(o->network, "none"));
+    o->network =
+        xstrdup(or_default(o->network, strcmp(o->hypervisor, "sim") == 0 ? "none" : "linux"));
     if (o->network_trial < 0)
         o->network_trial = strcmp(o->network, "linux") == 0 ? NETWORK_TRIAL : 0;
     o->password_file = o->password_file ? xstrdup(o->password_file) : NULL;
@@ -359,6 +361,17 @@ static bool plain_allowed(void *ctx)
     return allowed;
 }
 
+/* Whether other machines may speak to this one: not once host.management_disable was called. */
+static bool remote_allowed(void *ctx)
+{
+    struct xapid *x = ctx;
+    struct db_snap *snap = db_snapshot(x->db);
+    bool allowed = host_has_management(snap, x->host);
+
+    db_snap_unref(snap);
+    return allowed;
+}
+
 static struct error *start_listening(struct arena *arena, struct xapid *x)
 {
     const char *cert = arena_printf(arena, "%s/xapid-tls.pem", x->options.state_dir);
@@ -366,11 +379,13 @@ static struct error *start_listening(struct arena *arena, struct xapid *x)
 
     gethostname(host_name, sizeof host_name - 1);
     TRY(certificate_ensure(arena, cert, host_name));
-    TRY(http_server_new(
-        arena,
-        &(struct http_options){
-            .routes = http_routes, .ctx = x, .plain_allowed = plain_allowed, .cert_path = cert},
-        &x->http));
+    TRY(http_server_new(arena,
+                        &(struct http_options){.routes = http_routes,
+                                               .ctx = x,
+                                               .plain_allowed = plain_allowed,
+                                               .remote_allowed = remote_allowed,
+                                               .cert_path = cert},
+                        &x->http));
     return OK;
 }
 

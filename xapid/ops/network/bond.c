@@ -152,6 +152,8 @@ static struct error *check_bond(struct net_model *m, const struct bond_create_ar
     if (a->members.n < MEMBERS_MIN)
         return err_pif_bond_needs_more_members(m->call);
     TRY(check_together(m, a, primary_of(m, a)));
+    if (primary_of(m, a)->management && network_is_watched(m))
+        return err_ha_cannot_change_bond_status_of_mgmt_iface(m->call);
     return network_check_free(m, a->network);
 }
 
@@ -222,8 +224,10 @@ static struct error *create(struct net_model *m, void *arg)
 struct error *bond_create(struct call *call, const struct bond_create_args *args, ref_t *result)
 {
     struct creation c = {.args = args};
+    const struct network *network;
     ref_t host;
 
+    TRY(DB_GET(call, network, args->network, &network));
     if (!args->members.n)
         return err_pif_bond_needs_more_members(call);
     TRY(pif_host(call, args->members.v[0], &host));
@@ -244,6 +248,8 @@ static struct error *destroy(struct net_model *m, void *arg)
     TRY(MODEL_GET(m, bond, ref, &bond));
     TRY(MODEL_GET(m, pif, bond->master, &master));
     TRY(pif_check_managed(m, master));
+    if (master->management && network_is_watched(m))
+        return err_ha_cannot_change_bond_status_of_mgmt_iface(m->call);
     primary = model_edit(m, CLASS_pif, bond->primary_slave);
     if (!primary && members.n)
         primary = model_edit(m, CLASS_pif, members.v[0]);

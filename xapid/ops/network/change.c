@@ -10,6 +10,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/network/observe.h"
+#include "xapid/ops/network/offload.h"
 #include "xapid/ops/network/pif.h"
 #include "xapid/ops/network/trial.h"
 #include "xapid/ops/network/vif_move.h"
@@ -43,9 +44,8 @@ struct error *host_network_new(struct arena *arena, struct xapid *xapid, struct 
 
     if (!simulated && strcmp(which, "linux") != 0)
         return error_internal(arena, "--network is either linux or none, not '%s'", which);
-    if (!simulated)
-        return error_internal(arena, "--network=linux is not there yet");
-    TRY(net_sim_new(arena, model, &kernel));
+    TRY(simulated ? net_sim_new(arena, model, &kernel)
+                  : net_linux_new(arena, &(struct net_linux_paths){0}, &kernel));
     *out = xcalloc(1, sizeof **out);
     (*out)->kernel = kernel;
     (*out)->simulated = simulated;
@@ -322,6 +322,7 @@ void network_settle(struct call *call)
         e = follow_records(call);
     if (e)
         log_error("the host's network is not what its records say: %s", error_line(call->arena, e));
+    offload_settle(call);
 }
 
 static bool has_bridge(const struct net_wanted *wanted, const char *name)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* management.c -- which of a host's ports carries its management address. */
+#include "xapid/ops/network/management.h"
+
 #include <string.h>
 
 #include "xapid/main/xapid.h"
@@ -42,6 +44,8 @@ static struct error *reconfigure(struct net_model *m, void *arg)
     const struct pif *old = model_management(m);
 
     TRY(MODEL_GET(m, pif, *(const ref_t *)arg, &pif));
+    if (network_is_watched(m))
+        return err_ha_is_enabled(m->call);
     TRY(check_can_manage(m, pif));
     if (old)
         ((struct pif *)model_edit(m, CLASS_pif, old->ref))->management = false;
@@ -101,6 +105,21 @@ struct error *host_management_disable(struct call *call)
     if (snap_root(call->snap)->tables[CLASS_host].count > 1)
         return err_slave_requires_management_interface(call);
     return network_change(call, call->xapid->host, disable, NULL);
+}
+
+bool host_has_management(const struct db_snap *snap, ref_t host)
+{
+    struct db_walk walk;
+    const struct pif *pif;
+    bool any = false;
+
+    db_walk(snap, CLASS_pif, &walk);
+    while ((pif = db_walk_next(&walk))) {
+        if (ref_equal(pif->host, host) && pif->management)
+            return true;
+        any |= ref_equal(pif->host, host);
+    }
+    return !any;
 }
 
 /*** pool. ***/

@@ -161,16 +161,33 @@ void observe_addresses(struct net_model *m, const struct net_state *state)
 
 /*** links ***/
 
-void observe_card(struct pif_metrics *metrics, const struct net_link *card)
+/* The PCI function behind a card; NULL where there is none. */
+static const struct pci *pci_of(struct call *call, const struct net_link *card)
 {
+    struct refs all = db_referrers(call, FIELD_pci_host, call->xapid->host);
+
+    for (size_t i = 0; i < all.n && *card->pci_bus_path; i++) {
+        const struct pci *pci = db_find(call, CLASS_pci, all.v[i]);
+
+        if (pci && strcmp(pci->pci_id, card->pci_bus_path) == 0)
+            return pci;
+    }
+    return NULL;
+}
+
+ref_t observe_card(struct call *call, const struct net_link *card, struct pif_metrics *metrics)
+{
+    const struct pci *pci = pci_of(call, card);
+
     metrics->carrier = card->carrier;
     metrics->speed = card->carrier ? card->speed : 0;
     metrics->duplex = card->full_duplex;
     metrics->pci_bus_path = *card->pci_bus_path ? card->pci_bus_path : "N/A";
-    metrics->vendor_id = card->vendor_id;
-    metrics->vendor_name = card->vendor_name;
-    metrics->device_id = card->device_id;
-    metrics->device_name = card->device_name;
+    metrics->vendor_id = pci ? pci->vendor_id : "";
+    metrics->vendor_name = pci ? pci->vendor_name : "";
+    metrics->device_id = pci ? pci->device_id : "";
+    metrics->device_name = pci ? pci->device_name : "";
+    return pci ? pci->ref : REF_NULL;
 }
 
 /* Nobody waits for these. */
@@ -212,7 +229,7 @@ static void observe_metrics(struct call *call, const struct net_state *state)
         if (!old || !card)
             continue;
         now = *old;
-        observe_card(&now, card);
+        observe_card(call, card, &now);
         write_metrics(call->xapid->db, old, &now);
     }
 }

@@ -11,5 +11,5 @@
 void observe_addresses(struct net_model *m, const struct net_state *state);
 /* The same to the database, with the metrics of links; writes only what has changed. */
 MUST_CHECK struct error *observe(struct call *call, const struct net_state *state);
-/* What a card's metrics are now, but for the time. */
-void observe_card(struct pif_metrics *metrics, const struct net_link *card);
+/* What a card's metrics are now, but for the time; gives the PCI function behind it. */
+ref_t observe_card(struct call *call, const struct net_link *card, struct pif_metrics *metrics);

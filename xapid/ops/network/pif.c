@@ -9,9 +9,12 @@
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/here.h"
 #include "xapid/ops/network/change.h"
+#include "xapid/ops/network/offload.h"
 #include "xapid/ops/network/rules.h"
 #include "xapid/ops/network/wanted.h"
+#include "xapid/ops/rows.h"
 
 struct error *pif_host(struct call *call, ref_t ref, ref_t *host)
 {
@@ -326,7 +329,16 @@ static struct error *set_property(struct net_model *m, void *arg)
 
 struct error *pif_set_property(struct call *call, const struct pif_set_property_args *args)
 {
-    return change_of(call, args->self, set_property, args);
+    const struct pif *pif;
+    struct net_model m;
+
+    TRY(DB_GET(call, pif, args->self, &pif));
+    TRY(host_check_here(call, pif->host));
+    model_load(&m, call, NULL, pif->host);
+    TRY(set_property(&m, (void *)args));
+    /* The card first, for it may refuse; every start tells it what is recorded. */
+    TRY(offload_tell(call, pif->device, args->value));
+    return network_record(call, m.host, set_property, (void *)args);
 }
 
 /*** records alone ***/
@@ -334,9 +346,13 @@ struct error *pif_set_property(struct call *call, const struct pif_set_property_
 static struct error *introduce(struct call *call, const struct pif_db_introduce_args *a,
                                ref_t *result)
 {
+    const struct network *network;
     char uuid[UUID_TEXT_SIZE];
     struct pif row;
 
+    TRY(DB_GET(call, network, a->network, &network));
+    TRY(host_check(call, a->host));
+    TRY(check_room(call, CLASS_pif));
     row_defaults(&api_classes[CLASS_pif], &row);
     row.ref = *result = ref_new();
     row.uuid = uuid_new(uuid);

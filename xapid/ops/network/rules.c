@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
 #include "xapid/ops/rows.h"
 
 struct error *pif_check_managed(struct net_model *m, const struct pif *pif)
@@ -43,6 +44,13 @@ struct error *network_check_idle(struct net_model *m, ref_t network)
             return err_vif_in_use(m->call, call_ref(m->call, network), call_ref(m->call, vif->ref));
     }
     return OK;
+}
+
+bool network_is_watched(struct net_model *m)
+{
+    const struct pool *pool = model_find(m, CLASS_pool, m->call->xapid->pool);
+
+    return pool && pool->ha_enabled;
 }
 
 /*** addresses ***/

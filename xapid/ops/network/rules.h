@@ -13,6 +13,9 @@ MUST_CHECK struct error *network_check_idle(struct net_model *m, ref_t network);
 /* PIF_IS_MANAGEMENT_INTERFACE. */
 MUST_CHECK struct error *pif_check_not_management(struct net_model *m, const struct pif *pif);
 
+/* True while the pool's hosts watch each other: then the way between them stays as it is. */
+bool network_is_watched(struct net_model *m);
+
 /* INVALID_IP_ADDRESS_SPECIFIED(name). */
 MUST_CHECK struct error *check_ip(struct call *call, int family, const char *name,
                                   const char *text);

@@ -50,37 +50,31 @@ static ref_t network_of(struct net_model *m, const char *device)
     return network->ref;
 }
 
-static ref_t card_metrics(struct net_model *m, const struct net_link *card)
-{
-    struct pif_metrics *metrics = model_add(m, CLASS_pif_metrics);
-
-    observe_card(metrics, card);
-    metrics->last_updated = clock_wall();
-    return metrics->ref;
-}
-
-static struct pif *add_card(struct net_model *m, const struct net_link *card, const char *device)
-{
-    struct pif *pif = model_add(m, CLASS_pif);
-
-    pif->device = device;
-    pif->network = network_of(m, device);
-    pif->host = m->host;
-    pif->mac = *card->permanent ? card->permanent : card->mac;
-    pif->mtu = card->mtu;
-    pif->vlan = -1;
-    pif->physical = true;
-    pif->currently_attached = false;
-    pif->metrics = card_metrics(m, card);
-    return pif;
-}
-
-/*** scan ***/
-
 static const char *mac_of(const struct net_link *card)
 {
     return *card->permanent ? card->permanent : card->mac;
 }
+
+static struct pif *add_card(struct net_model *m, const struct net_link *card, const char *device)
+{
+    struct pif_metrics *metrics = model_add(m, CLASS_pif_metrics);
+    struct pif *pif = model_add(m, CLASS_pif);
+
+    metrics->last_updated = clock_wall();
+    pif->pci = observe_card(m->call, card, metrics);
+    pif->metrics = metrics->ref;
+    pif->device = device;
+    pif->network = network_of(m, device);
+    pif->host = m->host;
+    pif->mac = mac_of(card);
+    pif->mtu = card->mtu;
+    pif->vlan = -1;
+    pif->physical = true;
+    pif->currently_attached = false;
+    return pif;
+}
+
+/*** scan ***/
 
 static bool is_known(struct net_model *m, const struct net_link *card)
 {
@@ -94,9 +88,10 @@ static bool is_known(struct net_model *m, const struct net_link *card)
     return false;
 }
 
+/* What has hardware behind it or, in a container, the name of a card. */
 static bool is_card(const struct net_link *link)
 {
-    return link->kind == NET_OTHER && link->physical;
+    return link->kind == NET_OTHER && (link->physical || strncmp(link->name, "eth", 3) == 0);
 }
 
 /* New cards come up without an address, as at the host's next start. */

@@ -205,10 +205,12 @@ struct error *pool_create_vlan(struct call *call, const struct pool_create_vlan_
 {
     ref_t *ports =
         arena_array(call->arena, ref_t, snap_root(call->snap)->tables[CLASS_host].count + 1);
+    const struct network *network;
     const struct host *host;
     struct db_walk walk;
     size_t n = 0;
 
+    TRY(DB_GET(call, network, args->network, &network));
     db_walk(call->snap, CLASS_host, &walk);
     while ((host = db_walk_next(&walk))) {
         ports[n] = port_named(call, host->ref, args->device);
@@ -235,8 +237,10 @@ struct error *vlan_pool_introduce(struct call *call, const struct vlan_pool_intr
                                   ref_t *result)
 {
     char uuid[UUID_TEXT_SIZE];
+    const struct pif *tagged;
     struct vlan row;
 
+    TRY(DB_GET(call, pif, args->tagged_pif, &tagged));
     row_defaults(&api_classes[CLASS_vlan], &row);
     row.ref = *result = ref_new();
     row.uuid = uuid_new(uuid);
