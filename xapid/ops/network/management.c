@@ -4,8 +4,8 @@
 
 #include <string.h>
 
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
-#include "xapid/ops/host/here.h"
 #include "xapid/ops/network/change.h"
 #include "xapid/ops/network/pif.h"
 #include "xapid/ops/network/rules.h"
@@ -131,6 +131,8 @@ static struct error *check_host(struct call *call, ref_t host, ref_t network, re
     struct net_model m;
 
     model_load(&m, call, NULL, host);
+    if (network_is_watched(&m))
+        return err_ha_is_enabled(call);
     pif = model_pif_on(&m, network);
     if (!pif)
         return err_pif_not_present(call, call_ref(call, host), call_ref(call, network));
@@ -138,26 +140,26 @@ static struct error *check_host(struct call *call, ref_t host, ref_t network, re
     return check_can_manage(&m, pif);
 }
 
+/* All are checked first; this host, which leads the others there, comes last. */
 struct error *pool_management_reconfigure(struct call *call,
                                           const struct pool_management_reconfigure_args *args)
 {
+    struct host_management_reconfigure_args mine = {REF_NULL}, *others;
     const struct network *network;
-    const struct pool *pool;
     const struct host *host;
     struct db_walk walk;
-    ref_t mine = REF_NULL, pif;
+    size_t n = 0;
 
     TRY(DB_GET(call, network, args->network, &network));
-    TRY(DB_GET(call, pool, call->xapid->pool, &pool));
-    if (pool->ha_enabled)
-        return err_ha_is_enabled(call);
+    others = arena_array(call->arena, struct host_management_reconfigure_args,
+                         snap_root(call->snap)->tables[CLASS_host].count + 1);
     db_walk(call->snap, CLASS_host, &walk);
     while ((host = db_walk_next(&walk))) {
-        TRY(check_host(call, host->ref, args->network, &pif));
-        if (ref_equal(host->ref, call->xapid->host))
-            mine = pif;
-        else
-            TRY(host_check_here(call, host->ref));
+        bool here = ref_equal(host->ref, call->xapid->host);
+
+        TRY(check_host(call, host->ref, args->network, here ? &mine.pif : &others[n++].pif));
     }
-    return network_change(call, call->xapid->host, reconfigure, &mine);
+    for (size_t i = 0; i < n; i++)
+        TRY(forward_run(call, MSG_host_management_reconfigure, &others[i], NULL));
+    return host_management_reconfigure(call, &mine);
 }

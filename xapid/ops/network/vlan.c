@@ -6,6 +6,7 @@
 
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/network/change.h"
 #include "xapid/ops/network/pif.h"
@@ -184,17 +185,21 @@ struct error *pif_create_vlan(struct call *call, const struct pif_create_vlan_ar
     return OK;
 }
 
-/* One for each of the ports, which are on different hosts. */
+/* One for each of the ports, each made by the host that the port is on. */
 static struct error *create_all(struct call *call, const struct refs *ports, ref_t network,
                                 int64_t tag, struct refs *result)
 {
     ref_t *made = arena_array(call->arena, ref_t, ports->n + 1);
 
     for (size_t i = 0; i < ports->n; i++) {
-        struct creation c = {.tagged = ports->v[i], .network = network, .tag = tag};
+        struct vlan_create_args args = {.tagged_pif = ports->v[i], .tag = tag, .network = network};
+        const struct vlan *vlan;
+        ref_t ref;
 
-        TRY(create_on(call, &c));
-        made[i] = c.pif;
+        TRY(forward_run(call, MSG_vlan_create, &args, &ref));
+        call_refresh(call);
+        TRY(DB_GET(call, vlan, ref, &vlan));
+        made[i] = vlan->untagged_pif;
     }
     *result = (struct refs){ports->n, made};
     return OK;
