@@ -175,6 +175,8 @@ halted
 
 # Another disk with the same image of its memory can take the image's place; no other disk can.
 $ xe vm-start uuid=<vm>
+$ until xe vm-param-get uuid=<vm> param-name=other param-key=feature-suspend
+1
 $ xe vm-suspend uuid=<vm>
 $ call VM.get_suspend_VDI "<vm-ref>"
 "<image>"

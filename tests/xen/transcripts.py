@@ -48,6 +48,7 @@ TEMPLATE = "Other install media"
 BRIDGES = "xenapi xapi0 xapi1 xapi2"  # of the networks that the transcripts use: xapid makes none yet
 KERNEL_WORDS = "console=hvc0 quiet mitigations=off random.trust_cpu=on"
 MEMORY = str(160 << 20)
+BOOTED = "control/feature-poweroff"  # becomes 1 when a kernel is up: before, its memory cannot be saved or dumped
 STATE = "/var/lib/xapid"
 
 
@@ -92,7 +93,7 @@ class XenDaemon:
         pairs = " ".join(f"$at/{k} {shlex.quote(str(v))}" for k, v in AGENT.items())
         self.host.dom0(f"""for domain in $(xenstore-list /local/domain); do
             at=/local/domain/$domain
-            [ $domain = 0 ] || xenstore-exists $at/data/updated || xenstore-write {pairs}
+            [ $domain = 0 ] || xenstore-exists $at/data/updated || [ "$(xenstore-read $at/{BOOTED})" != 1 ] || xenstore-write {pairs}
         done""", check=False)
 
     def sim(self, **words):
@@ -101,8 +102,7 @@ class XenDaemon:
         more = dict(more)
         domid = self.host.ask("vm-param-get", f"uuid={vm}", "param-name=dom-id")
         path = shlex.quote(f"/local/domain/{domid}/{more.get('key')}")
-        # A kernel says so when it has its memory's map, without which there is no core dump.
-        booted = f"until xenstore-exists /local/domain/{domid}/control/feature-poweroff; do sleep 0.2; done"
+        booted = f"until [ \"$(xenstore-read /local/domain/{domid}/{BOOTED})\" = 1 ]; do sleep 0.2; done"
         command = {
             "poweroff": f"xl shutdown {domid}",
             "reboot": f"xl reboot {domid}",
