@@ -324,3 +324,35 @@ MUST_CHECK struct error *net_apply(struct net_kernel *kernel, struct arena *aren
  * be taken back; the first failure is the error. */
 MUST_CHECK struct error *net_undo(struct net_kernel *kernel, struct arena *arena,
                                   const struct net_plan *plan);
+
+/* ---- guests' interfaces ---- */
+
+enum net_guard_mode {
+    NET_GUARD_OPEN,   /* everything passes */
+    NET_GUARD_LOCKED, /* only what has the guest's own MAC and one of its addresses, no others
+                         implied */
+    NET_GUARD_SHUT,   /* nothing passes */
+};
+
+/* What may pass a guest's interface (VIF.locking_mode), in a bridge of any network. */
+struct net_guard {
+    const char *device; /* vif1.0; a guest with an emulated card has a second one, tap1.0 */
+    enum net_guard_mode mode;
+    const char *mac;
+    size_t n_addresses; /* of both families, without lengths; none: it can only speak ARP's 0.0.0.0
+                           and ask for a lease */
+    const char *const *addresses;
+};
+
+/* The rules as nft reads them.  Pure; PIF_CONFIGURATION_ERROR for what is no name, MAC or address.
+ */
+MUST_CHECK struct error *net_guard_text(struct arena *arena, const struct net_guard *guard,
+                                        const char **out);
+/*
+ * Puts them in the place of those the interface has had, at once and whole: there is no moment
+ * without.  They may be set before the interface exists, which is when it is safe.  They are in the
+ * table "bridge xapid", which nobody else changes.
+ */
+MUST_CHECK struct error *net_guard_set(struct arena *arena, const struct net_guard *guard);
+/* Forgets an interface that is gone; one that has no rules is no error. */
+MUST_CHECK struct error *net_guard_forget(struct arena *arena, const char *device);

@@ -8,9 +8,11 @@
  *
  *     clear     what is ours and cannot become what is wanted goes
  *     make      new links are made, empty; nobody is disturbed
- *     converge  addresses and ports go where they belong, those of the management interface last
- * and in one go: no link is made or removed meanwhile, for that is what takes the kernel long sweep
- * what is wanted no more goes
+ *     converge  addresses and ports go where they belong
+ *     sweep     what is wanted no more goes
+ *
+ * The management interface converges last and in one go.  No link is made or removed meanwhile, for
+ * that is what takes the kernel long.
  */
 #include <string.h>
 
@@ -264,7 +266,7 @@ static void follow_address(struct planner *p, const struct net_route *route)
 {
     const struct net_address *under = address_under(p, route);
 
-    if (!under || ip_is_default(route->to) || route->ours)
+    if (!under || ip_is_default(route->to) || route->ours || p->n_moved == p->present->n_routes)
         return;
     for (size_t i = 0; i < p->targets.n; i++) {
         const struct net_bridge *b = p->targets.v[i].bridge;
@@ -279,7 +281,7 @@ static void follow_address(struct planner *p, const struct net_route *route)
 
 static void withdraw_routes(struct planner *p, const char *device, const struct target *t)
 {
-    /* Decided before the first goes, and done from the last to the first. */
+    /* From the last to the first, for those behind one that goes move up. */
     for (size_t i = p->now.n_routes; i-- > 0 && !p->error;) {
         if (!same(p->now.routes[i].device, device) || keeps_route(p, t, &p->now.routes[i]))
             continue;

@@ -11,13 +11,6 @@ static int compare_lines(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Lines, sorted, for order is no matter.  A VLAN and a bond's member that were down come up with
- * what they are on and in, and stay up. */
-struct lines {
-    size_t n;
-    const char **v;
-};
-
 static bool is_member(const struct net_state *state, const struct net_link *link)
 {
     const struct net_link *master = net_link_find(state, link->master);
@@ -25,6 +18,13 @@ static bool is_member(const struct net_state *state, const struct net_link *link
     return master && master->kind == NET_BOND;
 }
 
+struct lines {
+    size_t n;
+    const char **v;
+};
+
+/* Lines, sorted, for order is no matter.  A VLAN and a bond's member that were down come up with
+ * what they are on and in, and stay up. */
 static struct lines canonical(struct arena *arena, const struct net_state *state)
 {
     struct net_link *links = arena_array(arena, struct net_link, state->n_links);

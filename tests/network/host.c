@@ -7,6 +7,7 @@
  *     network-tool apply WANTED [N]         does them; with a number, only the first N of them, as
  * a daemon that dies network-tool undo WANTED              does them and takes them back
  *     network-tool refuse WANTED N          does them, but the N-th fails
+ *     network-tool guard open|locked|shut|forget DEVICE MAC [ADDRESS]...
  *
  * Paths are taken from NET_RESOLV and NET_RUN.
  */
@@ -90,6 +91,22 @@ static struct error *run(struct net_kernel *kernel, struct arena *arena, int arg
     return strcmp(argv[1], "undo") == 0 ? net_undo(kernel, arena, &plan) : OK;
 }
 
+static struct error *guard(struct arena *arena, int argc, char **argv)
+{
+    struct net_guard g = {
+        .device = argv[3],
+        .mode = strcmp(argv[2], "open") == 0     ? NET_GUARD_OPEN
+                : strcmp(argv[2], "locked") == 0 ? NET_GUARD_LOCKED
+                                                 : NET_GUARD_SHUT,
+        .mac = argc > 4 ? argv[4] : "",
+        .n_addresses = argc > 5 ? (size_t)argc - 5 : 0,
+        .addresses = (const char *const *)argv + 5,
+    };
+
+    return strcmp(argv[2], "forget") == 0 ? net_guard_forget(arena, g.device)
+                                          : net_guard_set(arena, &g);
+}
+
 int host_main(int argc, char **argv)
 {
     struct net_linux_paths paths = {getenv("NET_RESOLV"), getenv("NET_RUN")};
@@ -97,7 +114,9 @@ int host_main(int argc, char **argv)
     struct net_kernel *kernel = NULL;
     struct error *e = net_linux_new(&arena, &paths, &kernel);
 
-    if (!e)
+    if (!e && strcmp(argv[1], "guard") == 0)
+        e = guard(&arena, argc, argv);
+    else if (!e)
         e = run(kernel, &arena, argc, argv);
     if (e)
         printf("error %s\n", error_line(&arena, e));

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -327,6 +328,79 @@ def widths_are_kept_whatever_is_plugged():
     assert link("eth0")["mtu"] == link("xenbr0")["mtu"] == 1500
 
 
+def guests(bridge, n):
+    """Guests' namespaces g1, g2, ... whose eth0 is vif1.0, vif2.0, ... in the bridge."""
+    for i in range(1, n + 1):
+        sh(f"ip netns add g{i}; ip link add vif{i}.0 type veth peer name eth0 address 00:16:3e:00:01:0{i} netns g{i};"
+           f"ip link set vif{i}.0 master {bridge} up; ip -n g{i} link set eth0 up; ip -n g{i} addr add 10.5.0.{i}/24 dev eth0;"
+           f"ip -n g{i} addr add 2001:db8:5::{i}/64 dev eth0 nodad")
+
+
+def guard(*words):
+    said, good = tool("guard", *words)
+    assert good, said
+
+
+def reaches(here, address):
+    return os.system(f"ip netns exec g{here} busybox ping -q -c 1 -W 1 {address} >/dev/null 2>&1") == 0
+
+
+def forget_neighbours(*numbers):
+    for i in numbers:
+        sh(f"ip -n g{i} neigh flush all")
+
+
+@test
+def a_locked_guest_speaks_only_for_itself():
+    apply("bridge xapi0\n")
+    guests("xapi0", 2)
+    assert ping("10.5.0.2", "g1") and ping("2001:db8:5::2", "g1")
+    own = ("vif1.0", "00:16:3e:00:01:01", "10.5.0.1", "2001:db8:5::1")
+    guard("locked", *own)
+    forget_neighbours(1, 2)
+    assert ping("10.5.0.2", "g1") and ping("2001:db8:5::2", "g1"), "it cannot even speak for itself"
+    sh("ip -n g1 addr add 10.5.0.99/24 dev eth0; ip -n g1 addr add 2001:db8:5::99/64 dev eth0 nodad")
+    assert not reaches(1, "-I 10.5.0.99 10.5.0.2"), "another IPv4 address passes"
+    assert not reaches(1, "-I 2001:db8:5::99 2001:db8:5::2"), "another IPv6 address passes"
+    forget_neighbours(1, 2)
+    assert not reaches(2, "10.5.0.99"), "it says it has another IPv4 address"
+    assert not reaches(2, "2001:db8:5::99"), "it says it has another IPv6 address"
+    guard("locked", *own, "10.5.0.99", "2001:db8:5::99")
+    forget_neighbours(1, 2)
+    assert ping("10.5.0.99", "g2") and ping("2001:db8:5::99", "g2"), "an address that was added does not pass"
+    sh("ip -n g1 link set eth0 address 00:16:3e:00:01:77")
+    forget_neighbours(1, 2)
+    assert not reaches(1, "10.5.0.2"), "another MAC passes"
+    guard("open", *own)
+    forget_neighbours(1, 2)
+    assert ping("10.5.0.2", "g1")
+    guard("shut", *own)
+    forget_neighbours(1, 2)
+    assert not reaches(1, "10.5.0.2") and not reaches(2, "10.5.0.1")
+
+
+@test
+def rules_are_there_before_the_guest_and_one_guests_change_nothing_for_others():
+    apply("bridge xapi0\n")
+    for i in range(1, 4):
+        guard("locked", f"vif{i}.0", f"00:16:3e:00:01:0{i}", f"10.5.0.{i}")
+    guests("xapi0", 3)
+    assert ping("10.5.0.3", "g2")
+    guard("shut", "vif1.0", "00:16:3e:00:01:01")
+    assert not reaches(1, "10.5.0.2") and ping("10.5.0.3", "g2")
+    before = sh("nft list table bridge xapid")
+    guard("locked", "vif2.0", "00:16:3e:00:01:02", "10.5.0.2")
+    assert sh("nft list table bridge xapid").count("jump") == before.count("jump") == 6
+    guard("forget", "vif1.0")
+    guard("forget", "vif1.0")
+    assert sh("nft list table bridge xapid").count("jump") == 4
+    assert ping("10.5.0.2", "g1")
+    for words in (("vif1.0;", "00:16:3e:00:01:01"), ("vif1.0", "00:16:3e:00:01"), ("vif1.0", "00:16:3e:00:01:01", "10.5.0.1/24"),
+                  ("vif1.0", "00:16:3e:00:01:01", "10.5.0.1 }; flush ruleset")):
+        said, good = tool("guard", "locked", *words)
+        assert not good and "PIF_CONFIGURATION_ERROR" in said, said
+
+
 @test
 def five_hundred_guests_do_not_slow_it_down():
     host(1)
@@ -341,6 +415,19 @@ def five_hundred_guests_do_not_slow_it_down():
     done = subprocess.run([TOOL, "plan", "/run/wanted"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.stdout == "make bridge xapi5 (MTU 1500)\nset xapi5 up\n", done.stdout
     print("# 500 guests:", done.stderr.strip())
+    begin = time.monotonic()
+    for i in range(5):
+        guard("locked", f"vif{i}.0", f"00:16:3e:00:05:0{i}", "10.5.0.9")
+    few = time.monotonic() - begin
+    with open("/run/rules", "w") as f:
+        f.write("".join(f"add chain bridge xapid from_vif{i}.0\nadd chain bridge xapid to_vif{i}.0\n"
+                        f"add element bridge xapid from {{ vif{i}.0 : jump from_vif{i}.0 }}\n"
+                        f"add element bridge xapid to {{ vif{i}.0 : jump to_vif{i}.0 }}\n" for i in range(5, 500)))
+    sh("nft -f /run/rules")
+    begin = time.monotonic()
+    for i in range(5):
+        guard("locked", f"vif{i}.0", f"00:16:3e:00:05:0{i}", "10.5.0.9")
+    print(f"# 500 guests' rules: one is changed in {(time.monotonic() - begin) * 200:.1f} ms, alone in {few * 200:.1f} ms")
     assert int(done.stderr.split("planned in ")[1].split()[0]) < 1000000, done.stderr
 
 

@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-    static const char *const words[] = {"plan", "apply", "undo", "refuse"};
+    static const char *const words[] = {"plan", "apply", "undo", "refuse", "guard"};
 
     if (argc == 2 && strcmp(argv[1], "cases") == 0)
         return cases_main();
@@ -20,6 +20,6 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], words[i]) == 0)
             return host_main(argc, argv);
     fprintf(stderr, "usage: network-tool cases | random SEED ROUNDS | read | "
-                    "plan|apply|undo|refuse WANTED [N]\n");
+                    "plan|apply|undo|refuse WANTED [N] | guard MODE DEVICE MAC [ADDRESS]...\n");
     return 2;
 }
