@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libxapi/base/child.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "tests/unit/storage/lab.h"
@@ -174,6 +175,41 @@ static void only_one_writer_gets_an_image(void **state)
     vdi_io_close(two);
 }
 
+/* As the data path shows its disks. */
+static void a_disk_is_read_through_a_server_that_has_it(void **state)
+{
+    struct lab *lab = *state;
+    struct vdi_path server = {.path = lab_path(lab, "server"), .format = "nbd"};
+    const char *disk = lab_disk(lab, "d", 4 * MIB);
+    struct vdi_path image;
+    struct child *child;
+    int64_t start, end;
+    struct vdi_io *io;
+    char buf[512];
+    int tries = 0;
+
+    lab_write(lab, disk, MIB, 'd');
+    lab_must(lab, sr_ext.vdi_attach(&lab->call, &lab->sr, disk, false, &image));
+    lab_must(lab, child_start(&lab->arena,
+                              &(struct child_spec){
+                                  .argv = (const char *const[]){"qemu-nbd", "-f", "qcow2", "-r",
+                                                                "-x", "disk", "-k", server.path,
+                                                                image.path, NULL}},
+                              &child));
+    while (vdi_io_open(&lab->call, &server, false, &io) != OK) {
+        assert_true(++tries < 3000);
+        clock_sleep(10 * USEC_PER_MSEC);
+    }
+    assert_int_equal(vdi_io_size(io), 4 * MIB);
+    lab_must(lab, vdi_io_read(&lab->call, io, MIB, buf, sizeof buf));
+    assert_int_equal(buf[0], 'd');
+    lab_must(lab, vdi_io_data(&lab->call, io, 0, &start, &end));
+    assert_int_equal(start, MIB);
+    assert_int_equal(end, MIB + 65536);
+    vdi_io_close(io);
+    child_free(child);
+}
+
 /* A killed daemon must not leave a server that still writes. */
 static void the_server_dies_with_the_daemon(void **state)
 {
@@ -242,6 +278,7 @@ int main(void)
         CASE(zeroes_give_the_space_back),
         CASE(an_image_that_cannot_be_opened_says_why),
         CASE(only_one_writer_gets_an_image),
+        CASE(a_disk_is_read_through_a_server_that_has_it),
         CASE(the_server_dies_with_the_daemon),
         CASE(a_full_file_system_is_said_to_be_full),
     };
