@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from daemon import Lost, XapiError, until  # noqa: E402
+from daemon import Lost, XapiError, end_simulator, until  # noqa: E402
 from intents import COMMIT, COMMITTED, intents  # noqa: E402
 from members import Pool, Session  # noqa: E402
 from report import Report  # noqa: E402
@@ -267,8 +267,8 @@ class Test:
         self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
         self.wait_settled("started again")
 
-    def killed(self, intent, step):
-        """The daemon that carries out the intent is killed in the step, and started again."""
+    def killed(self, intent, step, host_too=False):
+        """The daemon that carries out the intent is killed in the step, with its host's domains or without, and started again."""
         home = self.where()
         to = self.another(home)
         victim = self.pool[home if intent == "vm_migrate" else to]
@@ -280,12 +280,29 @@ class Test:
         died = until(lambda: not victim.running(), PATIENCE, 0.05)
         os.unlink(faults)
         self.report.check(died, f"the daemon dies in {intent}/{step}", self.picture())
+        if died and host_too:
+            end_simulator(victim.state)
         if died:
             error = victim.launch().result()
             self.report.check(error is None, "and starts again", error)
         mover.join(PATIENCE)
+        if host_too:
+            return home
         now = self.wait_settled(f"{intent}/{step}")
         self.report.check(now is not None and self.memory(now) == before, f"{intent}/{step}: its memory is what it was (it {'stayed' if now == home else 'moved'})")
+
+    def host_lost(self, intent, step, lost):
+        """The host is gone at that step, domains and all."""
+        home = self.killed(intent, step, host_too=True)
+        if not lost:
+            self.report.check(self.wait_settled(f"{intent}/{step}, host lost") == home, "it stays where it was")
+            return
+        gone = until(lambda: self.any("VM.get_power_state", self.vm) == "Halted" and not self.any("VM.get_current_operations", self.vm)
+                     and not any(self.uuid in m.domains() for m in self.pool), PATIENCE, 0.1)
+        self.report.check(gone, f"{intent}/{step}, host lost with the guest: the VM is halted, nothing is left", self.picture())
+        self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
+        until(lambda: "pool_migrate" in self.any("VM.get_allowed_operations", self.vm), PATIENCE, 0.1)
+        self.wait_settled("started again")
 
     def run(self, all_steps):
         self.there_and_back()
@@ -296,6 +313,9 @@ class Test:
         for intent, some in SHORT.items():
             for step in [*intents()[intent], COMMIT, COMMITTED] if all_steps else some:
                 self.killed(intent, step)
+        self.host_lost("vm_receive", "begun", lost=False)
+        self.host_lost("vm_migrate", "connected", lost=True)
+        self.host_lost("vm_receive", "opened", lost=True)
         mover = self.move(self.another(self.where()))
         self.report.check(mover.done, "after all of that it moves as before", str(mover.error))
         self.wait_settled("at the end")

@@ -208,6 +208,19 @@ struct error *run_stats(struct request *rq, json_t **result);
 struct error *run_build(struct request *rq, json_t **result);
 struct error *run_restore(struct request *rq, json_t **result);
 struct error *run_save(struct request *rq, json_t **result);
+/* A guest that has stopped to be saved or sent goes on; one that has not is left alone. */
+MUST_CHECK struct error *resume_suspended(struct request *rq, struct xen *xen, const char *uuid);
+/* What libxl said when it could not be saved or sent. */
+struct error *save_failed(struct request *rq, struct xen *xen, const struct found *d, int rc);
+/* After a kill: one that may still be about to stop is waited for, and goes on. */
+MUST_CHECK struct error *settle_suspend(struct request *rq, struct xen *xen, struct found *d);
+
+/*
+ * migrate.c
+ */
+struct error *run_migrate_out(struct request *rq, json_t **result);
+struct error *run_migrate_in(struct request *rq, json_t **result);
+struct error *run_resume(struct request *rq, json_t **result);
 struct error *run_shutdown(struct request *rq, json_t **result);
 struct error *run_wait_death(struct request *rq, json_t **result);
 struct error *run_destroy(struct request *rq, json_t **result);
@@ -226,7 +239,7 @@ struct error *run_core_dump(struct request *rq, json_t **result);
 struct error *run_messages(struct request *rq, json_t **result);
 struct error *run_debug_keys(struct request *rq, json_t **result);
 struct error *run_watchdog(struct request *rq, json_t **result);
-#define EXECUTOR_N_HANDLERS 30
+#define EXECUTOR_N_HANDLERS 33
 extern const struct handler executor_handlers[EXECUTOR_N_HANDLERS];
 
 /* build.c */
@@ -244,6 +257,7 @@ bool ask_withdraw(struct arena *arena, struct xen *xen, uint32_t domid);
 /* image.c */
 /* What a save that was cut short left: resumes the guest, or finds the image whole. */
 struct error *settle_save(struct request *rq);
+struct error *settle_migrate_out(struct request *rq);
 
 /* settle.c */
 /* A request that a life before this began and did not end: what became of it. */

@@ -177,8 +177,7 @@ static struct error *target_finish(struct request *rq, const struct target *t, i
 
 /*** saving ***/
 
-/* After a save that failed the guest goes on, if it had stopped for it. */
-static struct error *resume(struct request *rq, struct xen *xen, const char *uuid)
+struct error *resume_suspended(struct request *rq, struct xen *xen, const char *uuid)
 {
     enum hv_reason reason;
     struct found d;
@@ -191,7 +190,7 @@ static struct error *resume(struct request *rq, struct xen *xen, const char *uui
     return rc ? xen_failed(&rq->arena, xen, "letting the guest run on", rc) : OK;
 }
 
-static struct error *save_failed(struct request *rq, struct xen *xen, const struct found *d, int rc)
+struct error *save_failed(struct request *rq, struct xen *xen, const struct found *d, int rc)
 {
     struct arena *a = &rq->arena;
 
@@ -220,7 +219,7 @@ static struct error *save(struct request *rq, struct xen *xen, const struct foun
     rc = libxl_domain_suspend(xen->ctx, d->domid, f.fd - 1, 0, NULL);
     e = rc ? save_failed(rq, xen, d, rc) : target_finish(rq, t, f.fd - 1, &desc);
     if (e) {
-        struct error *e2 = resume(rq, xen, d->uuid);
+        struct error *e2 = resume_suspended(rq, xen, d->uuid);
 
         if (e2)
             log_error("the domain %s stands still: %s", d->uuid, error_line(&rq->arena, e2));
@@ -262,12 +261,27 @@ static bool image_is_whole(struct request *rq, const char *path)
     return f.fd && !read_header(rq, f.fd - 1, &d) && strcmp(d.id, request_name(rq)) == 0;
 }
 
+struct error *settle_suspend(struct request *rq, struct xen *xen, struct found *d)
+{
+    usec_t until = clock_mono() + SUSPENDS_LATE;
+    struct executor *x = executor_of(rq);
+    char uuid[UUID_TEXT_SIZE];
+    enum hv_reason reason;
+
+    memcpy(uuid, d->uuid, sizeof uuid);
+    /* It may have heard that it shall suspend, and do so any moment. */
+    ask_withdraw(&rq->arena, xen, d->domid);
+    while (d->exists && domain_state(&d->info, &reason) != HV_SHUTDOWN && clock_mono() < until) {
+        world_wait(x, world_now(x), MIN(until, clock_mono() + USEC_PER_SEC));
+        TRY(domain_find(rq, xen, uuid, d));
+    }
+    return resume_suspended(rq, xen, uuid);
+}
+
 struct error *settle_save(struct request *rq)
 {
     const char *path = read_text(&rq->args, "path", PATH_TEXT_MAX);
     struct target t = target_of(rq, path);
-    usec_t until = clock_mono() + SUSPENDS_LATE;
-    struct executor *x = executor_of(rq);
     char uuid[UUID_TEXT_SIZE];
     AUTO(hold) hold = {0};
     enum hv_reason reason;
@@ -283,13 +297,7 @@ struct error *settle_save(struct request *rq)
     TRY(hold_take(rq, uuid, HOLD_WORK, &hold));
     if (domain_state(&d.info, &reason) == HV_SHUTDOWN && image_is_whole(rq, path))
         return OK;
-    /* It may have heard that it shall suspend, and do so any moment. */
-    ask_withdraw(&rq->arena, &xen, d.domid);
-    while (d.exists && domain_state(&d.info, &reason) != HV_SHUTDOWN && clock_mono() < until) {
-        world_wait(x, world_now(x), MIN(until, clock_mono() + USEC_PER_SEC));
-        TRY(domain_find(rq, &xen, uuid, &d));
-    }
-    TRY(resume(rq, &xen, uuid));
+    TRY(settle_suspend(rq, &xen, &d));
     return error_internal(&rq->arena, "save: the executor was killed while it saved the domain");
 }
 

@@ -3,8 +3,8 @@
  * settle.c -- after a kill -9: what became of a request that was begun and not ended.
  *
  * A build is found complete, or what there is of it is destroyed.  A save is found complete, or the
- * guest runs on.  A guest that was asked to end is asked no more.  The rest can be done again
- * without harm, and is.
+ * guest runs on, as one does that was being sent elsewhere.  A guest that was asked to end is asked
+ * no more.  The rest can be done again without harm, and is.
  */
 #include <string.h>
 
@@ -67,10 +67,13 @@ struct error *settle(struct request *rq, json_t **result)
     struct error *e;
 
     rq->deadline = clock_mono() + 600 * USEC_PER_SEC;
-    if (strcmp(call, "build") == 0 || strcmp(call, "restore") == 0)
+    if (strcmp(call, "build") == 0 || strcmp(call, "restore") == 0 ||
+        strcmp(call, "migrate_in") == 0)
         e = settle_build(rq, result);
     else if (strcmp(call, "save") == 0)
         e = settle_save(rq);
+    else if (strcmp(call, "migrate_out") == 0)
+        e = settle_migrate_out(rq);
     else if (strcmp(call, "shutdown") == 0)
         e = settle_shutdown(rq);
     else
