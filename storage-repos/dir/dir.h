@@ -3,13 +3,14 @@
  * dir.h -- repositories that are a directory of qcow2 images.
  *
  * What lies there, for a VDI with uuid U:
- *   U.qcow2        the image; the name of its parent is in its header, relative, so that the
- * directory can be moved U.json         names, sm_config and the mark "hidden"; an image without it
- * is a VDI without a name U.cbt          instead of the image: which image it lay on, where the
- * data was destroyed and only changes are still asked for .U.*.tmp       work in progress: never
- * read, overwritten by a repeat, removed with U .xapid-sr      whose repository this is; without it
- * nothing is attached (the disk may not be mounted) .xapid-lock    held (flock) while relations
- * between images change
+ * - U.qcow2: the image; the name of its parent is in its header, relative, so that the directory
+ *   can be moved
+ * - U.json: names, sm_config and the mark "hidden"; an image without it is a VDI without a name
+ * - U.cbt: instead of the image, where its data was destroyed: which image it lay on (changed.c)
+ * - .U.*.tmp: work in progress: never read, overwritten by a repeat, removed with U
+ * - .xapid-sr: whose repository this is; without it nothing is attached (the disk may not be
+ *   mounted)
+ * - .xapid-lock: held (flock) while relations between images change
  *
  * Rules that hold at every moment, a crash included: a file is durable before anything refers to
  * it; a name in place means a complete file; an image with children is never written, whatever its

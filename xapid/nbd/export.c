@@ -10,6 +10,7 @@
 #include "xapid/auth/session.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
+#include "xapid/nbd/nbd.h"
 #include "xapid/nbd/negotiate.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/vdi_ops.h"
@@ -292,7 +293,7 @@ static struct error *forget_txn(struct txn *txn, void *arg)
     return OK;
 }
 
-struct error *nbd_exports_forget(struct call *call)
+struct error *nbd_recover(struct call *call)
 {
     return db_update(call, forget_txn, NULL);
 }

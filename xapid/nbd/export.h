@@ -33,6 +33,3 @@ uint32_t nbd_export_find(void *ctx, const char *name, size_t n, struct nbd_facts
 uint32_t nbd_export_open(void *ctx, const char *name, size_t n, struct nbd_disk **out,
                          const char **why);
 void nbd_export_release(struct nbd_export *export);
-
-/* What a daemon that was killed has left: at start, before disks are counted. */
-MUST_CHECK struct error *nbd_exports_forget(struct call *call);

@@ -218,8 +218,3 @@ void nbd_stop(struct nbd *nbd)
     mutex_release(&nbd->lock);
     free(nbd);
 }
-
-struct error *nbd_recover(struct call *call)
-{
-    return nbd_exports_forget(call);
-}
