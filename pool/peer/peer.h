@@ -41,8 +41,7 @@ enum peer_kind {
     PEER_CALL = 7,        /* a call for this host to run (xapid/rpc/forward.h) */
     PEER_CALL_DONE = 8,   /* how it ended */
     PEER_CALL_STATUS = 9, /* is it still known? */
-    PEER_HEARTBEAT =
-        10, /* a host lives, to the leader, which answers with a lease (xapid/ops/ha) */
+    PEER_HEARTBEAT = 10,  /* a host lives, to the leader (xapid/ops/ha) */
     PEER_KINDS
 };
 

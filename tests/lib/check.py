@@ -345,12 +345,15 @@ def suite_pool(long):
 
     seed = ["--seed", values["seed"]] if "seed" in values else []
     broken = ("early", "deaf", "forgets") if long else ("deaf", "early")
+    deaths = ["--deaths", "50"] if long else []
     run_all("pool", [python("checker", "pool/selftest.py"),
                      campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
                      *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],
                      python("forward", "pool/forward.py"),
                      python("failover", "pool/failover.py", "--rounds", rounds, limit=60 if long else 8),
-                     python("migrate", "pool/migrate.py", *(["--steps"] if long else []), limit=20 if long else 8)], 1)
+                     python("migrate", "pool/migrate.py", *(["--steps"] if long else []), limit=20 if long else 8),
+                     python("ha", "pool/ha.py", *deaths, *seed, limit=90 if long else 8),
+                     *([python("ha-unfenced", "pool/ha.py", "--unfenced", *seed, limit=8)] if long else [])], 1)
     for name in ("3-hosts", "5-hosts", "failover"):
         show_notes(f"pool-{name}.log")
 

@@ -32,6 +32,7 @@
 #include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
 #include "xapid/ops/blob.h"
+#include "xapid/ops/ha/ha.h"
 #include "xapid/ops/certificates/server.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/mail.h"
@@ -503,6 +504,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(open_doors(arena, x));
     x->nbd = nbd_start(x);
     appliances_go_on(x);
+    x->ha = ha_start(x);
     x->scheduler = scheduler_new(x);
     x->replication = replication_new(x);
     http_post_after(x->http, SCHEDULER_PERIOD, schedules_due, x);
@@ -578,6 +580,7 @@ void xapid_stop(struct xapid *x)
     vm_watch_stop(x->watch);
     squeezer_stop(x->squeezer);
     voters_stop(x->voters);
+    ha_stop(x->ha);
     office_stop(x->office);
     members_stop(x->members);
     roam_stop(x->roam);
@@ -608,6 +611,7 @@ void xapid_stop(struct xapid *x)
     voters_free(x->voters);
     members_free(x->members);
     forward_free(x->forward); /* the links answered it until now */
+    ha_free(x->ha); /* until now answers to heartbeats may have come */
     office_free(x->office);
     faults_free(x->faults);
     free((char *)x->options.state_dir);

@@ -35,6 +35,7 @@ struct peers;
 struct members;
 struct office;
 struct voters;
+struct ha;
 struct roam;
 struct forward;
 struct mailer;
@@ -120,6 +121,7 @@ struct xapid {
     struct voters *voters; /* NULL where the members do not follow the hosts */
     struct roam *roam;
     struct forward *forward; /* NULL: this host stays alone */
+    struct ha *ha; /* heartbeats and what follows from their lack; NULL: this host stays alone */
     struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */

@@ -12,6 +12,7 @@
 #include "xapid/http/certificate.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/guard.h"
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/host/licence.h"
 #include "xapid/ops/host/plugin.h"
@@ -37,6 +38,8 @@ static struct error *switch_txn(struct txn *txn, void *arg)
     TRY(TXN_GET(txn, host, s->host, &host));
     if (s->enable && host->pending_guidances.n)
         return err_host_pending_mandatory_guidance_not_empty(call, call_ref(call, s->host));
+    if (!s->enable)
+        TRY(txn_ha_check(txn, &(struct ha_change){.without = s->host}));
     TXN_SET(txn, host, s->host, enabled, s->enable);
     for (size_t i = 0; i < states.n; i++)
         TXN_SET(txn, host_state, states.v[i], auto_enable, s->auto_enable);

@@ -9,6 +9,7 @@
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/scan.h"
+#include "xapid/ops/storage/check.h"
 
 /*** scan and update ***/
 
@@ -148,13 +149,18 @@ struct error *sr_get_live_hosts(struct call *call, const struct sr_get_live_host
 struct error *sr_assert_can_host_ha_statefile(
     struct call *call, const struct sr_assert_can_host_ha_statefile_args *args)
 {
+    const struct host *host;
     const struct sr *sr;
+    struct db_walk walk;
 
     TRY(DB_GET(call, sr, args->sr, &sr));
     if (!sr->shared)
         return err_sr_not_shared(call);
-    /* It would have to be reachable before the daemon runs, which no driver offers. */
-    return err_sr_operation_not_supported(call, call_ref(call, args->sr));
+    db_walk(call->snap, CLASS_host, &walk);
+    while ((host = db_walk_next(&walk)))
+        if (!sr_is_plugged(call->snap, sr->ref, host->ref))
+            return err_ha_host_cannot_access_statefile(call);
+    return OK;
 }
 
 /*** fields ***/

@@ -5,6 +5,8 @@
 
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/guard.h"
+#include "xapid/ops/ha/ha.h"
 #include "xapid/ops/vm/change.h"
 #include "xapid/ops/vm/checks.h"
 
@@ -436,25 +438,30 @@ static struct error *change_ha_priority(struct txn *txn, const struct vm *vm, co
 {
     const struct vm_set_ha_restart_priority_args *a = args;
     bool running = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED;
+    struct vm as = *vm;
 
-    TXN_SET(txn, vm, vm->ref, ha_restart_priority, a->value);
-    TXN_SET(txn, vm, vm->ref, ha_always_run, running && strcmp(a->value, "restart") == 0);
+    as.ha_restart_priority = a->value;
+    as.ha_always_run = running && strcmp(a->value, "restart") == 0;
+    TRY(txn_ha_check_protection(txn, vm, &as));
+    TXN_SET(txn, vm, vm->ref, ha_restart_priority, as.ha_restart_priority);
+    TXN_SET(txn, vm, vm->ref, ha_always_run, as.ha_always_run);
     return OK;
 }
 
 struct error *vm_set_ha_restart_priority(struct call *call,
                                          const struct vm_set_ha_restart_priority_args *args)
 {
-    if (*args->value && strcmp(args->value, "restart") != 0 &&
-        strcmp(args->value, "best-effort") != 0)
-        return err_invalid_value(call, "ha_restart_priority", args->value);
+    TRY(ha_check_priority(call, args->value));
     return vm_change(call, args->self, VM_CHANGE_ALWAYS, change_ha_priority, args);
 }
 
 static struct error *change_ha_always_run(struct txn *txn, const struct vm *vm, const void *args)
 {
     const struct vm_set_ha_always_run_args *a = args;
+    struct vm as = *vm;
 
+    as.ha_always_run = a->value;
+    TRY(txn_ha_check_protection(txn, vm, &as));
     TXN_SET(txn, vm, vm->ref, ha_always_run, a->value);
     return OK;
 }

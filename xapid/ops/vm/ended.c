@@ -154,12 +154,24 @@ static void dump_core(struct op *op, const struct vm *vm, const struct hv_domain
 struct end {
     ref_t vm;
     bool preserve;
+    bool wanted; /* its guest switched it off */
 };
+
+/* What its guest has switched off stays so, unless the pool wants it to run all the same. */
+static void note_wanted(struct txn *txn, ref_t vm)
+{
+    const struct pool *pool = txn_find(txn, CLASS_pool, txn_call(txn)->xapid->pool);
+
+    if (pool && !pool->ha_reboot_vm_on_internal_shutdown)
+        TXN_SET(txn, vm, vm, ha_always_run, false);
+}
 
 static struct error *record_end(struct txn *txn, void *arg)
 {
     const struct end *end = arg;
 
+    if (end->wanted)
+        note_wanted(txn, end->vm);
     if (!end->preserve)
         return txn_vm_halted(txn, end->vm);
     TXN_SET(txn, vm, end->vm, power_state, VM_PAUSED);
@@ -195,6 +207,7 @@ static struct error *halt(struct call *call, ref_t ref)
         TRY(domain_end(&op, vm, "destroy"));
         return op_commit(&op, NULL, NULL);
     }
+    end.wanted = d && d->reason == HV_POWEROFF;
     end.preserve =
         d && vm_ended_action(vm, d->reason, clock_wall() - d->start_time) == ENDED_PRESERVE;
     if (!end.preserve) {

@@ -10,6 +10,7 @@
 
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/guard.h"
 #include "xapid/ops/vm/change.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/domain.h"
@@ -42,6 +43,7 @@ static struct error *set_limits(struct txn *txn, const struct vm *vm, const stru
     after.memory_dynamic_min = l->dynamic_min;
     after.memory_dynamic_max = l->dynamic_max;
     TRY(vm_check_memory(txn_call(txn), &after));
+    TRY(txn_ha_check_vm(txn, &after));
     TXN_SET(txn, vm, vm->ref, memory_static_min, l->static_min);
     TXN_SET(txn, vm, vm->ref, memory_static_max, l->static_max);
     TXN_SET(txn, vm, vm->ref, memory_dynamic_min, l->dynamic_min);

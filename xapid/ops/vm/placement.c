@@ -6,6 +6,8 @@
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/guard.h"
+#include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/share.h"
@@ -113,21 +115,6 @@ static void gather_vm(struct call *call, const struct db_snap *snap, const struc
 }
 
 /*** what a host has of it ***/
-
-static bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host)
-{
-    struct index_walk walk;
-    ref_t ref;
-
-    index_walk(snap_root(snap), &api_fields[FIELD_pbd_sr], sr, &walk);
-    while (index_next(&walk, &ref)) {
-        const struct pbd *pbd = root_get(snap_root(snap), CLASS_pbd, ref);
-
-        if (ref_equal(pbd->host, host) && pbd->currently_attached)
-            return true;
-    }
-    return false;
-}
 
 /* Where a network reaches a host: it has an interface there, or none anywhere. */
 static bool network_reaches(const struct db_snap *snap, ref_t network, ref_t host, bool *internal)
@@ -357,6 +344,7 @@ struct error *txn_host_reserve(struct txn *txn, ref_t host_ref, const struct vm 
 
     TRY(TXN_GET(txn, host, host_ref, &host));
     TRY(host_can_run(txn_call(txn), txn_snap(txn), host, vm, rules));
+    TRY(txn_ha_check_start(txn, vm, host_ref));
     TXN_SET(txn, vm, vm->ref, scheduled_to_be_resident_on, host_ref);
     return txn_host_share(txn, host, vm);
 }

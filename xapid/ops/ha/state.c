@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/ops/ha/state.h"
+
+#include <string.h>
+
+#include "libxapi/base/log.h"
+#include "xapid/db/row.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/ha/facts.h"
+#include "xapid/ops/intent.h"
+#include "xapid/ops/message.h"
+#include "xapid/ops/op.h"
+#include "xapid/ops/vm/domain.h"
+
+/*** the plan ***/
+
+void txn_ha_note_plan(struct txn *txn, int64_t to_tolerate)
+{
+    struct call *call = txn_call(txn);
+    const struct pool *pool = txn_find(txn, CLASS_pool, call->xapid->pool);
+    struct ha_verdict worst;
+    struct ha_facts facts;
+    int64_t most;
+    bool over;
+
+    if (!pool)
+        return;
+    ha_gather(call, txn_snap(txn), NULL, &facts);
+    most =
+        ha_max_failures(call->arena, &facts.problem, MIN((size_t)to_tolerate, facts.limit), &worst);
+    over = most < to_tolerate;
+    if (most < to_tolerate && (most != pool->ha_plan_exists_for || !pool->ha_overcommitted))
+        log_warning("HA: %lld failures are to be tolerated, but there is a plan for %lld only: %s",
+                    (long long)to_tolerate, (long long)MAX(most, (int64_t)0),
+                    worst.exists ? "more would leave no majority of the hosts"
+                                 : ha_explain(call, txn_snap(txn), &facts, &worst));
+    most = MAX(most, (int64_t)0);
+    if (over != pool->ha_overcommitted)
+        TXN_SET(txn, pool, pool->ref, ha_overcommitted, over);
+    if (over && !pool->ha_overcommitted)
+        txn_alert(txn, "HA_POOL_OVERCOMMITTED", CLS_POOL, pool->uuid,
+                  arena_printf(txn_arena(txn),
+                               "The failure of %lld hosts is to be tolerated, but protected VMs "
+                               "could be restarted after %lld only.",
+                               (long long)to_tolerate, (long long)most));
+    if (most < pool->ha_plan_exists_for)
+        txn_alert(txn, "HA_POOL_DROP_IN_PLAN_EXISTS_FOR", CLS_POOL, pool->uuid,
+                  arena_printf(txn_arena(txn),
+                               "The failover plan covers %lld hosts, no longer %lld.",
+                               (long long)most, (long long)pool->ha_plan_exists_for));
+    if (most != pool->ha_plan_exists_for)
+        TXN_SET(txn, pool, pool->ref, ha_plan_exists_for, most);
+}
+
+/*** a dead host ***/
+
+const struct host_state *host_state_of(const struct db_snap *snap, ref_t host)
+{
+    struct index_walk walk;
+    ref_t ref;
+
+    index_walk(snap_root(snap), &api_fields[FIELD_host_state_host], host, &walk);
+    return index_next(&walk, &ref) ? root_get(snap_root(snap), CLASS_host_state, ref) : NULL;
+}
+
+/* Its daemon's operations on VMs that are halted with it will never go on: the VMs are let go, and
+ * where nothing else was held the intent goes too.  What else it had begun waits for its return. */
+static void drop_operations(struct txn *txn, ref_t host, const struct refs *vms)
+{
+    struct call *call = txn_call(txn);
+    const struct intent *row;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_intent, &walk);
+    while ((row = db_walk_next(&walk))) {
+        size_t halted = 0;
+        const void *intent;
+        struct op op;
+
+        if (!ref_equal(row->host, host) || !txn_find(txn, CLASS_intent, row->ref) ||
+            !op_adopt(call, row, &op, &intent))
+            continue;
+        for (size_t i = 0; i < op.n_holds; i++)
+            halted += op.holds[i].class_id == CLASS_vm && refs_contain(vms, op.holds[i].ref);
+        if (!halted || halted < op.n_holds)
+            continue;
+        txn_unhold(txn, &op);
+        txn_destroy(txn, CLASS_intent, row->ref);
+    }
+}
+
+static void try_again(struct txn *txn, ref_t vm)
+{
+    struct ha_restart row;
+
+    row_defaults(&api_classes[CLASS_ha_restart], &row);
+    row.ref = ref_new();
+    row.vm = vm;
+    row.best_effort = true;
+    txn_create(txn, CLASS_ha_restart, &row);
+}
+
+static struct error *halt(struct txn *txn, const struct vm *vm)
+{
+    const struct pool *pool = txn_find(txn, CLASS_pool, txn_call(txn)->xapid->pool);
+
+    if (pool && pool->ha_enabled && strcmp(vm->ha_restart_priority, "best-effort") == 0)
+        try_again(txn, vm->ref);
+    return txn_vm_halted(txn, vm->ref);
+}
+
+/* Whoever carried out a restart there does so no longer. */
+static void drop_restarts(struct txn *txn, ref_t host)
+{
+    const struct ha_restart *row;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_ha_restart, &walk);
+    while ((row = db_walk_next(&walk))) {
+        if (!ref_equal(row->host, host) || !txn_find(txn, CLASS_ha_restart, row->ref))
+            continue;
+        if (row->best_effort)
+            TXN_SET(txn, ha_restart, row->ref, host, REF_NULL);
+        else
+            txn_destroy(txn, CLASS_ha_restart, row->ref);
+    }
+}
+
+struct error *txn_host_dead(struct txn *txn, ref_t ref)
+{
+    struct refs on = txn_referrers(txn, FIELD_vm_resident_on, ref);
+    struct refs coming = txn_referrers(txn, FIELD_vm_scheduled_to_be_resident_on, ref);
+    const struct host_state *state = host_state_of(txn_snap(txn), ref);
+    const struct host *host;
+    ref_t *gone = arena_array(txn_arena(txn), ref_t, on.n + coming.n + 1);
+    struct refs halted = {0, gone};
+
+    TRY(TXN_GET(txn, host, ref, &host));
+    for (size_t i = 0; i < on.n; i++) {
+        const struct vm *vm = txn_find(txn, CLASS_vm, on.v[i]);
+
+        if (!vm || vm->is_control_domain)
+            continue;
+        TRY(halt(txn, vm));
+        gone[halted.n++] = vm->ref;
+    }
+    for (size_t i = 0; i < coming.n; i++) {
+        const struct vm *vm = txn_find(txn, CLASS_vm, coming.v[i]);
+
+        if (!vm || refs_contain(&on, vm->ref))
+            continue;
+        if (ref_is_null(vm->resident_on))
+            txn_vm_not_started(txn, vm->ref, vm->memory_target, vm->power_state == VM_SUSPENDED);
+        else
+            TXN_SET(txn, vm, vm->ref, scheduled_to_be_resident_on, REF_NULL);
+        gone[halted.n++] = vm->ref;
+    }
+    drop_operations(txn, ref, &halted);
+    drop_restarts(txn, ref);
+    if (txn_find(txn, CLASS_host_metrics, host->metrics))
+        TXN_SET(txn, host_metrics, host->metrics, live, false);
+    if (state && txn_find(txn, CLASS_host_state, state->ref))
+        TXN_SET(txn, host_state, state->ref, ha_armed, false);
+    txn_alert(txn, "HA_HOST_FAILED", CLS_HOST, host->uuid,
+              arena_printf(txn_arena(txn), "Host '%s' has failed: it was not heard of any more.",
+                           host->name_label));
+    return OK;
+}
