@@ -50,7 +50,7 @@ def refused(b, report):
 def makes_room(a, b, report, sh):
     h = a.host
     total = lambda: int(sh.run("grep MemTotal /proc/meminfo").split()[1])  # noqa: E731
-    until(lambda: a.get("other", "feature-balloon") == "1", 60, 1)
+    until(lambda: "feature-balloon: 1" in a.get("other"), 60, 1)
     at_first = total()
     b.do("start", "paused=true")
     has, told = a.xen_memory()
