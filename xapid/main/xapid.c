@@ -611,7 +611,7 @@ void xapid_stop(struct xapid *x)
     voters_free(x->voters);
     members_free(x->members);
     forward_free(x->forward); /* the links answered it until now */
-    ha_free(x->ha); /* until now answers to heartbeats may have come */
+    ha_free(x->ha);           /* until now answers to heartbeats may have come */
     office_free(x->office);
     faults_free(x->faults);
     free((char *)x->options.state_dir);
