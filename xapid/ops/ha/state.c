@@ -82,6 +82,9 @@ static void drop_operations(struct txn *txn, ref_t host, const struct refs *vms)
             continue;
         for (size_t i = 0; i < op.n_holds; i++)
             halted += op.holds[i].class_id == CLASS_vm && refs_contain(vms, op.holds[i].ref);
+        /* A VM that had moved away has nothing here any more: its new host may let it run. */
+        if (op.kind == INTENT_vm_migrate && !op.n_holds)
+            halted = 1;
         if (!halted || halted < op.n_holds)
             continue;
         txn_unhold(txn, &op);

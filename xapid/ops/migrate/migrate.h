@@ -19,6 +19,9 @@ void migrate_serve(void *ctx, struct peer_stream *stream);
  * disks must not be touched yet. */
 bool migrate_is_arriving(struct call *call, ref_t vm);
 
+/* The VM's sender, if there is one, has not let go of its domain and disks yet. */
+bool migrate_is_leaving(struct call *call, const struct db_snap *snap, ref_t vm);
+
 /*
  * What keeps a running VM from moving to the host: the host (HOST_NOT_LIVE, HOST_DISABLED,
  * versions, processor), then what the VM needs there (storage, networks, devices), then memory.

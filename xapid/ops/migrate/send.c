@@ -51,6 +51,21 @@ const void *migrate_intent(struct call *call, const struct intent *row, enum int
                : NULL;
 }
 
+bool migrate_is_leaving(struct call *call, const struct db_snap *snap, ref_t vm)
+{
+    struct db_walk walk;
+    const struct intent *row;
+
+    db_walk(snap, CLASS_intent, &walk);
+    while ((row = db_walk_next(&walk))) {
+        const struct vm_migrate_intent *intent = migrate_intent(call, row, INTENT_vm_migrate);
+
+        if (intent && ref_equal(intent->vm, vm))
+            return true;
+    }
+    return false;
+}
+
 /*** options ***/
 
 struct options {

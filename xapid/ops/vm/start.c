@@ -9,6 +9,7 @@
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/disks.h"
 #include "xapid/ops/vm/domain.h"
@@ -27,6 +28,10 @@ static struct error *check_start(struct txn *txn, void *arg)
     const struct vm *vm;
 
     TRY(txn_vm_check(txn, s->intent->vm, s->operation, &vm));
+    /* It was lost on its way: where it came from its disks may be open still. */
+    if (migrate_is_leaving(txn_call(txn), txn_snap(txn), vm->ref))
+        return err_other_operation_in_progress(txn_call(txn), "VM",
+                                               call_ref(txn_call(txn), vm->ref), "", "");
     TRY(txn_host_reserve(txn, s->intent->host, vm));
     TRY(txn_vm_devices_reserve(txn, s->intent->host, vm));
     return txn_vm_disks_reserve(txn, vm);
