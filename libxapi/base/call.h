@@ -24,6 +24,7 @@ struct call {
         *held; /* earlier versions: rows that were read stay valid until the call ends */
     size_t n_held, held_room;
     struct db_snap *copy; /* what its session reads instead of the database; NULL mostly */
+    bool joins;           /* it may change a database that is frozen for it (db_freeze) */
     bool wrote;           /* it has changed the database, or may have */
     ref_t elsewhere;      /* the host that its error says must run it, set with that error; or null:
                              host_check_here */

@@ -11,6 +11,7 @@
 #include "api_types.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
+#include "libxapi/client/tls.h"
 
 #define DEFAULT_SOCKET "/var/lib/xcp/xapi"
 #define API_VERSION "2.23"
@@ -198,6 +199,13 @@ void xapi_disconnect(struct xapi_session *s)
     arena_release(&s->arena);
     free(s->forwarded_for);
     free(s);
+}
+
+const char *xapi_server_fingerprint(struct xapi_session *s)
+{
+    char text[TLS_FINGERPRINT_SIZE];
+
+    return s->link.ssl && tls_fingerprint(s->link.ssl, text) ? arena_strdup(&s->arena, text) : "";
 }
 
 const char *xapi_session_ref(const struct xapi_session *s)

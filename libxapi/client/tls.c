@@ -190,21 +190,28 @@ SSL *tls_new(struct link_target *target, int *fd)
     return ssl;
 }
 
-bool tls_check_peer(SSL *ssl, const struct link_target *target, char *why, size_t size)
+bool tls_fingerprint(SSL *ssl, char text[TLS_FINGERPRINT_SIZE])
 {
     unsigned char hash[EVP_MAX_MD_SIZE];
-    char text[2 * EVP_MAX_MD_SIZE + 1];
     unsigned n = 0;
-    X509 *certificate;
+    X509 *certificate = SSL_get1_peer_certificate(ssl);
+    bool known = certificate && X509_digest(certificate, EVP_sha256(), hash, &n);
+
+    X509_free(certificate);
+    *text = '\0';
+    for (unsigned i = 0; known && i < FINGERPRINT_DIGITS / 2; i++)
+        snprintf(text + 2 * i, 3, "%02x", hash[i]);
+    return known;
+}
+
+bool tls_check_peer(SSL *ssl, const struct link_target *target, char *why, size_t size)
+{
+    char text[TLS_FINGERPRINT_SIZE];
     bool known;
 
     if (!target->fingerprint)
         return true;
-    certificate = SSL_get1_peer_certificate(ssl);
-    known = certificate && X509_digest(certificate, EVP_sha256(), hash, &n);
-    X509_free(certificate);
-    for (unsigned i = 0; i < n; i++)
-        snprintf(text + 2 * i, 3, "%02x", hash[i]);
+    known = tls_fingerprint(ssl, text);
     if (known && strcmp(text, target->fingerprint) == 0)
         return true;
     snprintf(why, size, "the server's certificate has another fingerprint: %s",

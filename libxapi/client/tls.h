@@ -7,6 +7,9 @@
 /* A client's end over the socket '*fd', which must outlive it, with the name and the session of the
  * target set.  NULL where OpenSSL is out of resources. */
 SSL *tls_new(struct link_target *target, int *fd);
+#define TLS_FINGERPRINT_SIZE 65
+/* SHA-256 of the peer's certificate in hex; false and "" where it shows none. */
+bool tls_fingerprint(SSL *ssl, char text[TLS_FINGERPRINT_SIZE]);
 /* Checks the certificate against the target's fingerprint.  Authorities and the name were checked
  * by the handshake. */
 bool tls_check_peer(SSL *ssl, const struct link_target *target, char *why, size_t size);

@@ -11,6 +11,7 @@
 
 #define HAND_OVER_EVERY (5 * USEC_PER_SEC)
 #define SLOW_LEADER (USEC_PER_SEC) /* an append that takes longer ends a leadership */
+#define LEADERLESS (3 * USEC_PER_SEC) /* without a word from its leader a standby has none */
 #define CATCH_UP_MSEC 30000
 
 static const struct raft_server *find(const struct raft_configuration *conf, uint64_t id)
@@ -224,12 +225,17 @@ static bool refused_by_most(struct raft_log *log)
 void members_check(struct raft_log *log)
 {
     const struct raft_configuration *conf = &log->raft.configuration;
+    const struct raft_server *own = server_of(log, log->raft.id);
     const char *address;
     raft_id leader;
+    bool led;
 
+    /* One that does not vote never gives its leader up. */
     raft_leader(&log->raft, &leader, &address);
+    led = leader != 0 && ((own && own->role == RAFT_VOTER) ||
+                          clock_mono() < net_led_at(log) + LEADERLESS);
     if (log->opt.peers && conf->n > 0)
-        log->removed = !server_of(log, log->raft.id) || (leader == 0 && refused_by_most(log));
+        log->removed = !own || (!led && refused_by_most(log));
 }
 
 /* Changes. */

@@ -67,6 +67,7 @@ void engine_update_status(struct raft_log *log)
         .term = raft_current_term(&log->raft),
         .id = log->mark.id,
         .leads = log->place.leads && raft_state(&log->raft) == RAFT_LEADER,
+        .removed = log->removed,
         .current = log->current,
         .led_at = net_led_at(log),
     };
@@ -613,7 +614,7 @@ static struct error *open_mark(struct arena *arena, struct raft_log *log)
             "database from a "
             "backup, or remove both and let this host join its pool again as a new member.",
             log->dir_name, MARK_FILE);
-    id = random_u64() >> 1; /* never zero, and positive wherever it is shown */
+    id = log->opt.id ? log->opt.id : random_u64() >> 1; /* never zero, and positive wherever it is shown */
     TRY(mark_create(arena, log->dir, log->dir_name, id ? id : 1, log->opt.joining));
     return mark_open(arena, log->dir, log->dir_name, &log->mark, &found);
 }

@@ -62,6 +62,8 @@ ALLOWED = {
     "xapid/stream": [*DB, *MAIN, "xapid/http", "xapid/task", "xapid/auth", "xapid/worker", "xapid/ops", "xapid/hypervisor", "storage-repos"],
     "xapid/transfer": [*DB, *MAIN, "libxapi/include", "xapid/http", "xapid/task", "xapid/stream/handover.h", "xapid/auth", "xapid/ops", "storage-repos"],
     "xapid/nbd": [*DB, *MAIN, "xapid/http/io.h", "xapid/auth", "xapid/ops/storage", "storage-repos"],
+    "xapid/join": [*DB, *MAIN, "libxapi/include", "xapid/http", "xapid/task", "xapid/stream/handover.h", "xapid/auth", "xapid/ops", "pool",
+                  "xapid/main/members.h"],
     "xapid/main": ["libxapi", "xapid", "storage-repos", "network-bridge", "pool", "generated"],
     "xapid/stats": [*DB, *MAIN, "xapid/hypervisor", "xapid/http", "xapid/auth", "xapid/worker", "xapid/ops/message.h", "xapid/ops/host/here.h",
                     "xapid/ops/vm/guest.h"],  # what a guest has

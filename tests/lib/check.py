@@ -350,6 +350,7 @@ def suite_pool(long):
                      campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
                      *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],
                      python("forward", "pool/forward.py"),
+                     python("join", "pool/join.py", *(["--long"] if long else []), limit=60 if long else 10),
                      python("failover", "pool/failover.py", "--rounds", rounds, limit=60 if long else 8),
                      python("migrate", "pool/migrate.py", *(["--steps"] if long else []), limit=20 if long else 8),
                      python("ha", "pool/ha.py", *deaths, *seed, limit=90 if long else 8),

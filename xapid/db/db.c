@@ -255,6 +255,7 @@ struct error *db_open(struct arena *arena, const struct db_options *options, str
     mutex_init(&db->digest_lock);
     cond_init(&db->published);
     cond_init(&db->led);
+    cond_init(&db->quiet);
     db->digests = xcalloc(DIGESTS, sizeof *db->digests);
     db->on_leader = options->leader;
     db->on_members = options->members;
@@ -297,6 +298,7 @@ void db_close(struct db *db)
     free(db->digests);
     mutex_release(&db->digest_lock);
     cond_release(&db->led);
+    cond_release(&db->quiet);
     cond_release(&db->published);
     mutex_release(&db->lock);
     mutex_release(&db->feed_lock);

@@ -122,6 +122,7 @@ struct log_status {
     uint64_t id;     /* of this member */
     uint64_t leader; /* raft id, 0 if none */
     bool leads;      /* this member does, and everything committed before is applied */
+    bool removed;    /* this member is one no longer: it was told so, or most refuse it */
     bool current;    /* since it was opened, this member has applied all that was committed before
                         it first heard from a leader (or lead itself): what it shows is no older
                         than what anybody saw before that */
@@ -187,6 +188,7 @@ struct log_raft_options {
     const char
         *address;    /* of this member, for the configuration of a new log (one that was founded
                         without gets it when it adds its first other member); "" without peers */
+    uint64_t id;     /* of a member whose directory is new; 0: one by chance */
     bool joining;    /* a new directory begins empty and waits to be added to a log */
     usec_t election; /* the shortest election time-out; 0: 300 ms.  It grows with what the
                         links and the disk show */

@@ -59,6 +59,9 @@ struct db {
     struct mutex digest_lock;
     struct digest *digests;            /* by revision % DIGESTS */
     struct refusal refusals[REFUSALS]; /* by number % REFUSALS; of the log's thread */
+    unsigned updating;                 /* db_update calls that have begun; under lock */
+    bool frozen;                       /* only calls with 'joins' change it; under lock */
+    struct cond quiet;                 /* nothing is updating */
     char *failure;                     /* why nothing can be written any more */
     uint64_t origin, number;           /* of request ids; number under lock */
 
@@ -82,6 +85,10 @@ void db_look_for_others(struct db *db);
 struct error *db_wait_writable(struct db *db, struct arena *arena, usec_t deadline);
 /* Whether waiting has no sense any more: the daemon ends and nobody leads. */
 bool db_gave_up(struct db *db);
+
+/* freeze.c: around each update. */
+struct error *db_enter(struct call *call);
+void db_leave(struct db *db);
 
 /* propose.c: one write-set to its end.  The same bytes again, under the same id, while the outcome
    is unknown.  What was in doubt once stays so where it is not taken later. */

@@ -151,7 +151,7 @@ bool db_outcome_is_unknown(const struct error *e)
            strcmp(e->params[0], outcome_unknown) == 0;
 }
 
-struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
+static struct error *update(struct call *call, db_txn_fn *fn, void *arg)
 {
     struct db *db = call->xapid->db;
     usec_t deadline = clock_mono() + UPDATE_DEADLINE, refused = 0;
@@ -185,6 +185,16 @@ struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
             return error_internal(call->arena,
                                   "the change met others again and again and was given up");
     }
+}
+
+struct error *db_update(struct call *call, db_txn_fn *fn, void *arg)
+{
+    struct error *e;
+
+    TRY(db_enter(call));
+    e = update(call, fn, arg);
+    db_leave(call->xapid->db);
+    return e;
 }
 
 bool db_barrier(struct db *db, usec_t deadline)

@@ -235,6 +235,20 @@ static bool end_is_asked(void)
     return sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1;
 }
 
+/* Asked for by a start that found itself to be something else; the signal is taken. */
+static bool restart_is_asked(void)
+{
+    sigset_t set;
+    int sig;
+
+    sigpending(&set);
+    if (sigismember(&set, SIGUSR1) != 1)
+        return false;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    return sigwait(&set, &sig) == 0;
+}
+
 /* What sd_notify(3) does: "systemctl start" then returns when calls are answered. */
 static void tell_service_manager(void)
 {
@@ -302,7 +316,7 @@ static bool live(struct settings *s, const sigset_t *set, int *status)
         log_info("ending: %s", e->n_params ? e->params[0] : e->code);
     arena_release(&arena);
     if (!xapid)
-        return false;
+        return restart_is_asked();
     tell_ready(s, xapid);
     again = wait_for_end(xapid, set) == SIGUSR1;
     /* Ports that the system chose stay what clients know. */

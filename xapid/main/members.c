@@ -50,7 +50,7 @@ struct members {
 
 /*** ids and addresses ***/
 
-static const char *id_text(struct arena *arena, uint64_t id)
+const char *member_id_text(struct arena *arena, uint64_t id)
 {
     return arena_printf(arena, "%016" PRIx64, id);
 }
@@ -213,7 +213,7 @@ static void report_difference(void *arg)
 {
     struct difference *d = arg;
     AUTO(arena) arena = {0};
-    const char *member = id_text(&arena, d->member);
+    const char *member = member_id_text(&arena, d->member);
     const struct host_state *state;
     const struct host *host = NULL;
     struct db_walk walk;
@@ -361,9 +361,9 @@ static json_t *members_json(struct members *m, struct arena *arena)
 
     db_members(m->xapid->db, arena, &n, &all);
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:s}", "id", id_text(arena, all[i].id), "role",
-                                        role_names[all[i].role], "address", all[i].address));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "id",
+                                              member_id_text(arena, all[i].id), "role",
+                                              role_names[all[i].role], "address", all[i].address));
     return list;
 }
 
@@ -383,9 +383,9 @@ void members_get(struct http_request *request, void *ctx)
     root = snap_root(snap);
     json = json_pack(
         "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:o}", "id",
-        id_text(request->arena, status.id), "address", m->address, "fingerprint",
+        member_id_text(request->arena, status.id), "address", m->address, "fingerprint",
         x->peers ? peers_fingerprint(x->peers) : "", "leader",
-        id_text(request->arena, status.leader), "leads", db_leads(x->db), "term",
+        member_id_text(request->arena, status.leader), "leads", db_leads(x->db), "term",
         (json_int_t)status.term, "revision", (json_int_t)root->revision, "digest",
         arena_printf(request->arena, "%016" PRIx64 "%016" PRIx64, root->digest[1], root->digest[0]),
         "applied_index", (json_int_t)root->log_index, "members", members_json(m, request->arena));
@@ -538,8 +538,10 @@ struct error *members_new(struct arena *arena, struct xapid *xapid, struct membe
         TRY(open_links(arena, m, xapid->options.pool_address));
     else
         open_usual_links(arena, m);
-    m->options = (struct log_raft_options){
-        .peers = xapid->peers, .address = m->address, .joining = xapid->options.joining};
+    m->options = (struct log_raft_options){.peers = xapid->peers,
+                                           .address = m->address,
+                                           .id = xapid->options.member_id,
+                                           .joining = xapid->options.joining};
     return OK;
 }
 

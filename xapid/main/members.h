@@ -44,6 +44,8 @@ void members_free(struct members *members);
 
 /* This member's address, "HOST:PORT/FINGERPRINT"; "" where the others cannot reach it. */
 const char *members_address(const struct members *members);
+/* As in host_state.member. */
+const char *member_id_text(struct arena *arena, uint64_t id);
 /* Of host_state.member: false where it is none. */
 bool member_id_of(const char *text, uint64_t *id);
 

@@ -4,6 +4,7 @@
 #include "xapid/auth/audit.h"
 #include "xapid/stream/cli.h"
 #include "xapid/stream/files.h"
+#include "xapid/join/receive.h"
 #include "xapid/main/later.h"
 #include "xapid/main/members.h"
 #include "xapid/stream/backup.h"
@@ -60,6 +61,7 @@ const struct http_route http_routes[] = {
     {HTTP_M_GET, "/metrics", stats_get_metrics, 0},
     {HTTP_M_GET, "/internal/pool", members_get, 0},
     {HTTP_M_POST, "/internal/pool", members_post, 4096},
+    {HTTP_M_POST, "/internal/join", join_post, -1},
 
     /* Handlers of the XenAPI that do not exist yet: 501, and the given task fails. */
     LATER(HTTP_M_PUT, "/pool_patch_upload", "updates of the host come from Debian's own tools"),

@@ -11,6 +11,7 @@
 #include "pool/member/plan.h"
 #include "pool/peer/peer.h"
 #include "xapid/db/db.h"
+#include "xapid/join/leave.h"
 #include "xapid/main/members.h"
 #include "xapid/main/xapid.h"
 
@@ -18,6 +19,8 @@
 #define LOOK_PERIOD USEC_PER_SEC
 /* Between two looks while the database changes all the time. */
 #define LOOK_APART (20 * USEC_PER_MSEC)
+/* How long one who leaves has to learn it. */
+#define HEARS_WITHIN (2 * USEC_PER_SEC)
 /* After a change that could not be made. */
 #define AGAIN USEC_PER_SEC
 
@@ -31,7 +34,8 @@ struct voters {
     bool under_way, failed; /* a change; the last one was refused */
     struct log_change change;
     char address[PEER_ADDRESS_MAX];
-    usec_t leads_since; /* 0: this member does not lead */
+    usec_t refused_since; /* of leave_look */
+    usec_t leads_since;   /* 0: this member does not lead */
 };
 
 /*** what is there ***/
@@ -53,6 +57,7 @@ static size_t hosts_read(const struct db_snap *snap, struct arena *arena,
     return n;
 }
 
+/* Those who have just left hear of it by the log, if they are there, before they are removed. */
 static size_t left_read(const struct db_snap *snap, struct arena *arena, const uint64_t **out)
 {
     size_t n = 0, room = snap_root(snap)->tables[CLASS_departed].count;
@@ -62,7 +67,7 @@ static size_t left_read(const struct db_snap *snap, struct arena *arena, const u
 
     db_walk(snap, CLASS_departed, &walk);
     while ((row = db_walk_next(&walk)))
-        n += member_id_of(row->member, &ids[n]);
+        n += row->since + HEARS_WITHIN < clock_wall() && member_id_of(row->member, &ids[n]);
     *out = ids;
     return n;
 }
@@ -167,9 +172,10 @@ static void *voters_run(void *arg)
 {
     struct voters *v = arg;
     usec_t next = 0, last = 0;
+    bool left = false;
 
     mutex_lock(&v->lock);
-    while (!v->stopping) {
+    while (!v->stopping && !left) {
         usec_t now = clock_mono(), due = v->failed ? next : v->news ? last + LOOK_APART : next;
 
         if (v->under_way || now < due) {
@@ -178,7 +184,9 @@ static void *voters_run(void *arg)
         }
         v->news = v->failed = false;
         mutex_unlock(&v->lock);
-        look(v);
+        left = leave_look(v->xapid, &v->refused_since);
+        if (!left)
+            look(v);
         mutex_lock(&v->lock);
         last = clock_mono();
         next = last + (v->failed ? AGAIN : LOOK_PERIOD);

@@ -22,6 +22,10 @@
 #include "xapid/http/certificate.h"
 #include "xapid/http/http.h"
 #include "xapid/hypervisor/hv.h"
+#include "xapid/join/file.h"
+#include "xapid/join/join.h"
+#include "xapid/join/leave.h"
+#include "xapid/join/receive.h"
 #include "xapid/main/bootstrap.h"
 #include "xapid/main/members.h"
 #include "xapid/main/office.h"
@@ -204,10 +208,29 @@ static void on_members(void *ctx)
     members_changed(((struct xapid *)ctx)->members);
 }
 
+/* A host that has joined a pool puts its own database aside and trusts the pool's members. */
+static struct error *begin_as_member(struct arena *arena, struct xapid *x)
+{
+    struct join_file joined;
+    AUTO(buf) trust = {0};
+
+    TRY(join_switch(arena, x->options.state_dir, &joined));
+    if (!joined.in)
+        return OK;
+    for (size_t i = 0; i < joined.members.n; i++)
+        buf_printf(&trust, "%s,", joined.members.v[i]);
+    free((char *)x->options.pool_trust);
+    x->options.pool_trust = buf_steal(&trust);
+    x->options.member_id = joined.id;
+    x->options.joining = true;
+    return OK;
+}
+
 static struct error *start_database(struct arena *arena, struct xapid *x)
 {
     struct db_options options = x->options.db ? *x->options.db : (struct db_options){0};
 
+    TRY(begin_as_member(arena, x));
     x->office = office_new(x);
     TRY(members_new(arena, x, &x->members));
     options.dir = arena_printf(arena, "%s/db", x->options.state_dir);
@@ -258,12 +281,14 @@ static bool is_ready(struct xapid *x)
 
 static struct error *wait_until_ready(struct arena *arena, struct xapid *x)
 {
-    usec_t tell = clock_mono();
+    usec_t tell = clock_mono(), refused = 0;
 
     while (!is_ready(x)) {
         if (x->options.give_up && x->options.give_up())
             return error_internal(arena, "it was asked to end while it waited for its pool");
         TRY(db_failure(x->db, arena));
+        if (leave_look(x, &refused))
+            return error_internal(arena, "this host belongs to its pool no longer");
         if (clock_mono() >= tell) {
             log_info(x->options.joining && !db_has_others(x->db)
                          ? "waiting to be added to a pool (/internal/pool on %s says who this is)"
@@ -422,6 +447,8 @@ static void housekeeping(void *arg)
     srs_check_servers(&call);
     network_look_after(&call);
     ssh_expire(&call);
+    join_sweep(&call);
+    leave_sweep(&call);
     call_release(&call);
     arena_release(&arena);
     MUTEX_GUARD(&x->timer_lock);
@@ -489,6 +516,9 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->consoles = consoles_new();
     x->clis = clis_new();
     TRY(start_world(arena, x));
+    if (x->options.member_id)
+        TRY(joiner_done(arena, x));
+    TRY(joiner_new(arena, x, &x->joiner));
     x->events = events_new(x);
     x->mailer = mailer_new(x);
     x->squeezer = squeezer_start(x);
@@ -531,6 +561,21 @@ struct error *xapid_start(struct arena *arena, const struct xapid_options *optio
              arena_printf(arena, "port %d (TLS)", x->tls_port));
     *out = x;
     return OK;
+}
+
+static void restart(void *arg)
+{
+    const struct xapid *x = arg;
+
+    if (x->options.restart)
+        x->options.restart();
+}
+
+void xapid_restart_soon(struct xapid *x, usec_t delay)
+{
+    MUTEX_GUARD(&x->timer_lock); /* the server goes only afterwards */
+    if (x->http && !x->stopping)
+        http_post_after(x->http, delay, restart, x);
 }
 
 struct error *xapid_reload_certificate(struct arena *arena, struct xapid *x)
@@ -579,6 +624,7 @@ void xapid_stop(struct xapid *x)
     stats_stop(x->stats);
     vm_watch_stop(x->watch);
     squeezer_stop(x->squeezer);
+    joiner_stop(x->joiner);
     voters_stop(x->voters);
     ha_stop(x->ha);
     office_stop(x->office);
@@ -599,6 +645,7 @@ void xapid_stop(struct xapid *x)
     callers_free(x->callers);
     tasks_free(x->tasks);
     roam_free(x->roam);
+    joiner_free(x->joiner);
     agents_free(x->agents);
     timings_free(x->timings);
     traces_free(x->traces);

@@ -38,6 +38,7 @@ struct voters;
 struct ha;
 struct roam;
 struct forward;
+struct joiner;
 struct mailer;
 struct nbd;
 struct replication;
@@ -84,6 +85,7 @@ struct xapid_options {
     int pool_port;
     const char *pool_trust; /* addresses or fingerprints of members, between commas; or NULL */
     bool manual_members;    /* tests: the log's members change by /internal/pool only */
+    uint64_t member_id;     /* of one that has joined by pool.join: its number; else 0 */
     bool joining;           /* a new state directory waits to be added to a pool */
     /* Asked while xapid_start waits for a pool: true ends it.  May be NULL. */
     bool (*give_up)(void);
@@ -122,6 +124,7 @@ struct xapid {
     struct roam *roam;
     struct forward *forward; /* NULL: this host stays alone */
     struct ha *ha; /* heartbeats and what follows from their lack; NULL: this host stays alone */
+    struct joiner *joiner;
     struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */
@@ -152,6 +155,9 @@ void xapid_stop(struct xapid *xapid);
 /* Whether that has begun: what takes long looks now and then, as the end waits for it. */
 bool xapid_is_stopping(struct xapid *xapid);
 
+/* Asks for this daemon's end and a new start, after the delay: those who called have their answers.
+ */
+void xapid_restart_soon(struct xapid *xapid, usec_t delay);
 /* Reads the certificate again. */
 void xapid_reload(struct xapid *xapid);
 

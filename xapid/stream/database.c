@@ -172,21 +172,6 @@ static struct error *take_dump(struct call *call, struct body *body, bool dry_ru
     return e;
 }
 
-static void restart(void *arg)
-{
-    const struct xapid *xapid = arg;
-
-    if (xapid->options.restart)
-        xapid->options.restart();
-}
-
-static void restart_soon(struct xapid *xapid)
-{
-    MUTEX_GUARD(&xapid->timer_lock); /* the server goes only afterwards */
-    if (!xapid->stopping)
-        http_post_after(xapid->http, RESTART_DELAY, restart, xapid);
-}
-
 static void receive_dump(struct handover *h)
 {
     struct body body = {.length = h->request->content_length};
@@ -204,7 +189,7 @@ static void receive_dump(struct handover *h)
         db_fail(h->call.xapid->db, "The database was replaced by a backup; xapid starts again.");
     body_done(&h->call, &body, h->action, e);
     if (staged)
-        restart_soon(h->call.xapid);
+        xapid_restart_soon(h->call.xapid, RESTART_DELAY);
 }
 
 void database_put(struct http_request *request, void *ctx)

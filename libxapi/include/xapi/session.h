@@ -55,6 +55,9 @@ MUST_CHECK struct error *xapi_connect(const struct xapi_options *options,
 void xapi_disconnect(struct xapi_session *session);
 /* The session's reference text, a secret; "" where there is none. */
 const char *xapi_session_ref(const struct xapi_session *session);
+/* The SHA-256 fingerprint of the server's certificate, 64 hex digits; "" where nothing is connected
+ * by TLS at the moment. */
+const char *xapi_server_fingerprint(struct xapi_session *session);
 /* Frees the results and errors of all calls so far. */
 void xapi_results_free(struct xapi_session *session);
 /* The arena results live in. */

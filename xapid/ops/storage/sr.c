@@ -210,7 +210,7 @@ struct error *sr_introduce(struct call *call, const struct sr_introduce_args *ar
 
 /*** SR.destroy and forget ***/
 
-static void txn_sr_gone(struct txn *txn, ref_t sr)
+void txn_sr_gone(struct txn *txn, ref_t sr)
 {
     struct refs vdis = txn_referrers(txn, FIELD_vdi_sr, sr);
     struct refs pbds = txn_referrers(txn, FIELD_pbd_sr, sr);

@@ -83,6 +83,8 @@ struct vdi_gone {
 MUST_CHECK struct error *vdi_erase(struct call *call, ref_t vdi, struct vdi_gone *out);
 /* The rows go.  VBDs of the disk that are not attached go too, CD drives become empty. */
 void txn_vdi_gone(struct txn *txn, const struct vdi_gone *gone);
+/* The same for a repository, with the rows of its disks and PBDs; what is stored there stays. */
+void txn_sr_gone(struct txn *txn, ref_t sr);
 
 /* OK, or the XenAPI's reason why the disk does not allow the operation now; relies on all it reads.
  * OTHER_OPERATION_IN_PROGRESS can be waited for. */

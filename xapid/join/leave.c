@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "xapid/join/leave.h"
+
+#include <string.h>
+
+#include "libxapi/base/log.h"
+#include "libxapi/base/seam.h"
+#include "libxapi/value/value.h"
+#include "pool/peer/peer.h"
+#include "xapid/db/row.h"
+#include "xapid/join/file.h"
+#include "xapid/main/members.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/blob.h"
+#include "xapid/ops/faults.h"
+#include "xapid/ops/storage/vdi_ops.h"
+#include "xapid/ops/vm/gone.h"
+
+/* A member that was heard within that is alive. */
+#define ALIVE_WITHIN (10 * USEC_PER_SEC)
+/* How long most must refuse a member: certificates and lists of members may change meanwhile. */
+#define REFUSED_FOR (5 * USEC_PER_SEC)
+/* Disks whose rows go in one write-set. */
+#define DISKS_AT_ONCE 500
+
+/*** the decision ***/
+
+struct leaving {
+    ref_t host;
+    bool dead; /* else its daemon is there and does its part */
+};
+
+static const struct host_state *state_of(struct txn *txn, ref_t host)
+{
+    struct refs states = txn_referrers(txn, FIELD_host_state_host, host);
+
+    return states.n ? txn_find(txn, CLASS_host_state, states.v[0]) : NULL;
+}
+
+static struct error *check_vms(struct txn *txn, const struct leaving *l)
+{
+    struct refs vms = txn_referrers(txn, FIELD_vm_resident_on, l->host);
+
+    for (size_t i = 0; i < vms.n; i++) {
+        const struct vm *vm = txn_find(txn, CLASS_vm, vms.v[i]);
+
+        if (vm && !vm->is_control_domain)
+            return err_host_has_resident_vms(txn_call(txn), call_ref(txn_call(txn), l->host));
+    }
+    return OK;
+}
+
+static struct error *check_leaving(struct txn *txn, const struct leaving *l,
+                                   const struct host **host)
+{
+    struct call *call = txn_call(txn);
+    const struct intent *intent;
+    const struct pool *pool;
+    struct db_walk walk;
+
+    TRY(TXN_GET(txn, host, l->host, host));
+    TRY(TXN_GET(txn, pool, call->xapid->pool, &pool));
+    if (pool->ha_enabled)
+        return err_ha_is_enabled(call);
+    if (ref_equal(pool->master, l->host))
+        return l->dead ? err_host_is_live(call, call_ref(call, l->host))
+                       : err_operation_not_allowed(
+                             call, "The coordinator cannot leave its pool. Make another host the "
+                                   "coordinator first (pool.designate_new_master).");
+    TRY(check_vms(txn, l));
+    db_walk(txn_snap(txn), CLASS_intent, &walk);
+    while (!l->dead && (intent = db_walk_next(&walk)))
+        if (ref_equal(intent->host, l->host))
+            return err_operation_not_allowed(call, "The host is at work on something.");
+    return OK;
+}
+
+static struct error *leave_txn(struct txn *txn, void *arg)
+{
+    const struct leaving *l = arg;
+    const struct host_state *state;
+    const struct host *host;
+    struct departed row;
+
+    TRY(check_leaving(txn, l, &host));
+    state = state_of(txn, l->host);
+    row_defaults(&api_classes[CLASS_departed], &row);
+    row.ref = ref_new();
+    row.host = l->host;
+    row.host_uuid = host->uuid;
+    row.member = state ? state->member : "";
+    row.since = clock_wall();
+    txn_create(txn, CLASS_departed, &row);
+    if (state)
+        txn_destroy(txn, CLASS_host_state, state->ref);
+    TXN_SET(txn, host, l->host, enabled, false);
+    if (txn_find(txn, CLASS_host_metrics, host->metrics))
+        TXN_SET(txn, host_metrics, host->metrics, live, false);
+    return OK;
+}
+
+static struct error *leave(struct call *call, const struct leaving *l)
+{
+    struct leaving copy = *l;
+
+    TRY(faults_step(call, "pool_eject", "begun"));
+    TRY(db_update(call, leave_txn, &copy));
+    faults_step_ignored(call, "pool_eject", "decided");
+    leave_sweep(call);
+    return OK;
+}
+
+struct error *pool_eject(struct call *call, const struct pool_eject_args *args)
+{
+    return leave(call, &(struct leaving){.host = args->host});
+}
+
+/* Whether it was heard of lately, by the member that is asked. */
+static bool is_alive(const struct call *call, ref_t host)
+{
+    struct refs states = db_referrers(call, FIELD_host_state_host, host);
+    const struct host_state *state = states.n ? db_find(call, CLASS_host_state, states.v[0]) : NULL;
+    usec_t heard = 0;
+    uint64_t id;
+
+    if (ref_equal(host, call->xapid->host))
+        return true;
+    if (state && call->xapid->peers && member_id_of(state->member, &id))
+        heard = peer_heard(call->xapid->peers, id);
+    return heard && clock_mono() - heard < ALIVE_WITHIN;
+}
+
+struct error *host_destroy(struct call *call, const struct host_destroy_args *args)
+{
+    const struct host *host;
+
+    TRY(DB_GET(call, host, args->self, &host));
+    if (ref_equal(args->self, call->xapid->host))
+        return err_host_cannot_destroy_self(call, call_ref(call, args->self));
+    if (is_alive(call, args->self))
+        return err_host_is_live(call, call_ref(call, args->self));
+    return leave(call, &(struct leaving){.host = args->self, .dead = true});
+}
+
+/*** what was the host's ***/
+
+static void destroy_all(struct txn *txn, int class_id, int field_id, ref_t key)
+{
+    struct refs rows = txn_referrers(txn, field_id, key);
+
+    for (size_t i = 0; i < rows.n; i++)
+        if (txn_find(txn, class_id, rows.v[i]))
+            txn_destroy(txn, class_id, rows.v[i]);
+}
+
+/* The repositories that nobody else has are forgotten; their files stay where they are. */
+static void storage_gone(struct txn *txn, ref_t host)
+{
+    struct refs pbds = txn_referrers(txn, FIELD_pbd_host, host);
+
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = txn_find(txn, CLASS_pbd, pbds.v[i]);
+
+        if (pbd && !ref_is_null(pbd->sr) && txn_referrers(txn, FIELD_pbd_sr, pbd->sr).n == 1)
+            txn_sr_gone(txn, pbd->sr);
+        else if (pbd)
+            txn_destroy(txn, CLASS_pbd, pbd->ref);
+    }
+}
+
+static void network_gone(struct txn *txn, ref_t host)
+{
+    struct refs pifs = txn_referrers(txn, FIELD_pif_host, host);
+
+    for (size_t i = 0; i < pifs.n; i++) {
+        const struct pif *pif = txn_find(txn, CLASS_pif, pifs.v[i]);
+
+        if (!pif)
+            continue;
+        destroy_all(txn, CLASS_vlan, FIELD_vlan_untagged_pif, pif->ref);
+        destroy_all(txn, CLASS_bond, FIELD_bond_master, pif->ref);
+        destroy_all(txn, CLASS_tunnel, FIELD_tunnel_access_pif, pif->ref);
+        destroy_all(txn, CLASS_network_sriov, FIELD_network_sriov_physical_pif, pif->ref);
+        if (txn_find(txn, CLASS_pif_metrics, pif->metrics))
+            txn_destroy(txn, CLASS_pif_metrics, pif->metrics);
+        txn_destroy(txn, CLASS_pif, pif->ref);
+    }
+}
+
+static void devices_gone(struct txn *txn, ref_t host)
+{
+    static const struct {
+        int class_id, field_id;
+    } owned[] = {
+        {CLASS_host_cpu, FIELD_host_cpu_host},
+        {CLASS_host_crashdump, FIELD_host_crashdump_host},
+        {CLASS_host_patch, FIELD_host_patch_host},
+        {CLASS_feature, FIELD_feature_host},
+        {CLASS_pgpu, FIELD_pgpu_host},
+        {CLASS_pci, FIELD_pci_host},
+        {CLASS_pusb, FIELD_pusb_host},
+        {CLASS_certificate, FIELD_certificate_host},
+        {CLASS_trust_file, FIELD_trust_file_host},
+        {CLASS_pvs_cache_storage, FIELD_pvs_cache_storage_host},
+        {CLASS_cluster_host, FIELD_cluster_host_host},
+    };
+    struct refs drivers = txn_referrers(txn, FIELD_host_driver_host, host);
+
+    for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
+        destroy_all(txn, owned[i].class_id, owned[i].field_id, host);
+    for (size_t i = 0; i < drivers.n; i++)
+        destroy_all(txn, CLASS_driver_variant, FIELD_driver_variant_driver, drivers.v[i]);
+    destroy_all(txn, CLASS_host_driver, FIELD_host_driver_host, host);
+}
+
+static struct error *host_gone_txn(struct txn *txn, void *arg)
+{
+    ref_t ref = *(const ref_t *)arg;
+    const struct host *host = txn_find(txn, CLASS_host, ref);
+
+    if (!host)
+        return OK;
+    storage_gone(txn, ref);
+    network_gone(txn, ref);
+    devices_gone(txn, ref);
+    txn_blobs_destroy(txn, &host->blobs);
+    txn_vm_gone(txn, host->control_domain);
+    if (txn_find(txn, CLASS_host_metrics, host->metrics))
+        txn_destroy(txn, CLASS_host_metrics, host->metrics);
+    txn_destroy(txn, CLASS_host, ref);
+    return OK;
+}
+
+struct disks {
+    ref_t sr;
+    bool more;
+};
+
+static struct error *disks_gone_txn(struct txn *txn, void *arg)
+{
+    struct disks *d = arg;
+    struct refs vdis = txn_referrers(txn, FIELD_vdi_sr, d->sr);
+
+    d->more = vdis.n > DISKS_AT_ONCE;
+    for (size_t i = 0; i < MIN(vdis.n, (size_t)DISKS_AT_ONCE); i++)
+        txn_vdi_gone(txn, &(struct vdi_gone){.vdi = vdis.v[i]});
+    return OK;
+}
+
+/* So many disks that one write-set could not take them go first. */
+static struct error *remove_disks(struct call *call, ref_t host)
+{
+    struct refs pbds = db_referrers(call, FIELD_pbd_host, host);
+
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
+        struct disks d = {.sr = pbd ? pbd->sr : REF_NULL};
+
+        d.more = !ref_is_null(d.sr) && db_referrers(call, FIELD_pbd_sr, d.sr).n == 1 &&
+                 db_referrers(call, FIELD_vdi_sr, d.sr).n > DISKS_AT_ONCE;
+        while (d.more)
+            TRY(db_update(call, disks_gone_txn, &d));
+    }
+    return OK;
+}
+
+/* A host of which something is still there; null where there is none. */
+static ref_t half_gone(const struct call *call)
+{
+    const struct departed *row;
+    struct db_walk walk;
+
+    db_walk(call->snap, CLASS_departed, &walk);
+    while ((row = db_walk_next(&walk)))
+        if (!ref_is_null(row->host))
+            return row->host;
+    return REF_NULL;
+}
+
+void leave_sweep(struct call *call)
+{
+    struct error *e = OK;
+    ref_t host;
+
+    while (!e && (host = half_gone(call), !ref_is_null(host))) {
+        e = remove_disks(call, host);
+        if (!e)
+            e = faults_step(call, "pool_eject", "disks");
+        if (!e)
+            e = db_update(call, host_gone_txn, &host);
+    }
+    if (e)
+        log_info("what a host that has left the pool has left behind is removed later: %s",
+                 error_line(call->arena, e));
+}
+
+/*** the host itself ***/
+
+static bool is_departed(struct xapid *x, const char *member)
+{
+    struct db_snap *snap = db_snapshot(x->db);
+    const struct departed *row;
+    struct db_walk walk;
+    bool found = false;
+
+    db_walk(snap, CLASS_departed, &walk);
+    while (!found && (row = db_walk_next(&walk)))
+        found = strcmp(row->member, member) == 0;
+    db_snap_unref(snap);
+    return found;
+}
+
+/* A list of members that does not have this one, or most of them refusing it, may pass. */
+static bool is_removed(const struct log_status *status, usec_t *since)
+{
+    if (!status->removed) {
+        *since = 0;
+        return false;
+    }
+    if (!*since)
+        *since = clock_mono();
+    return clock_mono() - *since > REFUSED_FOR;
+}
+
+bool leave_look(struct xapid *x, usec_t *since)
+{
+    AUTO(arena) arena = {0};
+    struct log_status status;
+    struct error *e;
+
+    if (!x->peers || x->options.manual_members)
+        return false;
+    db_status(x->db, &status);
+    if (!status.id ||
+        (!is_departed(x, member_id_text(&arena, status.id)) && !is_removed(&status, since)))
+        return false;
+    e = left_file_write(&arena, x->options.state_dir, status.id);
+    if (e) {
+        log_error("this host belongs to its pool no longer, and cannot write that down: %s",
+                  error_line(&arena, e));
+        return false;
+    }
+    log_warning("this host belongs to its pool no longer: it begins anew, as a pool of its own");
+    db_fail(x->db, "This host has left its pool; xapid starts again.");
+    if (x->options.restart)
+        x->options.restart();
+    return true;
+}
