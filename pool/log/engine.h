@@ -248,6 +248,9 @@ void members_check(struct raft_log *log);
 void members_end(struct raft_log *log, const char *why);
 /* Hands leadership to another voter; false if there is none or it is under way already. */
 bool members_hand_over(struct raft_log *log);
+/* Who leads as far as this member knows; 0: nobody.  One that does not vote would believe in its
+ * leader for ever: it does for three seconds without a word. */
+uint64_t members_leader(const struct raft_log *log);
 /* Other voters. */
 unsigned members_other_voters(const struct raft_log *log);
 void members_change(struct log *base, struct log_change *change);

@@ -10,7 +10,7 @@
 #include "libxapi/base/memory.h"
 
 #define HAND_OVER_EVERY (5 * USEC_PER_SEC)
-#define SLOW_LEADER (USEC_PER_SEC) /* an append that takes longer ends a leadership */
+#define SLOW_LEADER (USEC_PER_SEC)    /* an append that takes longer ends a leadership */
 #define LEADERLESS (3 * USEC_PER_SEC) /* without a word from its leader a standby has none */
 #define CATCH_UP_MSEC 30000
 
@@ -140,6 +140,19 @@ static void begin_term(struct raft_log *log)
     log->lead_from = raft_last_index(&log->raft);
 }
 
+uint64_t members_leader(const struct raft_log *log)
+{
+    const struct raft_server *own = server_of(log, log->raft.id);
+    const char *address;
+    raft_id leader;
+
+    raft_leader((struct raft *)&log->raft, &leader, &address);
+    if (own && own->role != RAFT_VOTER &&
+        clock_mono() > net_led_at((struct raft_log *)log) + LEADERLESS)
+        return 0;
+    return leader;
+}
+
 /* A leader knows what was committed before once something of its own term is. */
 static bool leads(struct raft_log *log)
 {
@@ -153,11 +166,8 @@ static bool leads(struct raft_log *log)
 static void look_at_leader(struct raft_log *log)
 {
     struct place now = {.term = raft_current_term(&log->raft), .leads = leads(log)};
-    const char *address;
-    raft_id leader;
 
-    raft_leader(&log->raft, &leader, &address);
-    now.leader = leader;
+    now.leader = members_leader(log);
     log->current |= now.leads || (log->current_from && apply_last(log) >= log->current_from);
     if (now.leader == log->place.leader && now.term == log->place.term &&
         now.leads == log->place.leads)
@@ -225,17 +235,10 @@ static bool refused_by_most(struct raft_log *log)
 void members_check(struct raft_log *log)
 {
     const struct raft_configuration *conf = &log->raft.configuration;
-    const struct raft_server *own = server_of(log, log->raft.id);
-    const char *address;
-    raft_id leader;
-    bool led;
 
-    /* One that does not vote never gives its leader up. */
-    raft_leader(&log->raft, &leader, &address);
-    led = leader != 0 && ((own && own->role == RAFT_VOTER) ||
-                          clock_mono() < net_led_at(log) + LEADERLESS);
     if (log->opt.peers && conf->n > 0)
-        log->removed = !own || (!led && refused_by_most(log));
+        log->removed =
+            !server_of(log, log->raft.id) || (!members_leader(log) && refused_by_most(log));
 }
 
 /* Changes. */

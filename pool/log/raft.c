@@ -71,12 +71,9 @@ void engine_update_status(struct raft_log *log)
         .current = log->current,
         .led_at = net_led_at(log),
     };
-    const char *address;
-    raft_id leader;
 
-    raft_leader(&log->raft, &leader, &address);
-    s.leader = leader;
-    s.failure = status_failure(log, leader);
+    s.leader = members_leader(log);
+    s.failure = status_failure(log, s.leader);
     s.writable = !s.failure;
     MUTEX_GUARD(&log->lock);
     log->status = s;
@@ -614,7 +611,8 @@ static struct error *open_mark(struct arena *arena, struct raft_log *log)
             "database from a "
             "backup, or remove both and let this host join its pool again as a new member.",
             log->dir_name, MARK_FILE);
-    id = log->opt.id ? log->opt.id : random_u64() >> 1; /* never zero, and positive wherever it is shown */
+    id = log->opt.id ? log->opt.id
+                     : random_u64() >> 1; /* never zero, and positive wherever it is shown */
     TRY(mark_create(arena, log->dir, log->dir_name, id ? id : 1, log->opt.joining));
     return mark_open(arena, log->dir, log->dir_name, &log->mark, &found);
 }

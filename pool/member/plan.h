@@ -6,7 +6,8 @@
  * host without a member gets one; a member that has nothing yet becomes a standby; where too few
  * voters are alive, a standby that is becomes one; where there are too many, one that is silent,
  * else any but the leader, becomes a standby.  A change that would leave the voters without a
- * majority of living ones is put off, and the next rule asked.
+ * majority of living ones is put off, and the next rule asked.  (Who has left votes on until it is
+ * removed.)
  */
 #pragma once
 

@@ -91,6 +91,13 @@ class Host(Member):
                 self("VM.start", vm, False, False)
                 self("VM.suspend", vm)
 
+    def roles(self):
+        """Of the log's members, as it knows them."""
+        return sorted(m["role"] for m in (self.status() or {"members": []})["members"])
+
+    def n_members(self):
+        return len(self.roles())
+
     def fault(self, *lines):
         with open(os.path.join(self.state, "faults"), "w") as f:
             f.write("".join(line + "\n" for line in lines))
@@ -175,7 +182,7 @@ def joins(report):
         report.check(len(bridges) == len(set(bridges)) == 5, "networks are merged, and have bridges of their own", str(bridges))
         report.check(len({t["name_label"] for t in a("VM.get_all_records").values() if t["is_default_template"]})
                      == sum(t["is_default_template"] for t in a("VM.get_all_records").values()), "templates and drivers are there once")
-        roles = until(lambda: sorted(m["role"] for m in a.status()["members"]) == ["voter"] * 3, PATIENCE)
+        roles = until(lambda: a.roles() == ["voter"] * 3, PATIENCE)
         report.check(roles, "all three vote", str(a.status()))
         vm = next(r for r, v in b("VM.get_all_records").items() if v["name_label"] == "vm-1-1")
         b("VM.start", vm, False, False)
@@ -199,7 +206,7 @@ def leaves(report, hosts, vm):
         p["host"] != me[1] for c in ("PBD", "PIF", "host_cpu") for p in a(f"{c}.get_all_records").values()), PATIENCE), "nothing of it is left in the pool")
     report.check(set(files) <= set(os.listdir(os.path.join(b.state, "storage"))), "its files are still there")
     report.check(any(n.startswith("db.of-pool-") for n in os.listdir(b.state)), "its database of before is kept")
-    report.check(until(lambda: len(a.status()["members"]) == 2, PATIENCE), "the log's members follow", str(a.status()))
+    report.check(until(lambda: a.n_members() == 2, PATIENCE), "the log's members follow", str(a.status()))
     b.join(a)
     report.check(until(lambda: b.is_member_of(a), PATIENCE), "it joins again", b.log_tail())
 
@@ -209,7 +216,7 @@ def dies(report, hosts):
     ref = next(r for r, h in a("host.get_all_records").items() if h["uuid"] == open(os.path.join(c.state, "host-uuid")).read().strip())
     c.kill()
     report.check(until(lambda: a.tries("host.destroy", ref) is not None or ref not in a("host.get_all"), PATIENCE, 1), "a dead host is removed", a.log_tail())
-    report.check(until(lambda: len(a.status()["members"]) == 2, PATIENCE), "and no member of the log", str(a.status()))
+    report.check(until(lambda: a.n_members() == 2, PATIENCE), "and no member of the log", str(a.status()))
     report.check(until(lambda: a.tries("pool.set_name_label", a("pool.get_all")[0], "two") is not None, PATIENCE), "the pool works")
     c.launch()
     report.check(until(c.is_alone, PATIENCE), "when it comes back it begins anew", c.log_tail())
@@ -245,7 +252,7 @@ def killed(report, a, b, steps_b=(), steps_a=()):
     ref = next(r for r, h in a("host.get_all_records").items() if h["uuid"] == open(os.path.join(b.state, "host-uuid")).read().strip())
     a.fault()
     a("pool.eject", ref)
-    report.check(until(b.is_alone, PATIENCE) and until(lambda: len(a.status()["members"]) == 1, PATIENCE), f"{name}: it leaves", b.log_tail())
+    report.check(until(b.is_alone, PATIENCE) and until(lambda: a.n_members() == 1, PATIENCE), f"{name}: it leaves", b.log_tail())
 
 
 def kills(report, long):

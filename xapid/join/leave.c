@@ -5,10 +5,12 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
+#include "libxapi/include/xapi/session.h"
 #include "libxapi/value/value.h"
 #include "pool/peer/peer.h"
 #include "xapid/db/row.h"
 #include "xapid/join/file.h"
+#include "xapid/join/link.h"
 #include "xapid/main/members.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/blob.h"
@@ -20,6 +22,11 @@
 #define ALIVE_WITHIN (10 * USEC_PER_SEC)
 /* How long most must refuse a member: certificates and lists of members may change meanwhile. */
 #define REFUSED_FOR (5 * USEC_PER_SEC)
+/* How long one that has left waits to be removed. */
+#define LET_GO_WITHIN (30 * USEC_PER_SEC)
+/* For the word of one host. */
+#define PATIENCE (5 * USEC_PER_SEC)
+#define USUAL_PORT 443
 /* Disks whose rows go in one write-set. */
 #define DISKS_AT_ONCE 500
 
@@ -296,7 +303,7 @@ void leave_sweep(struct call *call)
 
 /*** the host itself ***/
 
-static bool is_departed(struct xapid *x, const char *member)
+bool leave_is_departed(struct xapid *x, const char *member)
 {
     struct db_snap *snap = db_snapshot(x->db);
     const struct departed *row;
@@ -310,8 +317,61 @@ static bool is_departed(struct xapid *x, const char *member)
     return found;
 }
 
-/* A list of members that does not have this one, or most of them refusing it, may pass. */
-static bool is_removed(const struct log_status *status, usec_t *since)
+static bool says_left(struct xapid *x, const struct certificate *c, const char *address,
+                      const char *member)
+{
+    const struct xapi_options options = {.host = address,
+                                         .port = x->tls_port > 0 ? x->tls_port : USUAL_PORT,
+                                         .originator = "xapid",
+                                         .fingerprint = c->fingerprint_sha256,
+                                         .timeout = PATIENCE};
+    struct xapi_session *session = NULL;
+    AUTO(arena) arena = {0};
+    const char *state = NULL;
+    json_t *json = NULL;
+    bool lost, left;
+
+    if (!xapi_connect(&options, &session))
+        error_ignore(
+            join_ask(&arena, session, arena_printf(&arena, "left=%s", member), NULL, &json, &lost));
+    state = json_string_value(json_object_get(json, "state"));
+    left = state && strcmp(state, "left") == 0;
+    json_decref(json);
+    xapi_disconnect(session);
+    return left;
+}
+
+/* To be refused proves nothing: whoever refuses may have left the pool itself.  A host that this
+ * one's database knows must say so. */
+static bool anybody_says_left(struct xapid *x, const char *member)
+{
+    struct db_snap *snap = db_snapshot(x->db);
+    const struct certificate *c;
+    struct db_walk walk;
+    bool left = false;
+
+    db_walk(snap, CLASS_certificate, &walk);
+    while (!left && (c = db_walk_next(&walk))) {
+        const struct host *host = root_get(snap_root(snap), CLASS_host, c->host);
+
+        left = host && c->type == CERTIFICATE_TYPE_HOST && *c->fingerprint_sha256 &&
+               says_left(x, c, host->address, member);
+    }
+    db_snap_unref(snap);
+    return left;
+}
+
+/* One that has left votes on until the log goes on without it: the others may need that vote. */
+static bool is_let_go(const struct log_status *status, usec_t *since)
+{
+    if (!*since)
+        *since = clock_mono();
+    return status->removed || clock_mono() - *since > LET_GO_WITHIN;
+}
+
+/* Lists of members without this one, and refusals, may pass. */
+static bool is_removed(struct xapid *x, const struct log_status *status, const char *member,
+                       usec_t *since)
 {
     if (!status->removed) {
         *since = 0;
@@ -319,20 +379,25 @@ static bool is_removed(const struct log_status *status, usec_t *since)
     }
     if (!*since)
         *since = clock_mono();
-    return clock_mono() - *since > REFUSED_FOR;
+    if (clock_mono() - *since < REFUSED_FOR)
+        return false;
+    *since = 0;
+    return anybody_says_left(x, member);
 }
 
 bool leave_look(struct xapid *x, usec_t *since)
 {
     AUTO(arena) arena = {0};
     struct log_status status;
+    const char *member;
     struct error *e;
 
     if (!x->peers || x->options.manual_members)
         return false;
     db_status(x->db, &status);
-    if (!status.id ||
-        (!is_departed(x, member_id_text(&arena, status.id)) && !is_removed(&status, since)))
+    member = member_id_text(&arena, status.id);
+    if (!status.id || !(leave_is_departed(x, member) ? is_let_go(&status, since)
+                                                     : is_removed(x, &status, member, since)))
         return false;
     e = left_file_write(&arena, x->options.state_dir, status.id);
     if (e) {

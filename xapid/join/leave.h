@@ -10,10 +10,13 @@
 
 #include "xapid/db/db.h"
 
+/* Whether that number was a member's that has left. */
+bool leave_is_departed(struct xapid *xapid, const char *member);
 /*
  * On every member, again and again: true where this host belongs to its pool no longer, because the
- * database says so or most members have refused it for a while.  Then it has written that down, and
- * asked to be started again.  '*since' is the caller's, zero at first.
+ * database says so or most members have refused it for a while and one of them, asked, says so.
+ * Then it has written that down, and asked to be started again.  '*since' is the caller's, zero at
+ * first.
  */
 bool leave_look(struct xapid *xapid, usec_t *since);
 /* On the coordinator, now and then: removes what is left of hosts that have left. */

@@ -12,6 +12,7 @@
 #include "xapid/db/dump.h"
 #include "xapid/db/row.h"
 #include "xapid/join/checks.h"
+#include "xapid/join/leave.h"
 #include "xapid/join/link.h"
 #include "xapid/join/merge.h"
 #include "xapid/main/members.h"
@@ -410,6 +411,13 @@ static void answer_fate(struct handover *h)
     answer(h, handover_take(h), e, json);
 }
 
+static void answer_left(struct handover *h)
+{
+    bool left = leave_is_departed(h->call.xapid, param(h->request, "left"));
+
+    answer(h, handover_take(h), OK, json_pack("{s:s}", "state", left ? "left" : "unknown"));
+}
+
 static void answer_begin(struct handover *h)
 {
     json_t *json = NULL;
@@ -438,7 +446,9 @@ static void answer_database(struct handover *h)
 
 void join_post(struct http_request *request, void *ctx)
 {
-    if (http_query(request, "ask"))
+    if (http_query(request, "left"))
+        handover_begin_open(ctx, request, "join", answer_left);
+    else if (http_query(request, "ask"))
         handover_begin_open(ctx, request, "join", answer_fate);
     else
         handover_begin(ctx, request, "put_pool_xml_db_sync",

@@ -2,13 +2,15 @@
 /*
  * receive.h -- the pool's side of a join: POST /internal/join, on any member.
  *
- *   ?begin=HOST-UUID&member=ID&address=ADDRESS   with a session; answers {"token", "hosts",
- *                                                "members"}: nothing has happened yet
- *   ?token=TOKEN[&force=true]                    with a session, the body is the host's database
- *                                                (db/dump.h); answers {"state": "in"}, or why not
- *   ?ask=TOKEN                                   {"state": "in"|"no"}; after "no" the token is
- * worth nothing any more Errors are {"error": [code, parameters]}.  Presumed abort: a host is a
- * member where one write-set has said so, and until then all that came with it goes away again.
+ *   ?begin=HOST-UUID&member=ID&address=ADDRESS  with a session; answers
+ *       {"token", "hosts", "members"}: nothing has happened yet
+ *   ?token=TOKEN[&force=true]  with a session; the body is the host's database (db/dump.h);
+ *       answers {"state": "in"}, or why not
+ *   ?ask=TOKEN  {"state": "in"|"no"}; after "no" the token is worth nothing any more
+ *   ?left=ID  {"state": "left"} where that member has left the pool, else "unknown"
+ *
+ * Errors are {"error": [code, parameters]}.  Presumed abort: a host is a member where one write-set
+ * has said so, and until then all that came with it goes away again.
  */
 #pragma once
 

@@ -57,8 +57,10 @@ static size_t hosts_read(const struct db_snap *snap, struct arena *arena,
     return n;
 }
 
-/* Those who have just left hear of it by the log, if they are there, before they are removed. */
-static size_t left_read(const struct db_snap *snap, struct arena *arena, const uint64_t **out)
+/* '*news': somebody has left just now.  It hears of that by the log, if it is there, before it is
+ * removed, and nothing else is changed so long. */
+static size_t left_read(const struct db_snap *snap, struct arena *arena, const uint64_t **out,
+                        bool *news)
 {
     size_t n = 0, room = snap_root(snap)->tables[CLASS_departed].count;
     uint64_t *ids = arena_array(arena, uint64_t, room + 1);
@@ -66,8 +68,12 @@ static size_t left_read(const struct db_snap *snap, struct arena *arena, const u
     struct db_walk walk;
 
     db_walk(snap, CLASS_departed, &walk);
-    while ((row = db_walk_next(&walk)))
-        n += row->since + HEARS_WITHIN < clock_wall() && member_id_of(row->member, &ids[n]);
+    while ((row = db_walk_next(&walk))) {
+        usec_t ago = clock_wall() - row->since;
+
+        *news |= ago >= 0 && ago < HEARS_WITHIN;
+        n += member_id_of(row->member, &ids[n]);
+    }
     *out = ids;
     return n;
 }
@@ -97,14 +103,14 @@ static bool next_change(struct voters *v, struct log_change *out)
     struct db_snap *snap = db_snapshot(v->xapid->db);
     struct member_world world = {0};
     struct log_status status;
-    bool found;
+    bool found, news = false;
 
     db_status(v->xapid->db, &status);
     world.leader = status.id;
     world.n_hosts = hosts_read(snap, &arena, &world.hosts);
-    world.n_left = left_read(snap, &arena, &world.left);
+    world.n_left = left_read(snap, &arena, &world.left, &news);
     world.n_members = members_read(v, &arena, &world.members);
-    found = member_plan(&world, out);
+    found = !news && member_plan(&world, out);
     if (found && out->address) {
         snprintf(v->address, sizeof v->address, "%s", out->address);
         out->address = v->address;

@@ -261,14 +261,16 @@ static const struct http_route waiting_routes[] = {
     {HTTP_M_GET, NULL, NULL, 0},
 };
 
-/* Somebody leads, and there is a pool's database, or this host is the one to make it. */
+/* Somebody leads, this host is a member (one that joins first reads of times when it was none), and
+ * there is a pool's database, or this host is the one to make it. */
 static bool is_ready(struct xapid *x)
 {
     AUTO(arena) arena = {0};
     struct log_member *members;
+    struct log_status status;
     struct db_snap *snap;
+    bool has_pool, is_member;
     size_t n;
-    bool has_pool;
 
     if (!db_wait_leader(x->db, 0))
         return false;
@@ -276,7 +278,11 @@ static bool is_ready(struct xapid *x)
     has_pool = snap_root(snap)->tables[CLASS_pool].count > 0;
     db_snap_unref(snap);
     db_members(x->db, &arena, &n, &members);
-    return has_pool || (n <= 1 && db_leads(x->db));
+    db_status(x->db, &status);
+    is_member = n == 0;
+    for (size_t i = 0; i < n; i++)
+        is_member |= members[i].id == status.id;
+    return is_member && (has_pool || (n <= 1 && db_leads(x->db)));
 }
 
 static struct error *wait_until_ready(struct arena *arena, struct xapid *x)
