@@ -145,8 +145,9 @@ class Test:
         tried = [r for r in lost if r["ha_restart_priority"] == "best-effort"]
         self.report.check(until(lambda: all(self.back(r, host) for r in tried), SLACK, 0.2),
                           f"{title}: and then those that are only tried")
-        rest = [self.record(self.call("VM.get_by_uuid", r["uuid"])) for r in lost if not r["ha_restart_priority"]]
-        self.report.check(all(r["power_state"] == "Halted" for r in rest), f"{title}: what nobody protects is halted", rest)
+        rest = [r["uuid"] for r in lost if not r["ha_restart_priority"]]
+        halted = until(lambda: all(self.record(self.call("VM.get_by_uuid", u))["power_state"] == "Halted" for u in rest), LEASE + SLACK, 0.2)
+        self.report.check(halted, f"{title}: what nobody protects is halted", rest)
         self.judge_order(title, protected)
 
     def started(self, record):

@@ -91,6 +91,7 @@ static struct error *enable_txn(struct txn *txn, void *arg)
     struct call *call = txn_call(txn);
     struct strpair timeout = {"timeout", e->length};
     const struct pool *pool;
+    const struct host_state *state;
     struct db_walk walk;
     const struct vm *vm;
     struct ha_facts facts;
@@ -101,6 +102,11 @@ static struct error *enable_txn(struct txn *txn, void *arg)
         return err_ha_is_enabled(call);
     TXN_SET(txn, pool, pool->ref, ha_enabled, true);
     TXN_SET(txn, pool, pool->ref, ha_configuration, (struct strmap){1, &timeout});
+    /* What was armed before was so with another lease. */
+    db_walk(txn_snap(txn), CLASS_host_state, &walk);
+    while ((state = db_walk_next(&walk)))
+        if (state->ha_armed && txn_find(txn, CLASS_host_state, state->ref))
+            TXN_SET(txn, host_state, state->ref, ha_armed, false);
     /* As many as there is a plan for. */
     ha_gather(call, txn_snap(txn), NULL, &facts);
     most = MAX(ha_max_failures(call->arena, &facts.problem, facts.limit, NULL), 0);

@@ -56,6 +56,7 @@ struct ha {
 
     /* Of this member; under the lock. */
     usec_t until;       /* its lease; 0: none yet */
+    usec_t length;      /* of leases, as the pool has it: others do not count */
     uint64_t echo_term; /* the leader's term, and the time that its last answer carried */
     usec_t echo;
     bool disabled;  /* by host.emergency_ha_disable */
@@ -197,7 +198,7 @@ static void on_answer(void *ctx, enum peer_outcome outcome, const void *data, si
         a->ha->echo_term = a->term;
         a->ha->echo = (usec_t)le64toh(answer.now);
         /* From when it was asked for: the leader counts from later. */
-        if (le64toh(answer.granted))
+        if (le64toh(answer.granted) && a->length == a->ha->length)
             a->ha->until = MAX(a->ha->until, a->sent + a->length);
     }
     free(a);
@@ -568,6 +569,20 @@ static void follow_leadership(struct ha *ha, struct call *call, const struct log
     mutex_unlock(&ha->lock);
 }
 
+/* A lease of another length than the leader counts with is none: it may be asked for anew at once.
+ */
+static void follow_length(struct ha *ha, const struct pool *pool)
+{
+    usec_t length = ha_lease_length(pool);
+
+    MUTEX_GUARD(&ha->lock);
+    if (length == ha->length)
+        return;
+    ha->length = length;
+    ha->until = 0;
+    ha->armed = false;
+}
+
 /* The leader's own lease: as long as a majority follows it. */
 static void beat_myself(struct ha *ha, const struct pool *pool)
 {
@@ -657,6 +672,7 @@ static void tick(struct ha *ha)
     db_status(ha->xapid->db, &status);
     if (pool && state) {
         follow_leadership(ha, &call, &status);
+        follow_length(ha, pool);
         if (status.leader == status.id)
             beat_myself(ha, pool);
         else if (status.leader && clock_mono() >= ha->next_beat) {
