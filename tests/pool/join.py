@@ -118,7 +118,11 @@ class Host(Member):
 
     def is_alone(self):
         hosts = self.tries("host.get_all_records")
-        return bool(hosts) and len(hosts) == 1
+        return bool(hosts) and [h["uuid"] for h in hosts.values()] == [self.uuid()]
+
+    def uuid(self):
+        with open(os.path.join(self.state, "host-uuid")) as f:
+            return f.read().strip()
 
     def is_frozen(self):
         try:
@@ -194,7 +198,7 @@ def joins(report):
 def leaves(report, hosts, vm):
     a, b, _ = hosts
     refs = {h["uuid"]: r for r, h in a("host.get_all_records").items()}
-    me = {h.number: refs[open(os.path.join(h.state, "host-uuid")).read().strip()] for h in hosts}
+    me = {h.number: refs[h.uuid()] for h in hosts}
     report.check(code_of(a, "pool.eject", me[0]) == "OPERATION_NOT_ALLOWED", "the coordinator cannot leave")
     report.check(code_of(a, "pool.eject", me[1]) == "HOST_HAS_RESIDENT_VMS", "nor one on which machines run")
     report.check(code_of(a, "host.destroy", me[1]) == "HOST_IS_LIVE", "one that is alive is not destroyed")
@@ -213,7 +217,7 @@ def leaves(report, hosts, vm):
 
 def dies(report, hosts):
     a, b, c = hosts
-    ref = next(r for r, h in a("host.get_all_records").items() if h["uuid"] == open(os.path.join(c.state, "host-uuid")).read().strip())
+    ref = next(r for r, h in a("host.get_all_records").items() if h["uuid"] == c.uuid())
     c.kill()
     report.check(until(lambda: a.tries("host.destroy", ref) is not None or ref not in a("host.get_all"), PATIENCE, 1), "a dead host is removed", a.log_tail())
     report.check(until(lambda: a.n_members() == 2, PATIENCE), "and no member of the log", str(a.status()))
@@ -249,7 +253,7 @@ def killed(report, a, b, steps_b=(), steps_a=()):
         report.check(until(lambda: b.is_member_of(a), PATIENCE), f"{name}: and it joins at the second try", a.log_tail(), b.log_tail())
     missing = superset(a.uuids(), wanted)
     report.check(missing is None, f"{name}: all is there", str(missing))
-    ref = next(r for r, h in a("host.get_all_records").items() if h["uuid"] == open(os.path.join(b.state, "host-uuid")).read().strip())
+    ref = next(r for r, h in a("host.get_all_records").items() if h["uuid"] == b.uuid())
     a.fault()
     a("pool.eject", ref)
     report.check(until(b.is_alone, PATIENCE) and until(lambda: a.n_members() == 1, PATIENCE), f"{name}: it leaves", b.log_tail())
