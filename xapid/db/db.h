@@ -46,8 +46,8 @@ MUST_CHECK struct error *db_failure(struct db *db, struct arena *arena);
 void db_fail(struct db *db, const char *why);
 /*
  * From its return on only calls that say so (call->joins) change anything; others are refused with
- * OPERATION_NOT_ALLOWED.  It waits for the changes that are under way.  For a host that is alone and
- * joins a pool: what the pool was told stays what is here.
+ * OPERATION_NOT_ALLOWED.  It waits for the changes that are under way.  For a host that is alone
+ * and joins a pool: what the pool was told stays what is here.
  */
 void db_freeze(struct db *db);
 void db_thaw(struct db *db);

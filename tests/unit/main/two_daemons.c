@@ -34,8 +34,11 @@ static void must(struct arena *arena, const struct error *e)
 static void house_start(struct house *h)
 {
     struct arena arena = {0};
-    struct xapid_options options = {
-        .hypervisor = "sim", .tls_port = -1, .plain_port = -1, .nbd_port = -1, .sim_program = getenv("XAPID_SIM")};
+    struct xapid_options options = {.hypervisor = "sim",
+                                    .tls_port = -1,
+                                    .plain_port = -1,
+                                    .nbd_port = -1,
+                                    .sim_program = getenv("XAPID_SIM")};
 
     options.state_dir = h->dir;
     snprintf(h->socket, sizeof h->socket, "%s/xapi", h->dir);
