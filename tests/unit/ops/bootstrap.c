@@ -6,6 +6,7 @@
  * Each start is a process of its own on the real log; the simulator ($XAPID_SIM) stays.
  */
 #include "xapid/main/bootstrap.h"
+#include "xapid/main/members.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/templates.h"
+#include "xapid/ops/network/change.h"
 #include "xapid/ops/storage/attach.h"
 
 /* Exit statuses that no sanitizer and no failed assertion has. */
@@ -143,6 +145,7 @@ static void start(const struct house *h, struct death death, check_fn *check)
                                   .config_dir = h->state,
                                   .sysfs_dir = h->state,
                                   .hypervisor = "sim",
+                                  .network = "none",
                                   .tls_port = 443}};
     struct call call;
     struct error *e;
@@ -151,6 +154,8 @@ static void start(const struct house *h, struct death death, check_fn *check)
     x.options.storage_dir = arena_printf(&arena, "%s/storage", h->state);
     x.options.config_dir = x.options.sysfs_dir = h->state; /* no devices */
     options.dir = arena_printf(&arena, "%s/db", h->state);
+    must(&arena, members_new(&arena, &x, &x.members));
+    must(&arena, host_network_new(&arena, &x, &x.network));
     must(&arena, db_open(&arena, &options, &x.db));
     x.hv = hv_new(h->sim_socket);
     x.srs = sr_table_new();
@@ -166,6 +171,8 @@ static void start(const struct house *h, struct death death, check_fn *check)
     sr_table_free(x.srs);
     hv_free(x.hv);
     db_close(x.db);
+    host_network_free(x.network);
+    members_free(x.members);
     _exit(0);
 }
 
