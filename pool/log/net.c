@@ -283,9 +283,19 @@ static void note_commit(struct raft_log *log, const struct raft_append_entries *
         log->current_from = commit;
 }
 
+/* A member that was stopped hears at once, when it goes on, what was sent to it before: only this
+ * tells afterwards that it was away. */
+static void note_contact(struct raft_log *log, usec_t before)
+{
+    usec_t now = net_led_at(log);
+
+    if (now > before + LOG_PAUSE)
+        log->net.contact = now;
+}
+
 static void note_leader(struct raft_log *log, const struct raft_append_entries *args)
 {
-    usec_t now = clock_mono();
+    usec_t now = clock_mono(), before = net_led_at(log);
 
     if (args->term < raft_current_term(&log->raft))
         return;
@@ -293,11 +303,13 @@ static void note_leader(struct raft_log *log, const struct raft_append_entries *
         timing_gap(&log->timing, now - log->net.leader_heard);
     log->net.leader_term = args->term;
     log->net.leader_heard = now;
+    note_contact(log, before);
 }
 
 static void note_result(struct raft_log *log, uint64_t id)
 {
     struct net_dest *d = dest_of(&log->net, id);
+    usec_t before = net_led_at(log);
 
     if (!d)
         return;
@@ -305,6 +317,7 @@ static void note_result(struct raft_log *log, uint64_t id)
     if (d->asked)
         timing_round_trip(&log->timing, d->heard - d->asked);
     d->asked = 0;
+    note_contact(log, before);
 }
 
 static bool heard_since(const struct net *net, uint64_t id, usec_t since)

@@ -53,6 +53,7 @@ struct net {
     uint64_t got_index, got_term; /* of the snapshot read last */
     uint64_t leader_term;         /* when the last message of that term's leader came: */
     usec_t leader_heard;
+    usec_t contact; /* when a pause in net_led_at ended last */
 };
 
 /* For log_status.led_at. */

@@ -70,6 +70,7 @@ void engine_update_status(struct raft_log *log)
         .removed = log->removed,
         .current = log->current,
         .led_at = net_led_at(log),
+        .contact = log->net.contact,
     };
 
     s.leader = members_leader(log);

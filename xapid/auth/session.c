@@ -32,6 +32,7 @@ struct entry {
     usec_t created, last_active; /* wall, to be shown; under lock */
     usec_t used;        /* monotonic: a clock that is set must not end sessions; under lock */
     usec_t asked;       /* the others, because of the doubt; monotonic; under lock */
+    usec_t sure;        /* when it was certainly here, monotonic; under lock */
     usec_t doubted;     /* since when it may be elsewhere by now, monotonic; 0: no; under lock */
     struct arena arena; /* its strings */
     struct arena config_arena;
@@ -200,7 +201,7 @@ static struct entry *entry_of(struct sessions *s, const struct auth_session *pub
     e->owner = s;
     e->count = 1;
     e->created = e->last_active = clock_wall();
-    e->used = clock_mono();
+    e->used = e->sure = clock_mono();
     e->here = true;
     e->public = *public;
     e->public.user = arena_strdup(&e->arena, public->user ? public->user : "");
@@ -487,6 +488,18 @@ void sessions_announce_again(struct sessions *s)
     }
 }
 
+/* While this member is cut off, one that roams; once it is back, every one of which others know
+ * that was not used since. */
+static bool may_have_moved(const struct sessions *s, const struct entry *e)
+{
+    usec_t contact;
+
+    if (!s->remote.contact || !(e->roams || e->shared))
+        return false;
+    contact = s->remote.contact(s->remote.ctx);
+    return contact ? contact > e->sure : e->roams;
+}
+
 /* With the lock held.  *ask: it is in doubt, goes on here for the moment, and nobody asks yet. */
 static bool is_elsewhere(struct sessions *s, struct entry *e, bool *ask)
 {
@@ -495,10 +508,12 @@ static bool is_elsewhere(struct sessions *s, struct entry *e, bool *ask)
     if (!e->here)
         return true;
     /* Cut off, nobody could tell us that it is elsewhere by now. */
-    if (e->roams && !e->doubted && s->remote.cut_off && s->remote.cut_off(s->remote.ctx))
+    if (!e->doubted && may_have_moved(s, e))
         e->doubted = now;
-    if (!e->doubted)
+    if (!e->doubted) {
+        e->sure = now;
         return false;
+    }
     if (now - e->used >= SESSION_GRACE || now - e->doubted >= SESSION_DOUBT_FOR)
         return true;
     *ask = now - e->asked >= ASK_EVERY;
@@ -626,6 +641,7 @@ void session_settle(struct sessions *s, ref_t ref, uint64_t times, uint64_t seen
     if (e->taken == times) {
         e->here = true;
         e->doubted = 0;
+        e->sure = clock_mono();
     }
 }
 

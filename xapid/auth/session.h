@@ -64,9 +64,10 @@ struct session_remote {
     struct error *(*bring)(void *ctx, struct arena *arena, ref_t ref);
     /* Session_bring is wanted, and nobody waits for it. */
     void (*doubted)(void *ctx, ref_t ref);
-    /* True while this member has no contact with one that leads: then nobody could tell it that a
-     * session is used elsewhere by now, and it may be behind.  NULL: never. */
-    bool (*cut_off)(void *ctx);
+    /* Since when this member has been in contact with one that leads, without a pause (monotonic);
+     * 0 while it is not.  Without contact nobody could tell it that a session is used elsewhere by
+     * now, and it may be behind.  NULL: always. */
+    usec_t (*contact)(void *ctx);
 };
 
 struct sessions *sessions_new(struct xapid *xapid);

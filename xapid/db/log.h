@@ -116,6 +116,9 @@ struct log_change {
     struct log_change *next; /* for the log */
 };
 
+/* Three beats: a member that heard nothing for that long may be behind the others. */
+#define LOG_PAUSE (150 * USEC_PER_MSEC)
+
 struct log_status {
     bool writable; /* a proposal is likely to be taken, here or by the leader */
     uint64_t last_index, applied_index, term;
@@ -128,6 +131,7 @@ struct log_status {
                         than what anybody saw before that */
     usec_t led_at;   /* monotonic: when this member last heard from the one that leads or, where it
                         leads itself, from so many that they are a majority with it */
+    usec_t contact;  /* monotonic: since when led_at has gone on without a LOG_PAUSE */
     const char *failure; /* NULL, or why nothing can be written; lives as long as the log */
 };
 

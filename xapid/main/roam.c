@@ -20,14 +20,12 @@
 #include "xapid/worker/workers.h"
 
 #define ANSWER_KNOWN (300 * USEC_PER_MSEC)
-/* Three beats: who was without its leader for that long may be behind the others. */
-#define LEADER_SILENT (150 * USEC_PER_MSEC)
 #define ANSWER_UNKNOWN USEC_PER_SEC
 #define TELL_WITHIN (5 * USEC_PER_SEC)
 /* A member of which nothing was heard for longer is not asked. */
 #define SILENT (3 * USEC_PER_SEC)
 /* Others may let a session of ours that they cannot ask about go on that long (session.h). */
-_Static_assert(ANSWER_KNOWN > SESSION_GRACE + LEADER_SILENT && SILENT > SESSION_DOUBT_FOR,
+_Static_assert(ANSWER_KNOWN > SESSION_GRACE + LOG_PAUSE && SILENT > SESSION_DOUBT_FOR,
                "no session in two places");
 #define CATCH_UP (5 * USEC_PER_SEC)
 #define LEADER_WITHIN (2 * USEC_PER_SEC)
@@ -453,14 +451,16 @@ void roam_recall(struct roam *r)
     recall_unref(c);
 }
 
-/* Soon after contact was lost, long before this member gives its leader up. */
-static bool is_cut_off(void *ctx)
+/* It is lost soon, long before this member gives its leader up. */
+static usec_t contact(void *ctx)
 {
     const struct roam *r = ctx;
     struct log_status status;
 
     db_status(r->xapid->db, &status);
-    return !status.leader || clock_mono() > status.led_at + LEADER_SILENT;
+    if (!status.leader || clock_mono() > status.led_at + LOG_PAUSE)
+        return 0;
+    return MAX(status.contact, (usec_t)1);
 }
 
 /*** life ***/
@@ -473,7 +473,7 @@ struct roam *roam_new(struct xapid *xapid)
                                           .ended = on_ended,
                                           .bring = bring,
                                           .doubted = on_doubted,
-                                          .cut_off = is_cut_off};
+                                          .contact = contact};
 
     r->xapid = xapid;
     mutex_init(&r->lock);

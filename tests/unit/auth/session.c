@@ -171,7 +171,7 @@ struct told {
     int created, ended, doubted;
     uint64_t seen;
     ref_t last;
-    bool cut_off;
+    usec_t contact;
 };
 
 static void on_created(void *ctx, const struct session_copy *copy)
@@ -204,18 +204,18 @@ static void on_doubted(void *ctx, ref_t ref)
     t->last = ref;
 }
 
-static bool is_cut_off(void *ctx)
+static usec_t contact(void *ctx)
 {
-    return ((const struct told *)ctx)->cut_off;
+    return ((const struct told *)ctx)->contact;
 }
 
 static struct told *join(struct fixture *f)
 {
     static struct told told;
     const struct session_remote remote = {&told,         on_created, on_ended,
-                                          bring_nothing, on_doubted, is_cut_off};
+                                          bring_nothing, on_doubted, contact};
 
-    told = (struct told){0};
+    told = (struct told){.contact = 1};
     sessions_set_remote(f->sessions, &remote);
     return &told;
 }
@@ -307,12 +307,35 @@ static void a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_st
     session_settle(f->sessions, guest, times, 55, NULL);
     assert_false(session_is_elsewhere(f->sessions, guest));
     pause_for_longer_than_the_grace();
-    t->cut_off = true;
+    t->contact = 0;
     assert_true(session_is_elsewhere(f->sessions, guest));
     assert_false(session_is_elsewhere(f->sessions, own));
     /* Until it was brought again, which clears the doubt. */
-    t->cut_off = false;
+    t->contact = 1;
     assert_true(session_is_elsewhere(f->sessions, guest));
+    session_settle(f->sessions, guest, times, 55, NULL);
+    assert_false(session_is_elsewhere(f->sessions, guest));
+}
+
+/* One that was stopped for a while and goes on may have been asked for a session meanwhile, in
+ * vain. */
+static void a_member_that_was_away_does_not_trust_that_a_session_is_still_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct told *t = join(f);
+    ref_t lone = add(f, "alice", "x"), own = add(f, "carol", "y"), guest = adopt(f, "bob");
+    uint64_t times;
+
+    session_announce(f->sessions, own);
+    assert_true(session_taken(f->sessions, guest, &times));
+    session_settle(f->sessions, guest, times, 55, NULL);
+    assert_false(session_is_elsewhere(f->sessions, guest));
+    assert_false(session_is_elsewhere(f->sessions, own));
+    pause_for_longer_than_the_grace();
+    t->contact = clock_mono();
+    assert_true(session_is_elsewhere(f->sessions, guest));
+    assert_true(session_is_elsewhere(f->sessions, own));
+    assert_false(session_is_elsewhere(f->sessions, lone));
     session_settle(f->sessions, guest, times, 55, NULL);
     assert_false(session_is_elsewhere(f->sessions, guest));
 }
@@ -328,7 +351,7 @@ static void one_in_doubt_goes_on_while_it_is_used_without_a_pause(void **state)
     session_settle(f->sessions, guest, times, 55, NULL);
     sessions_doubt(f->sessions);
     assert_true(goes_on_here(f, guest));
-    t->cut_off = true;
+    t->contact = 0;
     assert_true(goes_on_here(f, guest));
     assert_true(t->doubted > 0 && ref_equal(t->last, guest));
     pause_for_longer_than_the_grace();
@@ -460,6 +483,7 @@ int main(void)
         TEST(only_what_was_announced_is_told_to_have_ended),
         TEST(a_session_of_another_member_is_elsewhere_until_it_is_settled),
         TEST(a_member_that_is_cut_off_does_not_trust_that_a_roaming_session_is_still_its_own),
+        TEST(a_member_that_was_away_does_not_trust_that_a_session_is_still_its_own),
         TEST(one_in_doubt_goes_on_while_it_is_used_without_a_pause),
         TEST(doubt_does_not_last_however_often_it_is_used),
         TEST(one_that_was_taken_meanwhile_stays_elsewhere),
