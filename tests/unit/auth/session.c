@@ -57,13 +57,24 @@ static bool lives(struct fixture *f, ref_t ref)
     return found;
 }
 
+/* What is done next is later, also to a clock of microseconds. */
+static void let_a_microsecond_pass(void)
+{
+    usec_t now = clock_mono();
+
+    while (clock_mono() == now)
+        ;
+}
+
 static void the_501st_session_of_an_originator_ends_the_one_unused_for_longest(void **state)
 {
     struct fixture *f = *state;
     ref_t first = add(f, "u0", "tool"), second = add(f, "u1", "tool");
     char user[32];
 
+    let_a_microsecond_pass();
     session_unref(session_find(f->sessions, first)); /* now the second is the oldest */
+    let_a_microsecond_pass();
     for (int i = 2; i < 500; i++) {
         snprintf(user, sizeof user, "u%d", i);
         add(f, user, "tool");
