@@ -134,6 +134,7 @@ int fixture_teardown(void **state)
     assert_int_equal(nftw(f->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
     cond_release(&f->changed);
     mutex_release(&f->lock);
+    arena_release(&f->other);
     arena_release(&f->arena);
     free(f);
     return 0;

@@ -22,7 +22,7 @@
 #define PATIENCE (20 * USEC_PER_SEC)
 
 struct fixture {
-    struct arena arena;
+    struct arena arena, other; /* of the test's thread, and of a second one */
     char dir[64], socket_path[96], program[256];
     struct hv *hv;
     struct mutex lock;

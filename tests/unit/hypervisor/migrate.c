@@ -51,9 +51,9 @@ static int listen_on(const char *path)
 
 struct end {
     struct fixture *f;
-    const char *uuid;
+    const char *uuid, *path;
     struct hv_domain_config config;
-    struct hv_request rq;
+    struct hv_request rq; /* with an arena that only its thread uses */
     bool live;
     int domid;
     struct error *e;
@@ -64,7 +64,7 @@ static void *run_out(void *arg)
 {
     struct end *end = arg;
 
-    end->e = hv_migrate_out(end->f->hv, &end->rq, end->uuid, socket_path(end->f), end->live);
+    end->e = hv_migrate_out(end->f->hv, &end->rq, end->uuid, end->path, end->live);
     return NULL;
 }
 
@@ -72,7 +72,7 @@ static void *run_in(void *arg)
 {
     struct end *end = arg;
 
-    end->e = hv_migrate_in(end->f->hv, &end->rq, &end->config, socket_path(end->f), &end->domid);
+    end->e = hv_migrate_in(end->f->hv, &end->rq, &end->config, end->path, &end->domid);
     return NULL;
 }
 
@@ -90,7 +90,10 @@ static void carry(int from, int to, int64_t most)
 
 static struct end end_of(struct fixture *f, const char *uuid)
 {
-    return (struct end){.f = f, .uuid = uuid, .rq = *rq_new(f), .live = true};
+    struct end end = {.f = f, .uuid = uuid, .path = socket_path(f), .rq = *rq_new(f), .live = true};
+
+    end.rq.arena = &f->other;
+    return end;
 }
 
 /* One of the ends may be missing: then what it would have read or sent is nothing. */

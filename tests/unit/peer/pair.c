@@ -61,9 +61,10 @@ int world_teardown(void **state)
 {
     struct world *w = *state;
 
-    peer_stream_close(w->taken);
+    /* After the threads that might still hand it over. */
     node_end(&w->a);
     node_end(&w->b);
+    peer_stream_close(w->taken);
     cond_release(&w->changed);
     mutex_release(&w->lock);
     arena_release(&w->arena);
