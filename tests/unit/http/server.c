@@ -368,8 +368,8 @@ static void a_head_has_a_time_in_all(void **state)
 
 static void idle_connections_end_in_silence(void **state)
 {
-    struct harness *h = harness_new((struct http_limits){.idle_timeout = 100 * USEC_PER_MSEC,
-                                                         .header_timeout = 100 * USEC_PER_MSEC},
+    struct harness *h = harness_new((struct http_limits){.idle_timeout = 500 * USEC_PER_MSEC,
+                                                         .header_timeout = 500 * USEC_PER_MSEC},
                                     1);
     struct client fresh = client_tcp(h->port), used = client_tls(h->tls_port);
     struct client mute = client_tcp(h->tls_port);
@@ -387,9 +387,9 @@ static void idle_connections_end_in_silence(void **state)
 
 static void a_pending_request_outlasts_the_timeouts(void **state)
 {
-    struct harness *h = harness_new((struct http_limits){.idle_timeout = 50 * USEC_PER_MSEC,
-                                                         .read_timeout = 50 * USEC_PER_MSEC,
-                                                         .write_stall = 50 * USEC_PER_MSEC},
+    struct harness *h = harness_new((struct http_limits){.idle_timeout = 250 * USEC_PER_MSEC,
+                                                         .read_timeout = 250 * USEC_PER_MSEC,
+                                                         .write_stall = 250 * USEC_PER_MSEC},
                                     1);
     struct client c = client_tcp(h->port), other = client_tcp(h->port);
 
