@@ -30,6 +30,7 @@ struct guard {
     const struct mark *mark;
     uint64_t applied_index;
     struct dir_files files;
+    struct mark_metas metas; /* what the library will find, once a torn file is gone */
     struct crc_table crc;
     const struct snapshot_file *snapshot; /* the one the library will take, or NULL */
     size_t first_closed; /* the first closed segment of the unbroken run at the end */
@@ -110,21 +111,27 @@ static unsigned meta_file(uint64_t version)
     return version % 2 ? 1 : 2;
 }
 
-/* The write of 'now' was begun but perhaps not finished: what is there must be the content before,
- * and a torn file goes. */
-static void check_unfinished_meta(const struct guard *g, bool good, unsigned n,
-                                  const struct mark_meta *found, const char **remove)
+/* The write of 'now' was begun but perhaps not finished: what is there must be it or the content
+ * before, and a torn file goes.  Where it is not there the library goes on from what was before,
+ * and counts versions from that. */
+static void settle_unfinished_meta(struct guard *g, bool good, unsigned n,
+                                   const struct mark_meta *found, const char **remove)
 {
     const struct mark_metas *m = &g->mark->metas;
 
-    if (good &&
-        (meta_equal(found, &m->now) || found->version == 0 || found->version < m->before.version))
+    if (good && meta_equal(found, &m->now)) {
+        g->metas.done = true;
         return;
-    *remove = n == 1 ? "metadata1" : "metadata2";
+    }
+    g->metas = (struct mark_metas){.now = m->before, .done = true};
+    if (good && (found->version == 0 || found->version < m->before.version))
+        g->metas.before = *found;
+    else
+        *remove = n == 1 ? "metadata1" : "metadata2";
 }
 
 /* The library takes the file with the higher version.  *remove is a torn file, if there is one. */
-static struct error *check_metadata(const struct guard *g, const char **remove)
+static struct error *check_metadata(struct guard *g, const char **remove)
 {
     const struct mark_metas *m = &g->mark->metas;
     unsigned n = m->now.version ? meta_file(m->now.version) : 1, other = 3 - n;
@@ -132,19 +139,14 @@ static struct error *check_metadata(const struct guard *g, const char **remove)
     bool now_good = read_meta(g, n, &now), before_good = read_meta(g, other, &before);
 
     *remove = NULL;
+    g->metas = *m;
     if (!before_good || !meta_equal(&before, &m->before))
         return meta_damaged(g, other);
     if (!m->done)
-        check_unfinished_meta(g, now_good, n, &now, remove);
+        settle_unfinished_meta(g, now_good, n, &now, remove);
     else if (!now_good || !meta_equal(&now, &m->now))
         return meta_damaged(g, n);
     return OK;
-}
-
-/* The term the library will start from. */
-static uint64_t metadata_term(const struct guard *g)
-{
-    return g->mark->metas.done ? g->mark->metas.now.term : g->mark->metas.before.term;
 }
 
 /* Snapshots. */
@@ -418,9 +420,9 @@ static struct error *check_mark(const struct guard *g, uint64_t last)
         return refuse(
             g, "%s, after entry %" PRIu64 ", but the database already contains entry %" PRIu64,
             where_it_ends(g), last, g->applied_index);
-    if (g->last_term > metadata_term(g))
+    if (g->last_term > g->metas.now.term)
         return refuse(g, "its entries reach term %" PRIu64 ", its metadata only term %" PRIu64,
-                      g->last_term, metadata_term(g));
+                      g->last_term, g->metas.now.term);
     return OK;
 }
 
@@ -548,6 +550,7 @@ struct error *guard_check(struct arena *arena, int dir, const char *dir_name,
     found->last_term = g.last_term;
     found->bytes = g.bytes;
     found->snapshot_index = snapshot_index(&g);
+    found->metas = g.metas;
     return OK;
 }
 

@@ -17,7 +17,8 @@ struct guard_found {
     bool fresh; /* nothing was written yet, and nothing is to come from others: bootstrap */
     uint64_t last_index, last_term;
     uint64_t snapshot_index;
-    uint64_t bytes; /* of entries */
+    uint64_t bytes;          /* of entries */
+    struct mark_metas metas; /* what the metadata files hold; to be put into the mark */
 };
 
 /*

@@ -12,6 +12,7 @@
 #define HAND_OVER_EVERY (5 * USEC_PER_SEC)
 #define SLOW_LEADER (USEC_PER_SEC)    /* an append that takes longer ends a leadership */
 #define LEADERLESS (3 * USEC_PER_SEC) /* without a word from its leader a standby has none */
+#define TRANSFER_TRIES (3 * USEC_PER_SEC)
 #define CATCH_UP_MSEC 30000
 
 static const struct raft_server *find(const struct raft_configuration *conf, uint64_t id)
@@ -262,17 +263,22 @@ static void on_changed(struct raft_change *req, int status)
         change_end(log, status ? raft_strerror(status) : NULL);
 }
 
-/* True once it has ended the change. */
+/* True once it has ended the change.  The library tries for one election time-out, in which a
+ * member that is a little behind, or has a slow disk, does not come along. */
 static bool is_transfer_over(struct raft_log *log)
 {
+    usec_t now = clock_mono();
     const char *address;
     raft_id leader;
 
-    if (log->transferring && clock_mono() - log->change_since < log->opt.answer_within)
+    if (log->transferring && now - log->change_since < log->opt.answer_within)
         return false;
     raft_leader(&log->raft, &leader, &address);
     if (log->change->id ? leader == log->change->id : leader && leader != log->raft.id)
         change_end(log, NULL);
+    else if (leader == log->raft.id && now - log->change_since < TRANSFER_TRIES &&
+             start_transfer(log, log->change->id) == 0)
+        return false;
     else
         change_end(log, "The other member did not take the leadership over in time.");
     return true;

@@ -301,6 +301,8 @@ static void note_leader(struct raft_log *log, const struct raft_append_entries *
         return;
     if (log->net.leader_term == args->term)
         timing_gap(&log->timing, now - log->net.leader_heard);
+    else
+        log->net.led_before = log->net.leader_heard;
     log->net.leader_term = args->term;
     log->net.leader_heard = now;
     note_contact(log, before);
@@ -369,6 +371,28 @@ usec_t net_led_at(struct raft_log *log)
     return log->net.leader_term == raft_current_term(&log->raft) ? log->net.leader_heard : 0;
 }
 
+usec_t net_led_before(const struct raft_log *log)
+{
+    const struct net *net = &log->net;
+
+    return net->leader_term == raft_current_term((struct raft *)&log->raft) ? net->led_before
+                                                                            : net->leader_heard;
+}
+
+/*
+ * A member that has a leader refuses others its vote; the library takes a leader for lost only when
+ * this member's own patience, of which each draws its own, is over.  Then an election would wait
+ * for the most patient of a majority.  A leader that was silent for the shortest patience that
+ * anybody may draw protects no longer: the first to lose patience may be elected.
+ */
+static bool leader_is_silent(const struct raft_log *log)
+{
+    const struct net *net = &log->net;
+
+    return raft_state((struct raft *)&log->raft) == RAFT_FOLLOWER &&
+           clock_mono() - net->leader_heard > (usec_t)log->timing.election * USEC_PER_MSEC;
+}
+
 /* True if the library may see it; else it is dropped or held. */
 static bool admit(struct raft_log *log, struct raft_message *m)
 {
@@ -386,6 +410,9 @@ static bool admit(struct raft_log *log, struct raft_message *m)
         break;
     case RAFT_APPEND_ENTRIES_RESULT:
         note_result(log, m->server_id);
+        break;
+    case RAFT_REQUEST_VOTE:
+        m->request_vote.disrupt_leader |= leader_is_silent(log);
         break;
     case RAFT_REQUEST_VOTE_RESULT:
         good = raft_state(&log->raft) == RAFT_CANDIDATE;

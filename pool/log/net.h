@@ -9,6 +9,7 @@
  *   become leader of the newer term meanwhile, they would count as an acknowledgement.  They are
  *   set to what nobody acts on.
  * - The answer to an election that is over may raise the term for nothing: it is dropped.
+ * - A leader is protected from candidates by who takes it for alive, longer than need be.
  * - The term sent with a snapshot may be that of an older one.
  * - A snapshot that cannot be read crashes its sender: it is tried again.
  * - An error anywhere below a received message aborts the process: none is returned.
@@ -53,11 +54,13 @@ struct net {
     uint64_t got_index, got_term; /* of the snapshot read last */
     uint64_t leader_term;         /* when the last message of that term's leader came: */
     usec_t leader_heard;
-    usec_t contact; /* when a pause in net_led_at ended last */
+    usec_t led_before; /* that of the leader of an earlier term than leader_term */
+    usec_t contact;    /* when a pause in net_led_at ended last */
 };
 
-/* For log_status.led_at. */
+/* For log_status: led_at, led_before. */
 usec_t net_led_at(struct raft_log *log);
+usec_t net_led_before(const struct raft_log *log);
 /* After disk_init. */
 void net_init(struct raft_log *log);
 /* At the end of a turn: hands over what waited. */

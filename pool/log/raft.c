@@ -14,6 +14,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "pool/log/engine.h"
+#include "pool/log/force.h"
 #include "pool/log/transport.h"
 
 #define MARK_SYNC_EVERY USEC_PER_SEC
@@ -71,6 +72,7 @@ void engine_update_status(struct raft_log *log)
         .current = log->current,
         .led_at = net_led_at(log),
         .contact = log->net.contact,
+        .led_before = net_led_before(log),
     };
 
     s.leader = members_leader(log);
@@ -286,16 +288,22 @@ static const char *members_fault(struct raft_log *log)
     return "this host is not a member of it";
 }
 
+/* Of a host that is alone something else, which is no address. */
+static void own_address(const struct raft_log *log, char out[PEER_ADDRESS_MAX])
+{
+    if (log->opt.address && peer_address_ok(log->opt.address))
+        snprintf(out, PEER_ADDRESS_MAX, "%s", log->opt.address);
+    else
+        snprintf(out, PEER_ADDRESS_MAX, "%016" PRIx64, log->mark.id);
+}
+
 static int start_raft(struct raft_log *log)
 {
     bool fresh = log->found.fresh && !log->mark.joined;
     char address[PEER_ADDRESS_MAX];
     int rc;
 
-    if (log->opt.address && peer_address_ok(log->opt.address))
-        snprintf(address, sizeof address, "%s", log->opt.address);
-    else
-        snprintf(address, sizeof address, "%016" PRIx64, log->mark.id);
+    own_address(log, address);
     apply_init(log);
     rc = raft_init(&log->raft, &log->disk.io, &log->raft_fsm, log->mark.id, address);
     if (rc)
@@ -342,7 +350,7 @@ static void start(struct raft_log *log)
     log->turn.data = log;
     uv_timer_init(&log->loop, &log->again);
     if (log->opt.peers)
-        peers_transport(log->opt.peers, &log->loop, &log->transport);
+        transport_peers(&log->transport, &log->loop, log->opt.peers);
     else
         transport_none(&log->transport);
     log->disk.mark = &log->mark;
@@ -618,12 +626,31 @@ static struct error *open_mark(struct arena *arena, struct raft_log *log)
     return mark_open(arena, log->dir, log->dir_name, &log->mark, &found);
 }
 
+/* A write of term and vote that a crash has cut short is settled now: from here on the mark counts
+ * as the library does, and knows the term that it begins with. */
+static struct error *settle_metas(struct arena *arena, struct raft_log *log)
+{
+    int rc =
+        log->found.fresh || log->mark.metas.done ? 0 : mark_metas(&log->mark, &log->found.metas);
+
+    return rc ? error_internal(arena, "%s/%s could not be written: %s", log->dir_name, MARK_FILE,
+                               strerror(rc))
+              : OK;
+}
+
 static struct error *open_files(struct arena *arena, struct raft_log *log)
 {
+    char address[PEER_ADDRESS_MAX];
+
     TRY(open_dir(arena, log));
     TRY(open_mark(arena, log));
-    return guard_check(arena, log->dir, log->dir_name, &log->mark, log->fsm.applied_index,
-                       &log->found);
+    TRY(guard_check(arena, log->dir, log->dir_name, &log->mark, log->fsm.applied_index,
+                    &log->found));
+    TRY(settle_metas(arena, log));
+    if (!log->opt.force || log->found.fresh)
+        return OK;
+    own_address(log, address);
+    return force_alone(arena, log->dir, log->dir_name, log->mark.id, address, &log->found);
 }
 
 static void set_options(struct raft_log *log, const struct log_raft_options *options)

@@ -2,10 +2,12 @@
 /* timing.c -- the clock of the library.  See timing.h. */
 #include "pool/log/timing.h"
 
+#include "libxapi/base/log.h"
 #include "pool/log/engine.h"
 
 #define ELECTION_MSEC 300
 #define ELECTION_MAX_MSEC 5000
+#define SLOW_MSEC 1000 /* worth a word */
 #define BEAT_MSEC 50
 #define BEATS 6 /* in an election time-out, at least */
 #define ALONE_MSEC 50
@@ -82,6 +84,9 @@ static void adapt(struct raft_log *log)
     if (want > now + now / 10 || want < now - now / 10 || (want == t->base && now != want)) {
         t->election = want;
         raft_set_election_timeout(&log->raft, want);
+        if ((want > SLOW_MSEC) != (now > SLOW_MSEC))
+            log_info("%s: a leader is missed after %u ms of silence, with the delays of now",
+                     log->dir_name, want);
     }
 }
 

@@ -68,7 +68,7 @@ bool hello_read(const uint8_t *data, size_t size, struct hello *out)
     out->newest = le_get16(data + 10);
     if (out->oldest > FRAME_VERSION || out->newest < FRAME_VERSION)
         return false;
-    if (data[12] < LINK_REQUESTS || data[12] > LINK_STREAM)
+    if (data[12] < LINK_REQUESTS || data[12] > LINK_LAST)
         return false;
     out->link = (enum link_kind)data[12];
     out->id = le_get64(data + 16);

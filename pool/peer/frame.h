@@ -33,7 +33,8 @@ enum frame_type {
 enum link_kind {
     LINK_REQUESTS = 1,
     LINK_LOG = 2,
-    LINK_STREAM = 3, /* leaves the links after the greetings (stream.h) */
+    LINK_STREAM = 3, /* leaves the links after the greetings: enum peer_stream_kind is added */
+    LINK_LAST = LINK_STREAM + PEER_STREAM_KINDS - 1
 };
 
 struct frame {

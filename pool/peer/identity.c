@@ -20,12 +20,15 @@
 struct identity {
     EVP_PKEY *key;
     X509 *certificate;
+    X509 *before[IDENTITY_BEFORE]; /* NULL after the last */
 };
 
 static void identity_release(struct identity *identity)
 {
     EVP_PKEY_free(identity->key);
     X509_free(identity->certificate);
+    for (size_t i = 0; i < IDENTITY_BEFORE; i++)
+        X509_free(identity->before[i]);
 }
 
 /* What OpenSSL says went wrong. */
@@ -37,7 +40,7 @@ static const char *why(void)
 }
 
 /* The certificate is only a wrapper around the key: nobody looks at its names and dates. */
-static bool fill(X509 *x, EVP_PKEY *key)
+static bool fill(X509 *x, EVP_PKEY *key, EVP_PKEY *signer)
 {
     X509_NAME *name = X509_get_subject_name(x);
     uint64_t serial = random_u64() >> 1;
@@ -48,14 +51,30 @@ static bool fill(X509 *x, EVP_PKEY *key)
            X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"xapid", -1,
                                       -1, 0) &&
            X509_set_issuer_name(x, name) && X509_set_pubkey(x, key) &&
-           X509_sign(x, key, EVP_sha256());
+           X509_sign(x, signer, EVP_sha256());
 }
 
-static bool make(struct identity *out)
+/* signer: NULL where it signs itself. */
+static bool make(struct identity *out, EVP_PKEY *signer)
 {
     out->key = EVP_EC_gen("P-256");
     out->certificate = X509_new();
-    return out->key && out->certificate && fill(out->certificate, out->key);
+    return out->key && out->certificate &&
+           fill(out->certificate, out->key, signer ? signer : out->key);
+}
+
+/* In place of 'old', which vouches for it. */
+static bool make_next(struct identity *out, const struct identity *old)
+{
+    if (!make(out, old->key) || !X509_up_ref(old->certificate))
+        return false;
+    out->before[0] = old->certificate;
+    for (size_t i = 1; i < IDENTITY_BEFORE && old->before[i - 1]; i++) {
+        if (!X509_up_ref(old->before[i - 1]))
+            return false;
+        out->before[i] = old->before[i - 1];
+    }
+    return true;
 }
 
 static bool write_all(int fd, const char *data, size_t size)
@@ -86,6 +105,15 @@ static bool store_bytes(int dir, const char *data, size_t size)
     return good && renameat(dir, PEM_FILE ".new", dir, PEM_FILE) == 0 && fsync(dir) == 0;
 }
 
+static bool write_certificates(BIO *bio, const struct identity *identity)
+{
+    bool good = PEM_write_bio_X509(bio, identity->certificate);
+
+    for (size_t i = 0; good && i < IDENTITY_BEFORE && identity->before[i]; i++)
+        good = PEM_write_bio_X509(bio, identity->before[i]);
+    return good;
+}
+
 static struct error *store(struct arena *arena, int dir, const char *dir_name,
                            const struct identity *identity)
 {
@@ -95,7 +123,7 @@ static struct error *store(struct arena *arena, int dir, const char *dir_name,
     long size;
 
     if (!bio || !PEM_write_bio_PrivateKey(bio, identity->key, NULL, NULL, 0, NULL, NULL) ||
-        !PEM_write_bio_X509(bio, identity->certificate)) {
+        !write_certificates(bio, identity)) {
         e = error_internal(arena, "the key of this host could not be written: %s", why());
     } else {
         size = BIO_get_mem_data(bio, &data);
@@ -110,7 +138,7 @@ static struct error *store(struct arena *arena, int dir, const char *dir_name,
 static struct error *create(struct arena *arena, int dir, const char *dir_name,
                             struct identity *out)
 {
-    if (!make(out))
+    if (!make(out, NULL))
         return error_internal(arena, "a key for this host could not be made: %s", why());
     return store(arena, dir, dir_name, out);
 }
@@ -132,6 +160,9 @@ static struct error *parse(struct arena *arena, const char *dir_name, const char
     if (bio) {
         out->key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
         out->certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        for (size_t i = 0; out->certificate && i < IDENTITY_BEFORE && (!i || out->before[i - 1]);
+             i++)
+            out->before[i] = PEM_read_bio_X509(bio, NULL, NULL, NULL);
     }
     BIO_free(bio);
     if (!out->key || !out->certificate || !X509_check_private_key(out->certificate, out->key))
@@ -191,13 +222,29 @@ bool identity_fingerprint(const X509 *certificate, char out[PEER_FINGERPRINT_SIZ
 /* Without tickets: each link shows its certificate anew. */
 static bool set_up(SSL_CTX *ctx, const struct identity *identity)
 {
+    bool good;
+
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-    return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) &&
+    good = SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) &&
            SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) && SSL_CTX_set_num_tickets(ctx, 0) &&
            SSL_CTX_use_certificate(ctx, identity->certificate) &&
            SSL_CTX_use_PrivateKey(ctx, identity->key);
+    for (size_t i = 0; good && i < IDENTITY_BEFORE && identity->before[i]; i++)
+        good = SSL_CTX_add1_chain_cert(ctx, identity->before[i]);
+    return good;
+}
+
+static struct error *show(struct arena *arena, const struct identity *identity, SSL_CTX **ctx,
+                          char fingerprint[PEER_FINGERPRINT_SIZE])
+{
+    *ctx = SSL_CTX_new(TLS_method());
+    if (*ctx && set_up(*ctx, identity) && identity_fingerprint(identity->certificate, fingerprint))
+        return OK;
+    SSL_CTX_free(*ctx);
+    *ctx = NULL;
+    return error_internal(arena, "TLS could not be set up: %s", why());
 }
 
 struct error *identity_open(struct arena *arena, const char *dir, SSL_CTX **ctx,
@@ -206,10 +253,34 @@ struct error *identity_open(struct arena *arena, const char *dir, SSL_CTX **ctx,
     AUTO(identity) identity = {0};
 
     TRY(load_or_create(arena, dir, &identity));
-    *ctx = SSL_CTX_new(TLS_method());
-    if (*ctx && set_up(*ctx, &identity) && identity_fingerprint(identity.certificate, fingerprint))
-        return OK;
-    SSL_CTX_free(*ctx);
-    *ctx = NULL;
-    return error_internal(arena, "TLS could not be set up: %s", why());
+    return show(arena, &identity, ctx, fingerprint);
+}
+
+static struct error *replace(struct arena *arena, int dir, const char *dir_name,
+                             struct identity *fresh)
+{
+    AUTO(identity) old = {0};
+    bool found;
+
+    TRY(load(arena, dir, dir_name, &old, &found));
+    if (!found)
+        return error_internal(arena, "%s/%s is gone", dir_name, PEM_FILE);
+    if (!make_next(fresh, &old))
+        return error_internal(arena, "a key could not be made: %s", why());
+    return store(arena, dir, dir_name, fresh);
+}
+
+struct error *identity_renew(struct arena *arena, const char *dir_name, SSL_CTX **ctx,
+                             char fingerprint[PEER_FINGERPRINT_SIZE])
+{
+    int dir = open(dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO(identity) fresh = {0};
+    struct error *e;
+
+    if (dir < 0)
+        return error_internal(arena, "%s could not be opened: %s", dir_name, strerror(errno));
+    e = replace(arena, dir, dir_name, &fresh);
+    close(dir);
+    TRY(e);
+    return show(arena, &fresh, ctx, fingerprint);
 }

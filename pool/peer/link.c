@@ -22,6 +22,8 @@
 #include "pool/peer/identity.h"
 
 #define TX_HIGH ((size_t)8 << 20)
+#define FEW 8 /* members */
+#define ATTEMPT_MIN (50 * USEC_PER_MSEC)
 
 struct write {
     uv_write_t req;
@@ -66,12 +68,13 @@ void peer_link_close(struct link *link, const char *why)
     if (link->kind == LINK_REQUESTS)
         request_link_closed(link);
     else if (link->kind == LINK_LOG)
-        transport_link_closed(link);
+        pipe_link_closed(link);
     if (link->resolving)
         uv_cancel((uv_req_t *)&link->resolve);
     if (link->has_local)
         uv_close((uv_handle_t *)&link->local, on_handle_closed);
-    uv_close((uv_handle_t *)&link->tcp, on_handle_closed);
+    if (!uv_is_closing((uv_handle_t *)&link->tcp)) /* or another attempt was about to begin */
+        uv_close((uv_handle_t *)&link->tcp, on_handle_closed);
 }
 
 /* Sending. */
@@ -88,7 +91,7 @@ static void on_written(uv_write_t *req, int status)
     if (status)
         peer_link_close(link, uv_strerror(status));
     else if (link->has_local)
-        transport_pace(link);
+        pipe_pace(link);
     if (link->state != LINK_CLOSED && link->state != LINK_CONNECTING)
         link_pace(link);
 }
@@ -145,6 +148,8 @@ void link_send(struct link *link, enum frame_type type, unsigned kind, uint64_t 
 
 /* Greetings. */
 
+static void attempt_to_reach(struct peers *peers, uint64_t id);
+
 static void greet(struct link *link)
 {
     struct peers *peers = link->peers;
@@ -167,7 +172,7 @@ static void link_up(struct link *link)
     peers_note_trouble(link->peers, link->id, NULL);
     if (link->kind == LINK_REQUESTS)
         request_link_up(link);
-    else if (!transport_link_up(link))
+    else if (!pipe_link_up(link))
         peer_link_close(link, NULL);
 }
 
@@ -198,16 +203,16 @@ static void set_address(struct link *link, const struct member *member, const st
 
 static const char *hello_fault(struct link *link, const struct hello *hello)
 {
-    const struct member *member = peers_member_by_fingerprint(link->peers, link->fingerprint);
+    const struct member *member = peers_member_of(link->peers, link->fingerprint, hello->id);
     uint64_t own;
 
     mutex_lock(&link->peers->lock);
     own = link->peers->id;
     mutex_unlock(&link->peers->lock);
     if (!member)
-        return "it is no member";
-    if (member->id && hello->id != member->id)
-        return "it claims an id that is not its own";
+        return peers_member_by_fingerprint(link->peers, link->fingerprint)
+                   ? "it claims an id that is not its own"
+                   : "it is no member";
     if (hello->id == own)
         return "it claims our own id";
     if (hello->to && hello->to != own)
@@ -235,11 +240,12 @@ static void take_hello(struct link *link, const struct frame *frame)
     if (!link->outgoing) {
         link->id = hello.id;
         link->kind = hello.link;
-        if (link->kind == LINK_STREAM) {
+        if (link->kind >= LINK_STREAM) {
             peer_link_close(link, stream_take(link));
             return;
         }
         close_older(link);
+        attempt_to_reach(link->peers, link->id);
         greet(link);
     }
     if (link->state != LINK_CLOSED)
@@ -255,7 +261,7 @@ static void take_frame(struct link *link, const struct frame *frame)
     } else if (frame->type == FRAME_PING) {
         return;
     } else if (frame->type == FRAME_DATA && link->kind == LINK_LOG) {
-        transport_data(link, frame->data, frame->size);
+        pipe_data(link, frame->data, frame->size);
     } else if (link->kind != LINK_REQUESTS || !request_frame(link, frame)) {
         peer_link_close(link, "it sent something that has no place here");
     }
@@ -298,6 +304,14 @@ static void tls_failed(struct link *link)
     peer_link_close(link, text);
 }
 
+/* Right after our greeting: the other side knows this certificate by another number. */
+static void closed_by_other(struct link *link)
+{
+    if (link->outgoing && link->state == LINK_HELLO)
+        peers_note_refused(link->peers, link->id, true);
+    peer_link_close(link, "the connection was closed");
+}
+
 /* True if bytes came out; false if there are no more or the link is closed. */
 static bool tls_read(struct link *link)
 {
@@ -312,7 +326,7 @@ static bool tls_read(struct link *link)
     }
     e = SSL_get_error(link->ssl, n);
     if (e == SSL_ERROR_ZERO_RETURN)
-        peer_link_close(link, "the connection was closed");
+        closed_by_other(link);
     else if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
         tls_failed(link);
     return false;
@@ -365,10 +379,12 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct link *link = stream->data;
 
-    if (n < 0) {
-        peer_link_close(link, n == UV_EOF ? "the connection was closed" : uv_strerror((int)n));
+    if (n == UV_EOF)
+        closed_by_other(link);
+    else if (n < 0)
+        peer_link_close(link, uv_strerror((int)n));
+    if (n < 0)
         return;
-    }
     if (n == 0)
         return;
     link->heard = clock_mono();
@@ -397,6 +413,35 @@ void link_pace(struct link *link)
 
 /* Beginning. */
 
+static bool is_known(const struct link *link, const char *shown)
+{
+    return link->outgoing ? strcmp(shown, link->fingerprint) == 0
+                          : peers_member_by_fingerprint(link->peers, shown) != NULL;
+}
+
+/*
+ * What the other side is known by: its certificate; or one that it had before and that has signed
+ * the next, up to this one, where we have not heard yet that it was renewed.
+ */
+static bool find_known(const struct link *link, X509_STORE_CTX *store,
+                       char shown[PEER_FINGERPRINT_SIZE])
+{
+    STACK_OF(X509) *all = X509_STORE_CTX_get0_untrusted(store);
+    X509 *certificate = X509_STORE_CTX_get0_cert(store);
+
+    if (!identity_fingerprint(certificate, shown))
+        return false;
+    for (int i = 1; !is_known(link, shown); i++) {
+        X509 *before = i <= IDENTITY_BEFORE ? sk_X509_value(all, i) : NULL;
+
+        if (!before || X509_verify(certificate, X509_get0_pubkey(before)) != 1 ||
+            !identity_fingerprint(before, shown))
+            return false;
+        certificate = before;
+    }
+    return true;
+}
+
 /* In place of the usual chain of authorities: the certificate itself is known, or it is not. */
 static int on_certificate(X509_STORE_CTX *store, void *arg)
 {
@@ -409,12 +454,7 @@ static int on_certificate(X509_STORE_CTX *store, void *arg)
         X509_STORE_CTX_set_error(store, X509_V_OK);
         return 1;
     }
-    if (!identity_fingerprint(X509_STORE_CTX_get0_cert(store), shown)) {
-        X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
-        return 0;
-    }
-    if (link->outgoing ? strcmp(shown, link->fingerprint) == 0
-                       : peers_member_by_fingerprint(link->peers, shown) != NULL) {
+    if (find_known(link, store, shown)) {
         memcpy(link->fingerprint, shown, sizeof shown);
         X509_STORE_CTX_set_error(store, X509_V_OK);
         return 1;
@@ -436,7 +476,7 @@ static struct link *link_new(struct peers *peers, bool outgoing)
     link->outgoing = outgoing;
     link->begun = link->heard = link->sent = clock_mono();
     link->refs = 1;
-    link->ssl = SSL_new(peers->ctx);
+    link->ssl = peers_tls(peers);
     link->in = BIO_new(BIO_s_mem());
     link->out = BIO_new(BIO_s_mem());
     if (!link->ssl || !link->in || !link->out || !SSL_set_app_data(link->ssl, link))
@@ -481,7 +521,7 @@ static void on_connected(uv_connect_t *req, int status)
 {
     struct link *link = req->data;
 
-    if (link->state == LINK_CLOSED)
+    if (link->state == LINK_CLOSED || status == UV_ECANCELED)
         return;
     if (status)
         peer_link_close(link, uv_strerror(status));
@@ -489,14 +529,54 @@ static void on_connected(uv_connect_t *req, int status)
         begin_tls(link);
 }
 
-static void connect_to(struct link *link, const struct sockaddr *address)
+static void attempt(struct link *link)
 {
     int rc;
 
+    link->tried = clock_mono();
     link->connect.data = link;
-    rc = uv_tcp_connect(&link->connect, &link->tcp, address, on_connected);
+    rc = uv_tcp_connect(&link->connect, &link->tcp, (struct sockaddr *)&link->place, on_connected);
     if (rc)
         peer_link_close(link, uv_strerror(rc));
+}
+
+static void on_given_up(uv_handle_t *tcp)
+{
+    struct link *link = tcp->data;
+
+    if (link->state == LINK_CLOSED) {
+        link_unref(link);
+        return;
+    }
+    uv_tcp_init(&link->peers->loop, &link->tcp);
+    link->tcp.data = link;
+    attempt(link);
+}
+
+/* TCP repeats what opens a connection after 1 s, 3 s, 7 s: a network that is there again would be
+ * found late.  So an attempt without an answer is given up for another. */
+static void attempt_again(struct link *link)
+{
+    if (link->state == LINK_CONNECTING && link->tried && !uv_is_closing((uv_handle_t *)&link->tcp))
+        uv_close((uv_handle_t *)&link->tcp, on_given_up);
+}
+
+/* Who has just reached us can be reached again. */
+static void attempt_to_reach(struct peers *peers, uint64_t id)
+{
+    for (struct link *l = peers->links; l; l = l->next)
+        if (l->outgoing && l->id == id && clock_mono() - l->tried > ATTEMPT_MIN)
+            attempt_again(l);
+}
+
+static void connect_to(struct link *link, const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET)
+        memcpy(&link->place, address, sizeof(struct sockaddr_in));
+    else
+        memcpy(&link->place, address, sizeof(struct sockaddr_in6));
+    link->patience = link->peers->silence / 8;
+    attempt(link);
 }
 
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
@@ -540,14 +620,16 @@ struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t i
 
     if (!address_parse(address, &place))
         return NULL;
-    member = peers_member_by_fingerprint(peers, place.fingerprint);
-    if (!member || (member->id && member->id != id))
+    member = peers_member_by_id(peers, id);
+    if (!member)
+        member = peers_member_of(peers, place.fingerprint, id);
+    if (!member)
         return NULL;
     link = link_new(peers, true);
     link->kind = kind;
     link->id = id;
     link->dial = dial;
-    memcpy(link->fingerprint, place.fingerprint, sizeof link->fingerprint);
+    memcpy(link->fingerprint, member->place.fingerprint, sizeof link->fingerprint);
     snprintf(link->address, sizeof link->address, "%s", address);
     if (uv_ip4_addr(place.host, place.port, (struct sockaddr_in *)&ss) == 0 ||
         uv_ip6_addr(place.host, place.port, (struct sockaddr_in6 *)&ss) == 0)
@@ -583,9 +665,16 @@ void link_check(struct link *link, usec_t now)
 {
     usec_t silence = link->peers->silence;
 
+    /* Many links: each says less often that it lives, and is given up later. */
+    if (link->peers->n_members > FEW)
+        silence *= 2;
     if (link->state != LINK_UP) {
-        if (now - link->begun > 2 * silence)
+        if (now - link->begun > 2 * silence) {
             peer_link_close(link, "it does not answer");
+        } else if (now - link->tried > link->patience) {
+            link->patience = MIN(2 * link->patience, link->peers->silence / 2);
+            attempt_again(link);
+        }
         return;
     }
     if (link->reading && now - link->heard > silence) {
@@ -598,11 +687,9 @@ void link_check(struct link *link, usec_t now)
 
 void link_check_allowed(struct link *link)
 {
-    const struct member *member;
-
     if (link->fingerprint[0] == '\0')
         return; /* not shown yet */
-    member = peers_member_by_fingerprint(link->peers, link->fingerprint);
-    if (!member || (member->id && link->id && member->id != link->id))
+    if (link->id ? !peers_member_of(link->peers, link->fingerprint, link->id)
+                 : !peers_member_by_fingerprint(link->peers, link->fingerprint))
         peer_link_close(link, "it is no member any more");
 }

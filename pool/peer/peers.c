@@ -35,11 +35,20 @@ void peers_unref(struct peers *peers)
     if (!last)
         return;
     SSL_CTX_free(peers->ctx);
+    while (peers->shown) {
+        struct identity_shown *before = peers->shown->before;
+
+        free(peers->shown);
+        peers->shown = before;
+    }
     mutex_release(&peers->serving);
+    mutex_release(&peers->renewing);
     mutex_release(&peers->lock);
     free(peers->members);
     free(peers->new_members);
     free(peers->known);
+    free(peers->renewed);
+    free(peers->dir);
     free(peers);
 }
 
@@ -49,6 +58,26 @@ const struct member *peers_member_by_fingerprint(const struct peers *peers, cons
 {
     for (size_t i = 0; i < peers->n_members; i++)
         if (strcmp(peers->members[i].place.fingerprint, fingerprint) == 0)
+            return &peers->members[i];
+    return NULL;
+}
+
+const struct member *peers_member_of(const struct peers *peers, const char *fingerprint,
+                                     uint64_t id)
+{
+    for (size_t i = 0; i < peers->n_members; i++) {
+        const struct member *m = &peers->members[i];
+
+        if ((!m->id || m->id == id) && strcmp(m->place.fingerprint, fingerprint) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+const struct member *peers_member_by_id(const struct peers *peers, uint64_t id)
+{
+    for (size_t i = 0; i < peers->n_members; i++)
+        if (peers->members[i].id == id)
             return &peers->members[i];
     return NULL;
 }
@@ -159,17 +188,60 @@ void peers_allow(struct peers *peers, size_t n, const struct peer *members)
     peers_wake(peers);
 }
 
-static void take_members(struct peers *peers, struct member *list, size_t n)
+void peers_renewed(struct peers *peers, size_t n, const uint64_t *ids,
+                   const char *const *fingerprints)
+{
+    struct renewed *list = xcalloc(n + 1, sizeof *list);
+
+    for (size_t i = 0; i < n; i++) {
+        list[i].id = ids[i];
+        snprintf(list[i].fingerprint, sizeof list[i].fingerprint, "%s", fingerprints[i]);
+    }
+    MUTEX_GUARD(&peers->lock);
+    free(peers->renewed);
+    peers->renewed = list;
+    peers->n_renewed = n;
+    peers_wake(peers);
+}
+
+/* Those that the members are known by now.  True where one was not yet. */
+static bool take_fingerprints(struct peers *peers)
+{
+    bool changed = false;
+
+    MUTEX_GUARD(&peers->lock);
+    for (size_t i = 0; i < peers->n_members; i++) {
+        struct member *m = &peers->members[i];
+
+        for (size_t j = 0; j < peers->n_renewed; j++) {
+            const struct renewed *r = &peers->renewed[j];
+
+            if (r->id != m->id || strcmp(r->fingerprint, m->place.fingerprint) == 0)
+                continue;
+            memcpy(m->place.fingerprint, r->fingerprint, sizeof r->fingerprint);
+            changed = true;
+        }
+    }
+    return changed;
+}
+
+static void check_links(struct peers *peers)
 {
     struct link *next;
 
-    free(peers->members);
-    peers->members = list;
-    peers->n_members = n;
     for (struct link *l = peers->links; l; l = next) {
         next = l->next;
         link_check_allowed(l);
     }
+}
+
+static void take_members(struct peers *peers, struct member *list, size_t n)
+{
+    free(peers->members);
+    peers->members = list;
+    peers->n_members = n;
+    take_fingerprints(peers);
+    check_links(peers);
     request_drop(peers);
 }
 
@@ -267,11 +339,13 @@ static void on_wake(uv_async_t *wake)
     take_wishes(peers, &w, false);
     if (w.members_changed)
         take_members(peers, w.members, w.n_members);
+    else if (take_fingerprints(peers))
+        check_links(peers);
     start_requests(peers, &w);
     while (w.dials) {
         struct dial *next = w.dials->next;
 
-        transport_dial(peers, w.dials);
+        pipe_dial(peers, w.dials);
         w.dials = next;
     }
     if (w.closing && !peers->ending)
@@ -387,13 +461,35 @@ static void init_loop(struct peers *peers)
     uv_prepare_start(&peers->flush, on_flush);
 }
 
+/* From now on; takes over the context. */
+static void show(struct peers *peers, SSL_CTX *ctx, const char *fingerprint)
+{
+    struct identity_shown *shown = xmalloc(sizeof *shown);
+
+    snprintf(shown->fingerprint, sizeof shown->fingerprint, "%s", fingerprint);
+    link_set_up(ctx);
+    MUTEX_GUARD(&peers->lock);
+    SSL_CTX_free(peers->ctx); /* connections hold it as long as they need it */
+    peers->ctx = ctx;
+    shown->before = peers->shown;
+    __atomic_store_n(&peers->shown, shown, __ATOMIC_RELEASE);
+}
+
+SSL *peers_tls(struct peers *peers)
+{
+    MUTEX_GUARD(&peers->lock);
+    return SSL_new(peers->ctx);
+}
+
 static struct error *open_parts(struct arena *arena, const struct peers_options *options,
                                 struct peers *peers)
 {
+    char fingerprint[PEER_FINGERPRINT_SIZE];
+    SSL_CTX *ctx;
     int rc;
 
-    TRY(identity_open(arena, options->dir, &peers->ctx, peers->fingerprint));
-    link_set_up(peers->ctx);
+    TRY(identity_open(arena, options->dir, &ctx, fingerprint));
+    show(peers, ctx, fingerprint);
     init_loop(peers);
     rc = start_listening(peers, options);
     if (rc == 0)
@@ -414,11 +510,13 @@ struct error *peers_open(struct arena *arena, const struct peers_options *option
 
     *out = NULL;
     peers->refs = 1;
+    peers->dir = xstrdup(options->dir);
     peers->silence = options->silence ? options->silence : SILENCE;
     peers->last_ask = &peers->asks;
     peers->known = xcalloc(PEERS_MAX_MEMBERS, sizeof *peers->known);
     mutex_init(&peers->lock);
     mutex_init(&peers->serving);
+    mutex_init(&peers->renewing);
     e = open_parts(arena, options, peers);
     if (e) {
         peers_unref(peers);
@@ -443,7 +541,18 @@ void peers_close(struct peers *peers)
 
 const char *peers_fingerprint(const struct peers *peers)
 {
-    return peers->fingerprint;
+    return __atomic_load_n(&peers->shown, __ATOMIC_ACQUIRE)->fingerprint;
+}
+
+struct error *peers_renew(struct arena *arena, struct peers *peers)
+{
+    char fingerprint[PEER_FINGERPRINT_SIZE];
+    SSL_CTX *ctx;
+
+    MUTEX_GUARD(&peers->renewing);
+    TRY(identity_renew(arena, peers->dir, &ctx, fingerprint));
+    show(peers, ctx, fingerprint);
+    return OK;
 }
 
 int peers_port(const struct peers *peers)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * peers.h -- the parts of the links among themselves: peers.c is the thread and what comes to it
- * from others, link.c one connection with its TLS, request.c requests and answers, transport.c the
+ * from others, link.c one connection with its TLS, request.c requests and answers, pipe.c the
  * log's streams.
  *
  * Everything belongs to the peers' thread but what is marked as shared; other threads put their
@@ -62,18 +62,30 @@ struct reply {
     uint8_t data[];
 };
 
-/* A stream that the log wants to a member. */
+/* A pipe that the log wants to a member. */
 struct dial {
     struct dial *next;
-    uint64_t number; /* the transport's */
+    uint64_t number; /* of the pipe */
     uint64_t id;
     char address[PEER_ADDRESS_MAX];
 };
 
 struct member {
-    uint64_t id; /* 0: whatever the other side claims */
-    struct address place;
+    uint64_t id;          /* 0: whatever the other side claims */
+    struct address place; /* with the fingerprint it has now */
     char address[PEER_ADDRESS_MAX];
+};
+
+/* A certificate of ours, shown now or before. */
+struct identity_shown {
+    struct identity_shown *before;
+    char fingerprint[PEER_FINGERPRINT_SIZE];
+};
+
+/* A member that shows another certificate than that of its address. */
+struct renewed {
+    uint64_t id;
+    char fingerprint[PEER_FINGERPRINT_SIZE];
 };
 
 /* What is known of a raft id while this runs; kept when the members change. */
@@ -101,6 +113,8 @@ struct link {
     unsigned refs; /* one for each handle and for a name being looked up */
 
     uv_tcp_t tcp;
+    struct sockaddr_storage place; /* of the other side, where this one connects */
+    usec_t tried, patience;        /* of the present attempt to connect */
     uv_connect_t connect;
     uv_getaddrinfo_t resolve;
     bool resolving, reading;
@@ -121,15 +135,13 @@ struct link {
     size_t local_queued; /* bytes that the log has not taken */
 };
 
-struct transport;
 struct peer_stream;
 
 struct peers {
     /* Set once. */
     usec_t silence;
     int port;
-    char fingerprint[PEER_FINGERPRINT_SIZE];
-    SSL_CTX *ctx;
+    char *dir; /* of peer.pem */
     struct thread thread;
 
     /* Shared, under the lock. */
@@ -138,6 +150,10 @@ struct peers {
     bool closing;  /* the thread is to end: it is woken no more */
     bool ended;    /* it takes nothing more */
     bool members_changed;
+    SSL_CTX *ctx;                 /* of connections to come */
+    struct identity_shown *shown; /* the last one first; none is freed before the end */
+    struct renewed *renewed;
+    size_t n_renewed;
     uint64_t id, next_dial;
     char own_address[PEER_ADDRESS_MAX];
     struct member *new_members;
@@ -145,9 +161,12 @@ struct peers {
     struct ask *asks, **last_ask;
     struct reply *replies;
     struct dial *dials;
-    struct transport *transport;
-    struct known *known; /* grown by the peers' thread */
+    struct peer_pipes *pipes; /* NULL: no log */
+    struct known *known;      /* grown by the peers' thread */
     size_t n_known;
+
+    /* Held while peer.pem is replaced. */
+    struct mutex renewing;
 
     /* Held while a handler runs. */
     struct mutex serving;
@@ -155,8 +174,10 @@ struct peers {
         void (*serve)(void *ctx, struct peer_request *request);
         void *ctx;
     } handlers[PEER_KINDS];
-    void (*serve_stream)(void *ctx, struct peer_stream *stream);
-    void *stream_ctx;
+    struct {
+        void (*serve)(void *ctx, struct peer_stream *stream);
+        void *ctx;
+    } streams[PEER_STREAM_KINDS];
 
     /* Of the thread. */
     uv_loop_t loop;
@@ -177,6 +198,14 @@ struct peers {
 /* The member with this fingerprint, NULL: nobody who may be talked to. */
 const struct member *peers_member_by_fingerprint(const struct peers *peers,
                                                  const char *fingerprint);
+/* The one with this id, NULL: none. */
+const struct member *peers_member_by_id(const struct peers *peers, uint64_t id);
+/* With this fingerprint, and that id or any.  Somebody may be in the list more than once: under a
+ * number that it has no longer, and under the one of now. */
+const struct member *peers_member_of(const struct peers *peers, const char *fingerprint,
+                                     uint64_t id);
+/* For a new connection; shows the certificate of now. */
+SSL *peers_tls(struct peers *peers);
 /* Made if new; NULL if there are too many. */
 struct known *peers_known(struct peers *peers, uint64_t id);
 void peers_note_heard(struct peers *peers, uint64_t id);
@@ -237,12 +266,12 @@ void request_end(struct peers *peers);
  * it could not. */
 const char *stream_take(struct link *link);
 
-/* transport.c */
+/* pipe.c */
 
-void transport_dial(struct peers *peers, struct dial *dial);
+void pipe_dial(struct peers *peers, struct dial *dial);
 /* False if nobody wants it. */
-bool transport_link_up(struct link *link);
-void transport_link_closed(struct link *link);
-void transport_data(struct link *link, const uint8_t *data, size_t size);
+bool pipe_link_up(struct link *link);
+void pipe_link_closed(struct link *link);
+void pipe_data(struct link *link, const uint8_t *data, size_t size);
 /* Reads from the log, or does not, as what TCP has not taken allows. */
-void transport_pace(struct link *link);
+void pipe_pace(struct link *link);

@@ -23,10 +23,11 @@ struct peer_stream {
     int fd;
     SSL *ssl;
     uint64_t from;
+    enum link_kind link;
     char trouble[160];
 };
 
-static struct peer_stream *stream_new(int fd, SSL *ssl, uint64_t from)
+static struct peer_stream *stream_new(int fd, SSL *ssl, uint64_t from, enum link_kind link)
 {
     struct peer_stream *s = xcalloc(1, sizeof *s);
     unsigned msec = DEAD_AFTER_MSEC;
@@ -35,7 +36,8 @@ static struct peer_stream *stream_new(int fd, SSL *ssl, uint64_t from)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec, sizeof msec);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    *s = (struct peer_stream){.fd = fd, .ssl = ssl, .from = from, .trouble = "nothing"};
+    *s = (struct peer_stream){
+        .fd = fd, .ssl = ssl, .from = from, .link = link, .trouble = "nothing"};
     return s;
 }
 
@@ -47,6 +49,16 @@ void peer_stream_close(struct peer_stream *s)
     SSL_free(s->ssl);
     close(s->fd);
     free(s);
+}
+
+void peer_stream_end(struct peer_stream *s)
+{
+    SSL_shutdown(s->ssl);
+}
+
+int peer_stream_fd(const struct peer_stream *s)
+{
+    return s->fd;
 }
 
 uint64_t peer_stream_from(const struct peer_stream *s)
@@ -221,7 +233,7 @@ static enum peer_io shake_hands(struct peer_stream *s, usec_t silence)
 static enum peer_io send_hello(struct peer_stream *s, struct peers *peers, usec_t silence)
 {
     struct hello hello = {
-        .oldest = FRAME_VERSION, .newest = FRAME_VERSION, .link = LINK_STREAM, .to = s->from};
+        .oldest = FRAME_VERSION, .newest = FRAME_VERSION, .link = s->link, .to = s->from};
     uint8_t bytes[FRAME_HEADER + FRAME_HELLO_MAX];
     size_t size;
 
@@ -268,8 +280,7 @@ static enum peer_io take_hello(struct peer_stream *s, usec_t silence)
     if (io != PEER_IO_DONE)
         return io;
     if (frame_read(bytes, FRAME_HEADER + size, &frame) != FRAME_GOOD || frame.type != FRAME_HELLO ||
-        !hello_read(frame.data, frame.size, &hello) || hello.id != s->from ||
-        hello.link != LINK_STREAM)
+        !hello_read(frame.data, frame.size, &hello) || hello.id != s->from || hello.link != s->link)
         return trouble(s, PEER_IO_BROKEN, "it does not greet as expected");
     return PEER_IO_DONE;
 }
@@ -286,9 +297,18 @@ static enum peer_io introduce(struct peer_stream *s, struct peers *peers, const 
     return io == PEER_IO_DONE ? take_hello(s, within) : io;
 }
 
+/* The address may be older than the certificate. */
+static void read_renewed(struct peers *peers, uint64_t id, char fingerprint[PEER_FINGERPRINT_SIZE])
+{
+    MUTEX_GUARD(&peers->lock);
+    for (size_t i = 0; i < peers->n_renewed; i++)
+        if (peers->renewed[i].id == id)
+            memcpy(fingerprint, peers->renewed[i].fingerprint, PEER_FINGERPRINT_SIZE);
+}
+
 struct error *peer_stream_open(struct arena *arena, struct peers *peers, uint64_t id,
-                               const char *address, const char *host, usec_t within,
-                               struct peer_stream **out)
+                               enum peer_stream_kind kind, const char *address, const char *host,
+                               usec_t within, struct peer_stream **out)
 {
     usec_t deadline = clock_mono() + within;
     struct address place;
@@ -300,10 +320,11 @@ struct error *peer_stream_open(struct arena *arena, struct peers *peers, uint64_
     if (!address_parse(address, &place))
         return error_internal(arena, "'%s' is no address of a member", address);
     TRY(connect_to(arena, host ? host : place.host, place.port, deadline, &fd));
-    ssl = SSL_new(peers->ctx);
+    ssl = peers_tls(peers);
     if (!ssl || !SSL_set_fd(ssl, fd))
         abort(); /* out of memory */
-    *out = stream_new(fd, ssl, id);
+    *out = stream_new(fd, ssl, id, LINK_STREAM + kind);
+    read_renewed(peers, id, place.fingerprint);
     if (introduce(*out, peers, place.fingerprint, within) == PEER_IO_DONE)
         return OK;
     e = error_internal(arena, "%s port %d: %s", host ? host : place.host, place.port,
@@ -315,16 +336,17 @@ struct error *peer_stream_open(struct arena *arena, struct peers *peers, uint64_
 
 /*** from the peers' thread ***/
 
-void peers_serve_streams(struct peers *peers, void (*serve)(void *ctx, struct peer_stream *stream),
-                         void *ctx)
+void peers_serve_streams(struct peers *peers, enum peer_stream_kind kind,
+                         void (*serve)(void *ctx, struct peer_stream *stream), void *ctx)
 {
     MUTEX_GUARD(&peers->serving);
-    peers->serve_stream = serve;
-    peers->stream_ctx = ctx;
+    peers->streams[kind].serve = serve;
+    peers->streams[kind].ctx = ctx;
 }
 
 const char *stream_take(struct link *link)
 {
+    unsigned kind = link->kind - LINK_STREAM;
     struct peers *peers = link->peers;
     struct peer_stream *s;
     uv_os_fd_t fd;
@@ -342,13 +364,13 @@ const char *stream_take(struct link *link)
     SSL_set_app_data(link->ssl, NULL);
     if (!SSL_set_fd(link->ssl, own))
         abort(); /* out of memory */
-    s = stream_new(own, link->ssl, link->id);
+    s = stream_new(own, link->ssl, link->id, link->kind);
     link->ssl = NULL;
     link->in = link->out = NULL;
     MUTEX_GUARD(&peers->serving);
     /* The socket's buffers are empty: this does not wait. */
-    if (peers->serve_stream && send_hello(s, peers, 0) == PEER_IO_DONE)
-        peers->serve_stream(peers->stream_ctx, s);
+    if (peers->streams[kind].serve && send_hello(s, peers, 0) == PEER_IO_DONE)
+        peers->streams[kind].serve(peers->streams[kind].ctx, s);
     else
         peer_stream_close(s);
     return NULL;

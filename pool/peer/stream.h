@@ -26,15 +26,16 @@ enum peer_io {
  * greeting.
  */
 MUST_CHECK struct error *peer_stream_open(struct arena *arena, struct peers *peers, uint64_t id,
-                                          const char *address, const char *host, usec_t within,
+                                          enum peer_stream_kind kind, const char *address,
+                                          const char *host, usec_t within,
                                           struct peer_stream **out);
 /*
- * Streams that others open go to 'serve' from now on (NULL: they are refused), on the peers'
- * thread, which it must not block: it gives the stream to somebody who closes it.  Returns only
- * when the former handler does not run any more.
+ * Streams of that kind that others open go to 'serve' from now on (NULL: they are refused), on the
+ * peers' thread, which it must not block: it gives the stream to somebody who closes it.  Returns
+ * only when the former handler does not run any more.
  */
-void peers_serve_streams(struct peers *peers, void (*serve)(void *ctx, struct peer_stream *stream),
-                         void *ctx);
+void peers_serve_streams(struct peers *peers, enum peer_stream_kind kind,
+                         void (*serve)(void *ctx, struct peer_stream *stream), void *ctx);
 /* The raft id of the other side, which it has proved. */
 uint64_t peer_stream_from(const struct peer_stream *stream);
 
@@ -44,6 +45,11 @@ MUST_CHECK enum peer_io peer_stream_write(struct peer_stream *stream, const void
 /* Some bytes, at least one. */
 MUST_CHECK enum peer_io peer_stream_read(struct peer_stream *stream, void *data, size_t room,
                                          size_t *n, usec_t silence);
+/* Says that nothing more will be written; what the other side still has to say can be read. */
+void peer_stream_end(struct peer_stream *stream);
+/* Readable when something has come, which need not be for the reader: a read may find nothing.  One
+ * whose room is 16 KiB or more leaves nothing behind that this would not tell of. */
+int peer_stream_fd(const struct peer_stream *stream);
 /* What became of the last read or write, for people; valid until the stream is closed. */
 const char *peer_stream_trouble(const struct peer_stream *stream);
 /* May be NULL. */

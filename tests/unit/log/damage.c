@@ -338,7 +338,6 @@ static void put_election(struct fixture *f, bool done, uint64_t version, uint64_
 static void a_vote_is_what_was_written_or_the_log_is_refused(void **state)
 {
     struct fixture *f = *state;
-    char *metadata2 = in_copy(f, "metadata2");
 
     fresh_copy(f, f->closed);
     put_election(f, true, 2, 7);
@@ -349,21 +348,48 @@ static void a_vote_is_what_was_written_or_the_log_is_refused(void **state)
     fresh_copy(f, f->closed);
     put_election(f, true, 0, 0);
     expect_refused(f, "metadata2");
-    /* A write that was begun: there, not there, or torn. */
+}
+
+/* Opens the copy; then the mark says that the metadata files hold 'now', and 'before' besides. */
+static void expect_settled(struct fixture *f, struct mark_meta now, struct mark_meta before)
+{
+    int dir = open(f->copy, O_RDONLY | O_DIRECTORY);
+    struct arena arena = {0};
+    struct mark mark;
+    bool found;
+
+    expect_accepted(f);
+    assert_null(mark_open(&arena, dir, f->copy, &mark, &found));
+    assert_true(mark.metas.done);
+    assert_memory_equal(&mark.metas.now, &now, sizeof now);
+    assert_memory_equal(&mark.metas.before, &before, sizeof before);
+    mark_close(&mark);
+    close(dir);
+    arena_release(&arena);
+}
+
+/* There, not there, another one, or torn.  The next one is counted from what is there: otherwise
+ * the start after it would refuse the log. */
+static void a_vote_that_was_being_written_is_there_or_not(void **state)
+{
+    const struct mark_meta none = {0}, first = {1, 1, 0}, second = {2, 5, 7};
+    struct fixture *f = *state;
+    char *metadata2 = in_copy(f, "metadata2");
+
     fresh_copy(f, f->closed);
     put_election(f, false, 2, 7);
-    expect_accepted(f);
+    expect_settled(f, second, first);
     fresh_copy(f, f->closed);
     put_election(f, false, 0, 0);
-    expect_accepted(f);
+    expect_settled(f, first, none);
     fresh_copy(f, f->closed);
     put_election(f, false, 2, 9);
-    expect_accepted(f);
+    expect_settled(f, first, none);
     assert_int_not_equal(access(metadata2, F_OK), 0);
     fresh_copy(f, f->closed);
     put_election(f, false, 2, 7);
     cut_copy(f, "metadata2", 20);
-    expect_accepted(f);
+    expect_settled(f, first, none);
     free(metadata2);
 }
 
@@ -606,6 +632,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(open_segments_of_odd_sizes_are_no_trouble),
         cmocka_unit_test(missing_files_are_refused),
         cmocka_unit_test(a_vote_is_what_was_written_or_the_log_is_refused),
+        cmocka_unit_test(a_vote_that_was_being_written_is_there_or_not),
         cmocka_unit_test(missing_segments_are_refused),
         cmocka_unit_test(missing_snapshots_are_refused),
         cmocka_unit_test(a_file_set_aside_as_corrupt_is_refused),

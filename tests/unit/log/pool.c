@@ -428,9 +428,46 @@ static void without_a_majority_proposals_wait_and_then_fail(void **state)
     close_pool(&p);
 }
 
+static void a_survivor_that_is_told_to_goes_on_alone_with_all_it_had(void **state)
+{
+    struct host *leader, *last;
+    struct log_member *members;
+    struct arena arena = {0};
+    struct pool p;
+    size_t n;
+
+    (void)state;
+    open_pool(&p, 3, NULL);
+    leader = leader_of(&p);
+    last = other_than(&p, leader, NULL);
+    write_until_applied(leader, 1, 1);
+    stop_host(other_than(&p, leader, last));
+    write_until_applied(leader, 1, 2); /* acknowledged by the last one, perhaps not applied there */
+    stop_host(leader);
+    stop_host(last);
+    p.options.force = true;
+    for (uint64_t round = 0; round < 2; round++) { /* a crash may let it be told twice */
+        start_host(&p, last);
+        WAIT_FOR(status_of(last).leads);
+        assert_true(fsm_has(last->fsm, 1, 1) && fsm_has(last->fsm, 1, 2));
+        write_until_applied(last, 2, round);
+        stop_host(last);
+    }
+    p.options.force = false;
+    start_host(&p, last);
+    WAIT_FOR(status_of(last).leads);
+    assert_true(fsm_has(last->fsm, 2, 0) && fsm_has(last->fsm, 2, 1));
+    last->log->engine->members(last->log, &arena, &n, &members);
+    assert_int_equal(n, 1);
+    assert_int_equal(members[0].id, last->id);
+    assert_string_equal(members[0].address, last->address);
+    arena_release(&arena);
+    close_pool(&p);
+}
+
 static void a_proposal_waits_for_the_next_leader(void **state)
 {
-    struct host *leader, *waiting;
+    struct host *leader, *waiting, *third;
     struct ask ask;
     struct pool p;
 
@@ -438,10 +475,16 @@ static void a_proposal_waits_for_the_next_leader(void **state)
     open_pool(&p, 3, NULL);
     leader = leader_of(&p);
     waiting = other_than(&p, leader, NULL);
+    third = other_than(&p, leader, waiting);
+    /* The last change of the members is over everywhere: it would allow all to talk again. */
+    write_until_applied(waiting, 2, 1);
+    same_everywhere(&p);
     isolate(leader);
+    isolate(third);
     WAIT_FOR(status_of(waiting).leader == 0);
     ask_init(&ask, 1, 1, 'x', 100);
     log_propose(waiting->log, &ask.proposal);
+    heal(&p, third);
     assert_int_equal(ask_wait(&ask), LOG_APPLIED);
     ask_release(&ask);
     close_pool(&p);
@@ -830,6 +873,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_leader_that_is_stopped_hands_over_at_once),
         cmocka_unit_test(what_a_cut_off_leader_took_alone_is_taken_back),
         cmocka_unit_test(without_a_majority_proposals_wait_and_then_fail),
+        cmocka_unit_test(a_survivor_that_is_told_to_goes_on_alone_with_all_it_had),
         cmocka_unit_test(a_proposal_waits_for_the_next_leader),
         cmocka_unit_test(a_restarted_member_is_current_only_with_all_it_had_shown),
         cmocka_unit_test(a_follower_that_was_away_catches_up),

@@ -314,6 +314,132 @@ static void links_are_made_again_after_a_restart(void **state)
     pair_end(&p);
 }
 
+/* A place that answers nobody, as one does that a network leads to no longer: it listens, and what
+ * waits to be taken in is more than it has room for. */
+struct silent_place {
+    int listener, waiting[3];
+    struct sockaddr_in address;
+};
+
+static void silent_place_open(struct silent_place *s)
+{
+    socklen_t len = sizeof s->address;
+
+    *s = (struct silent_place){
+        .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        .address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}};
+    assert_int_equal(bind(s->listener, (struct sockaddr *)&s->address, len), 0);
+    assert_int_equal(listen(s->listener, 0), 0);
+    assert_int_equal(getsockname(s->listener, (struct sockaddr *)&s->address, &len), 0);
+    for (int i = 0; i < 3; i++) {
+        s->waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        connect(s->waiting[i], (struct sockaddr *)&s->address, len);
+    }
+}
+
+static void silent_place_close(struct silent_place *s)
+{
+    for (int i = 0; i < 3; i++)
+        close(s->waiting[i]);
+    close(s->listener);
+}
+
+static bool is_one_that_waits(const struct silent_place *s, unsigned port)
+{
+    for (int i = 0; i < 3; i++) {
+        struct sockaddr_in own;
+        socklen_t len = sizeof own;
+
+        if (getsockname(s->waiting[i], (struct sockaddr *)&own, &len) == 0 &&
+            ntohs(own.sin_port) == port)
+            return true;
+    }
+    return false;
+}
+
+/* The own port of who tries to connect there; 0: nobody does. */
+static unsigned attempt_at(const struct silent_place *s)
+{
+    FILE *f = fopen("/proc/net/tcp", "re");
+    unsigned own, there, state, found = 0;
+    char line[256];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, " %*d: %*x:%x %*x:%x %x", &own, &there, &state) == 3 && state == 2 &&
+            there == ntohs(s->address.sin_port) && !is_one_that_waits(s, own))
+            found = own;
+    fclose(f);
+    return found;
+}
+
+/* Until there is another attempt than that one. */
+static unsigned next_attempt(const struct silent_place *s, unsigned before)
+{
+    usec_t deadline = clock_mono() + SOON;
+    unsigned port;
+
+    while (!(port = attempt_at(s)) || port == before)
+        assert_true(clock_mono() < deadline);
+    return port;
+}
+
+/* Two nodes; the first looks for the other where nobody answers. */
+static void pair_open_apart(struct pair *p, struct silent_place *s, usec_t silence)
+{
+    struct node apart = {.id = 2};
+
+    memset(p, 0, sizeof *p);
+    silent_place_open(s);
+    node_open(&p->a, 1, 0, silence);
+    node_open(&p->b, 2, 0, silence);
+    apart.address =
+        xasprintf("127.0.0.1:%d/%s", ntohs(s->address.sin_port), peers_fingerprint(p->b.peers));
+    allow(&p->a, &p->a, &apart);
+    allow(&p->b, &p->a, &p->b);
+    free(apart.address);
+}
+
+static void an_attempt_to_connect_without_an_answer_is_given_up_for_another(void **state)
+{
+    struct silent_place place;
+    struct question q;
+    unsigned port;
+    struct pair p;
+
+    (void)state;
+    pair_open_apart(&p, &place, 4 * USEC_PER_SEC);
+    ask_begin(&q, &p.a, 2, PEER_PING, "x", 1, SOON);
+    port = next_attempt(&place, 0);
+    next_attempt(&place, port);
+    mutex_lock(&q.lock);
+    assert_false(q.over); /* the question goes on waiting */
+    mutex_unlock(&q.lock);
+    assert_int_equal(ask_end(&q), PEER_UNSENT);
+    silent_place_close(&place);
+    pair_end(&p);
+}
+
+static void who_has_just_reached_us_is_tried_again_at_once(void **state)
+{
+    struct silent_place place;
+    struct question q;
+    unsigned port;
+    struct pair p;
+
+    (void)state;
+    pair_open_apart(&p, &place, 20 * SOON); /* too patient to try again otherwise */
+    ask_begin(&q, &p.a, 2, PEER_PING, "x", 1, 2 * SOON);
+    port = next_attempt(&place, 0);
+    clock_sleep(100 * USEC_PER_MSEC); /* one that has just begun is not begun anew */
+    ask_until(&p.b, 1, PEER_PING, PEER_ANSWERED);
+    next_attempt(&place, port);
+    node_close(&p.a);
+    assert_int_equal(ask_end(&q), PEER_UNSENT);
+    silent_place_close(&place);
+    pair_end(&p);
+}
+
 static void a_stranger_is_refused_and_told_so(void **state)
 {
     struct node stranger = {0};
@@ -372,6 +498,100 @@ static void a_member_that_claims_another_s_id_is_refused(void **state)
     for (int i = 0; i < 5; i++)
         assert_int_equal(ask(&third, 1, PEER_PING) == PEER_ANSWERED, 0);
     node_end(&third);
+    pair_end(&p);
+}
+
+static void a_member_that_has_another_number_now_is_known_by_both(void **state)
+{
+    struct node third = {0}, before = {.id = 3};
+    struct pair p;
+
+    (void)state;
+    pair_open(&p, 0);
+    node_open(&third, 3, 0, 0);
+    before.address = xstrdup(third.address);
+    node_close(&third);
+    node_open(&third, 4, 0, 0); /* the same certificate */
+    allow(&p.a, &before, &third);
+    allow(&third, &p.a, NULL);
+    ask_until(&third, 1, PEER_PING, PEER_ANSWERED);
+    free(before.address);
+    node_end(&third);
+    pair_end(&p);
+}
+
+static char *pem_path(const struct node *n)
+{
+    return xasprintf("%s/peer.pem", n->dir);
+}
+
+static void renew(struct node *n)
+{
+    struct arena arena = {0};
+    struct error *e = peers_renew(&arena, n->peers);
+
+    if (e)
+        fail_msg("%s", error_line(&arena, e));
+    arena_release(&arena);
+}
+
+/* With the address it had before, which is what others know. */
+static void restart(struct node *n)
+{
+    int port = peers_port(n->peers);
+    char *address = xstrdup(n->address);
+
+    node_close(n);
+    node_open(n, n->id, port, 0);
+    free(n->address);
+    n->address = address;
+}
+
+static void who_knows_one_of_the_last_identities_follows_a_renewed_one(void **state)
+{
+    struct pair p;
+
+    (void)state;
+    pair_open(&p, 0);
+    ask_until(&p.a, 2, PEER_PING, PEER_ANSWERED);
+    for (int i = 0; i < 3; i++)
+        renew(&p.a);
+    assert_null(strstr(p.a.address, peers_fingerprint(p.a.peers)));
+    /* New links on both sides, from what is in the files. */
+    restart(&p.b);
+    restart(&p.a);
+    allow(&p.b, &p.a, NULL);
+    allow(&p.a, &p.b, NULL);
+    ask_until(&p.b, 1, PEER_PING, PEER_ANSWERED);
+    ask_until(&p.a, 2, PEER_PING, PEER_ANSWERED);
+    pair_end(&p);
+}
+
+static void who_was_told_of_a_renewed_identity_refuses_the_one_before(void **state)
+{
+    struct pair p;
+    const char *now;
+    char *pem, *old;
+
+    (void)state;
+    pair_open(&p, 0);
+    pem = pem_path(&p.a);
+    old = xasprintf("%s.old", pem);
+    assert_int_equal(link(pem, old), 0);
+    renew(&p.a);
+    now = peers_fingerprint(p.a.peers);
+    peers_renewed(p.b.peers, 1, &p.a.id, &now);
+    allow(&p.b, &p.a, NULL);
+    ask_until(&p.b, 1, PEER_PING, PEER_ANSWERED);
+    ask_until(&p.a, 2, PEER_PING, PEER_ANSWERED);
+    /* Somebody has the key of before. */
+    assert_int_equal(rename(old, pem), 0);
+    restart(&p.a);
+    allow(&p.a, &p.b, NULL);
+    for (int i = 0; i < 5; i++)
+        assert_int_not_equal(ask(&p.a, 2, PEER_PING), PEER_ANSWERED);
+    free(pem);
+    free(old);
     pair_end(&p);
 }
 
@@ -438,14 +658,14 @@ static void idle_links_stay(void **state)
     usec_t begin;
 
     (void)state;
-    pair_open(&p, 200 * USEC_PER_MSEC);
+    pair_open(&p, USEC_PER_SEC);
     peers_serve(p.b.peers, PEER_DIGEST, keep, &kept);
     ask_until(&p.a, 2, PEER_PING, PEER_ANSWERED);
     ask_begin(&q, &p.a, 2, PEER_DIGEST, "x", 1, SOON);
     while (!__atomic_load_n(&kept, __ATOMIC_ACQUIRE))
         ;
-    /* Five times longer than silence is borne: only the pings keep it. */
-    for (begin = clock_mono(); clock_mono() - begin < USEC_PER_SEC;)
+    /* Three times longer than silence is borne: only the pings keep it. */
+    for (begin = clock_mono(); clock_mono() - begin < 3 * USEC_PER_SEC;)
         clock_sleep(10 * USEC_PER_MSEC);
     peer_answer(kept, "y", 1);
     assert_int_equal(ask_end(&q), PEER_ANSWERED);
@@ -499,9 +719,14 @@ int main(void)
         cmocka_unit_test(a_request_without_answer_ends_as_lost_when_its_time_is_over),
         cmocka_unit_test(a_request_is_lost_with_its_link_and_may_be_answered_into_the_void),
         cmocka_unit_test(links_are_made_again_after_a_restart),
+        cmocka_unit_test(an_attempt_to_connect_without_an_answer_is_given_up_for_another),
+        cmocka_unit_test(who_has_just_reached_us_is_tried_again_at_once),
         cmocka_unit_test(a_stranger_is_refused_and_told_so),
         cmocka_unit_test(a_member_that_shows_another_certificate_is_refused),
         cmocka_unit_test(a_member_that_claims_another_s_id_is_refused),
+        cmocka_unit_test(a_member_that_has_another_number_now_is_known_by_both),
+        cmocka_unit_test(who_knows_one_of_the_last_identities_follows_a_renewed_one),
+        cmocka_unit_test(who_was_told_of_a_renewed_identity_refuses_the_one_before),
         cmocka_unit_test(a_member_that_is_not_allowed_any_more_is_cut),
         cmocka_unit_test(a_silent_member_is_given_up),
         cmocka_unit_test(idle_links_stay),

@@ -52,7 +52,7 @@ int world_setup(void **state)
     cond_init(&w->changed);
     node_open(w, &w->a, 1);
     node_open(w, &w->b, 2);
-    peers_serve_streams(w->b.peers, on_stream, w);
+    peers_serve_streams(w->b.peers, PEER_STREAM_MIGRATE, on_stream, w);
     *state = w;
     return 0;
 }
@@ -83,7 +83,8 @@ struct peer_stream *open_stream(struct world *w)
     usec_t deadline = clock_mono() + SOON;
     struct peer_stream *stream = NULL;
 
-    while (peer_stream_open(&w->arena, w->a.peers, w->b.id, w->b.address, NULL, SOON, &stream))
+    while (peer_stream_open(&w->arena, w->a.peers, w->b.id, PEER_STREAM_MIGRATE, w->b.address, NULL,
+                            SOON, &stream))
         assert_true(clock_mono() < deadline);
     return stream;
 }
