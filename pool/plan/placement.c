@@ -1,39 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pool/plan/placement.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "libxapi/value/featureset.h"
+
 /*** processors ***/
-
-/* The next word of a feature text; 0 at its end. */
-static uint32_t next_word(const char **p)
-{
-    uint32_t word = 0;
-    char *end = (char *)*p;
-
-    if (**p)
-        word = (uint32_t)strtoul(*p, &end, 16);
-    *p = end == *p ? "" : end + (*end == '-' || *end == ':');
-    return word;
-}
-
-bool cpu_features_cover(const char *offered, const char *needed)
-{
-    while (*needed) {
-        uint32_t need = next_word(&needed);
-
-        if (need & ~next_word(&offered))
-            return false;
-    }
-    return true;
-}
 
 static bool cpu_suits(const struct place_host *host, const struct place_vm *vm)
 {
     if (*vm->cpu_vendor && strcmp(vm->cpu_vendor, host->cpu_vendor) != 0)
         return false;
-    return cpu_features_cover(host->cpu_features, vm->cpu_features);
+    return featureset_covers(host->cpu_features, vm->cpu_features);
 }
 
 /*** obstacles ***/
@@ -79,7 +57,7 @@ struct place_verdict place_check(const struct place_host *host, const struct pla
         v.reason = PLACE_DISABLED;
     else if (!has_version(host, vm->hardware_version))
         v.reason = PLACE_HARDWARE_VERSION;
-    else if (!ref_is_null(v.what = first_where(&vm->srs, &host->srs, false)))
+    else if (!rules.any_storage && !ref_is_null(v.what = first_where(&vm->srs, &host->srs, false)))
         v.reason = PLACE_NO_SR;
     else if (!ref_is_null(v.what = first_where(&vm->networks, &host->networks, false)))
         v.reason = PLACE_NO_NETWORK;
@@ -112,14 +90,12 @@ static bool is_better(const struct place_verdict *x, const struct place_verdict 
 
     if ((x->reason == PLACE_FITS) != (y->reason == PLACE_FITS))
         return x->reason == PLACE_FITS;
-    if (a->here != b->here)
-        return a->here;
     if (a->company != b->company)
         return a->company < b->company;
     if (a_preferred != b_preferred)
         return a_preferred;
-    if (a->free != b->free)
-        return a->free > b->free;
+    if (a->free - a->claimed != b->free - b->claimed)
+        return a->free - a->claimed > b->free - b->claimed;
     return compare_refs(a->ref, b->ref) < 0;
 }
 

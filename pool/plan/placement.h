@@ -24,7 +24,6 @@ struct place_vm {
 struct place_host {
     ref_t ref;
     bool live, enabled, hvm;
-    bool here; /* where the call is: it needs nobody's help */
     size_t n_versions;
     const int64_t *versions; /* of virtual hardware */
     struct refs srs;         /* those of the VM's that are plugged here */
@@ -33,6 +32,7 @@ struct place_host {
     const char *cpu_vendor, *cpu_features;
     const struct error *devices; /* why it has not the devices the VM is given; NULL: it has */
     int64_t free;                /* bytes promised to nobody */
+    int64_t claimed;             /* of them, bytes for VMs that were sent here a moment ago */
     int64_t reclaimable;         /* bytes more that its VMs would give back */
     int64_t company;             /* VMs here that want to be apart from this one */
 };
@@ -53,8 +53,9 @@ enum place_reason {
 };
 
 struct place_rules {
-    bool memory;  /* the VM must fit */
-    bool enabled; /* the host must be enabled and live */
+    bool memory;      /* the VM must fit */
+    bool enabled;     /* the host must be enabled and live */
+    bool any_storage; /* its disks come along */
 };
 
 struct place_verdict {
@@ -68,13 +69,9 @@ struct place_verdict place_check(const struct place_host *host, const struct pla
                                  struct place_rules rules);
 
 /*
- * A verdict on each of the n hosts, those that fit first, the best of them first: the host of the
- * call, then the fewest VMs to be apart from, then the VM's affinity, then the most memory.
- * Returns how many fit.
+ * A verdict on each of the n hosts, those that fit first, the best of them first: the fewest VMs to
+ * be apart from, then the VM's affinity, then the most memory that nobody has or is about to have.
+ * Where the call arrived does not matter.  Returns how many fit.
  */
 size_t place_rank(size_t n, const struct place_host *hosts, const struct place_vm *vm,
                   struct place_rules rules, struct place_verdict *out);
-
-/* True where every bit of 'needed' is in 'offered': words of 8 hex digits joined by '-' or ':'.
- * Words that are missing, and whatever is no such text, count as none. */
-bool cpu_features_cover(const char *offered, const char *needed);

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "libxapi/value/featureset.h"
+
 #define HOSTS 6
 #define POOLS 5000
 
@@ -117,14 +119,26 @@ static void a_guest_goes_on_only_where_its_processor_is(void **state)
 static void features_cover_what_has_no_bit_beyond_them(void **state)
 {
     (void)state;
-    assert_true(cpu_features_cover("ffffffff-00000001", "0000ffff-00000001"));
-    assert_true(cpu_features_cover("ffffffff", "0000ffff-00000000"));
-    assert_true(cpu_features_cover("", ""));
-    assert_true(cpu_features_cover("", "00000000:00000000"));
-    assert_false(cpu_features_cover("ffffffff", "ffffffff-00000001"));
-    assert_false(cpu_features_cover("", "1"));
-    assert_true(cpu_features_cover("no numbers", ""));
-    assert_true(cpu_features_cover("", "no numbers"));
+    assert_true(featureset_covers("ffffffff-00000001", "0000ffff-00000001"));
+    assert_true(featureset_covers("ffffffff", "0000ffff-00000000"));
+    assert_true(featureset_covers("", ""));
+    assert_true(featureset_covers("", "00000000:00000000"));
+    assert_false(featureset_covers("ffffffff", "ffffffff-00000001"));
+    assert_false(featureset_covers("", "1"));
+    assert_true(featureset_covers("no numbers", ""));
+    assert_true(featureset_covers("", "no numbers"));
+}
+
+static void common_features_are_what_both_have(void **state)
+{
+    struct arena arena = {0};
+
+    (void)state;
+    assert_string_equal(featureset_common(&arena, "ffff0000-00000003", "0ff000ff:00000006-1"),
+                        "0ff00000-00000002");
+    assert_string_equal(featureset_common(&arena, "", "ffffffff"), "");
+    assert_string_equal(featureset_common(&arena, "no number", "ffffffff"), "00000000");
+    arena_release(&arena);
 }
 
 static void the_best_host_comes_first(void **state)
@@ -151,9 +165,25 @@ static void the_best_host_comes_first(void **state)
     assert_ptr_equal(out[2].host, &hosts[2]);
     assert_ptr_equal(out[3].host, &hosts[4]);
     assert_ptr_equal(out[4].host, &hosts[0]);
-    hosts[4].here = true;
-    place_rank(5, hosts, &vm, strict, out);
-    assert_ptr_equal(out[0].host, &hosts[4]);
+}
+
+/* Those that were sent somewhere a moment ago count, but do not keep a VM from fitting. */
+static void memory_that_was_claimed_makes_a_host_worse(void **state)
+{
+    struct place_host hosts[] = {good(0), good(1)};
+    struct place_vm vm = wanted();
+    struct place_verdict out[2];
+
+    (void)state;
+    hosts[0].free = 300;
+    hosts[1].free = 200;
+    hosts[0].claimed = 101;
+    hosts[1].claimed = 0;
+    assert_int_equal(place_rank(2, hosts, &vm, strict, out), 2);
+    assert_ptr_equal(out[0].host, &hosts[1]);
+    hosts[1].claimed = 150;
+    assert_int_equal(place_rank(2, hosts, &vm, strict, out), 2);
+    assert_ptr_equal(out[0].host, &hosts[0]);
 }
 
 static uint64_t chance(uint64_t *seed, uint64_t n)
@@ -209,7 +239,9 @@ int main(void)
         cmocka_unit_test(rules_that_do_not_hold_are_not_looked_at),
         cmocka_unit_test(a_guest_goes_on_only_where_its_processor_is),
         cmocka_unit_test(features_cover_what_has_no_bit_beyond_them),
+        cmocka_unit_test(common_features_are_what_both_have),
         cmocka_unit_test(the_best_host_comes_first),
+        cmocka_unit_test(memory_that_was_claimed_makes_a_host_worse),
         cmocka_unit_test(the_choice_does_not_depend_on_the_order_of_the_hosts),
     };
 

@@ -105,8 +105,10 @@ static struct error *enable_txn(struct txn *txn, void *arg)
     /* What was armed before was so with another lease. */
     db_walk(txn_snap(txn), CLASS_host_state, &walk);
     while ((state = db_walk_next(&walk)))
-        if (state->ha_armed && txn_find(txn, CLASS_host_state, state->ref))
+        if ((state->ha_armed || state->ha_failed) && txn_find(txn, CLASS_host_state, state->ref)) {
             TXN_SET(txn, host_state, state->ref, ha_armed, false);
+            TXN_SET(txn, host_state, state->ref, ha_failed, false);
+        }
     /* As many as there is a plan for. */
     ha_gather(call, txn_snap(txn), NULL, &facts);
     most = MAX(ha_max_failures(call->arena, &facts.problem, facts.limit, NULL), 0);
@@ -125,6 +127,7 @@ static struct error *enable_txn(struct txn *txn, void *arg)
 static struct error *disable_txn(struct txn *txn, void *arg)
 {
     struct call *call = txn_call(txn);
+    const struct host_state *state;
     const struct ha_restart *row;
     const struct pool *pool;
     struct db_walk walk;
@@ -138,6 +141,12 @@ static struct error *disable_txn(struct txn *txn, void *arg)
     TXN_SET(txn, pool, pool->ref, ha_host_failures_to_tolerate, 0);
     TXN_SET(txn, pool, pool->ref, ha_plan_exists_for, 0);
     TXN_SET(txn, pool, pool->ref, ha_overcommitted, false);
+    txn_ha_note_peers(txn, false);
+    /* A host may have armed its watchdog and not said so yet: each says anew that it has not. */
+    db_walk(txn_snap(txn), CLASS_host_state, &walk);
+    while ((state = db_walk_next(&walk)))
+        if (!state->ha_armed && txn_find(txn, CLASS_host_state, state->ref))
+            TXN_SET(txn, host_state, state->ref, ha_armed, true);
     db_walk(txn_snap(txn), CLASS_ha_restart, &walk);
     while ((row = db_walk_next(&walk)))
         if (txn_find(txn, CLASS_ha_restart, row->ref))
@@ -147,30 +156,13 @@ static struct error *disable_txn(struct txn *txn, void *arg)
 
 /*** every host ***/
 
-/* The first live host whose watchdog is not as wanted; NULL: all are. */
-static const struct host *first_other(struct call *call, bool armed)
-{
-    const struct host *host;
-    struct db_walk walk;
-
-    db_walk(call->snap, CLASS_host, &walk);
-    while ((host = db_walk_next(&walk))) {
-        const struct host_metrics *m = db_find(call, CLASS_host_metrics, host->metrics);
-        const struct host_state *state = host_state_of(call->snap, host->ref);
-
-        if (m && m->live && state && state->ha_armed != armed)
-            return host;
-    }
-    return NULL;
-}
-
 static struct error *wait_for_all(struct call *call, bool armed, const struct host **missing)
 {
     usec_t deadline = clock_mono() + ARMED_WITHIN;
     size_t held = call->n_held;
 
     ha_wake(call->xapid->ha);
-    while ((*missing = first_other(call, armed)) && clock_mono() < deadline) {
+    while ((*missing = ha_first_not(call, armed)) && clock_mono() < deadline) {
         TRY(task_check(call));
         db_wait(call->xapid->db, snap_root(call->snap)->revision,
                 MIN(deadline, clock_mono() + WAIT_SLICE));

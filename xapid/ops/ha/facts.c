@@ -5,6 +5,7 @@
 
 #include "libxapi/base/buf.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/state.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/placement.h"
 #include "xapid/ops/vm/share.h"
@@ -90,7 +91,8 @@ static void gather_hosts(struct call *call, const struct db_snap *snap,
             root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
         size_t i = out->problem.n_hosts;
 
-        if (!metrics || !metrics->live || !host->enabled || ref_equal(host->ref, change->without))
+        if (!metrics || !metrics->live || !host->enabled || !ha_takes_vms(call, snap, host->ref) ||
+            ref_equal(host->ref, change->without))
             continue;
         out->hosts[i] = host;
         free[i] = room(call, snap, host, change);

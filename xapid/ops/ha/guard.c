@@ -5,6 +5,8 @@
 
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/state.h"
+#include "xapid/ops/vm/checks.h"
 
 /* What HA itself starts again is part of the plan. */
 static bool is_restarted_by_ha(struct txn *txn, ref_t vm)
@@ -36,6 +38,23 @@ struct error *txn_ha_check_vm(struct txn *txn, const struct vm *as)
     return txn_ha_check(txn, &(struct ha_change){.vm = as->ref, .as = as});
 }
 
+static bool is_protected(struct txn *txn, const struct vm *vm)
+{
+    const struct pool *pool = txn_find(txn, CLASS_pool, txn_call(txn)->xapid->pool);
+
+    return pool && pool->ha_enabled && ha_protects(vm);
+}
+
+struct error *txn_ha_check_sr(struct txn *txn, const struct vm *vm, ref_t sr)
+{
+    return is_protected(txn, vm) ? vm_check_sr_is_shared(txn_call(txn), sr) : OK;
+}
+
+struct error *txn_ha_check_network(struct txn *txn, const struct vm *vm, ref_t network)
+{
+    return is_protected(txn, vm) ? vm_check_network_is_shared(txn_call(txn), network) : OK;
+}
+
 struct error *txn_ha_check_protection(struct txn *txn, const struct vm *vm, const struct vm *as)
 {
     struct call *call = txn_call(txn);
@@ -49,8 +68,13 @@ struct error *txn_ha_check_protection(struct txn *txn, const struct vm *vm, cons
 
 struct error *txn_ha_check_start(struct txn *txn, const struct vm *vm, ref_t host)
 {
+    const struct host_state *state = host_state_of(txn_snap(txn), host);
     struct vm as = *vm;
 
+    /* A host that is declared dead meanwhile is a conflict. */
+    if (state && txn_find(txn, CLASS_host_state, state->ref) &&
+        !ha_takes_vms(txn_call(txn), txn_snap(txn), host))
+        return err_host_not_live(txn_call(txn));
     as.ha_always_run = strcmp(vm->ha_restart_priority, "restart") == 0;
     return txn_ha_check(txn, &(struct ha_change){.vm = vm->ref, .as = &as, .on = host});
 }

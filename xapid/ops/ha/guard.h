@@ -17,7 +17,12 @@ MUST_CHECK struct error *txn_ha_check(struct txn *txn, const struct ha_change *c
  * hosts (VM.assert_agile). */
 MUST_CHECK struct error *txn_ha_check_protection(struct txn *txn, const struct vm *vm,
                                                  const struct vm *as);
-/* The same for a VM that would run on the host. */
+/* The same for a VM that would run on the host.  HOST_NOT_LIVE where the host takes none
+ * (ha_takes_vms), which is relied on. */
 MUST_CHECK struct error *txn_ha_check_start(struct txn *txn, const struct vm *vm, ref_t host);
 /* The same for a VM whose record would be 'as'. */
 MUST_CHECK struct error *txn_ha_check_vm(struct txn *txn, const struct vm *as);
+/* HA_CONSTRAINT_VIOLATION_... where a protected VM would get a disk of that SR, or an interface of
+ * that network, and could not run on other hosts any more. */
+MUST_CHECK struct error *txn_ha_check_sr(struct txn *txn, const struct vm *vm, ref_t sr);
+MUST_CHECK struct error *txn_ha_check_network(struct txn *txn, const struct vm *vm, ref_t network);

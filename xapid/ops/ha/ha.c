@@ -18,12 +18,15 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
+#include "pool/ha/beat.h"
 #include "pool/ha/lease.h"
 #include "pool/peer/peer.h"
+#include "xapid/db/member.h"
 #include "xapid/db/ready.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/faults.h"
+#include "xapid/ops/ha/orphans.h"
 #include "xapid/ops/ha/restart.h"
 #include "xapid/ops/ha/state.h"
 #include "xapid/ops/message.h"
@@ -31,11 +34,17 @@
 
 #define TICK (LEASE_BEAT / 2)
 #define BEAT_WITHIN (2 * USEC_PER_SEC)
+#define BEAT_AGAIN (50 * USEC_PER_MSEC) /* after one that brought no lease; then twice as long */
 #define WATCHDOG_WITHIN (2 * USEC_PER_SEC)
 #define LENGTH_DEFAULT (30 * USEC_PER_SEC)
 #define OFFLINE_DEFAULT (60 * USEC_PER_SEC)
 #define REPORT_PERIOD (30 * USEC_PER_SEC) /* of last_updated */
 #define STEP_PERIOD USEC_PER_SEC          /* of the leader's work */
+#define STEP_BUSY (USEC_PER_SEC / 4)      /* the same while VMs are being restarted */
+#define FORMS_WITHIN (30 * USEC_PER_SEC)  /* hosts that live are armed; else the plan is without */
+#define LEAVES_WITHIN (20 * USEC_PER_SEC) /* a host that is to go down disarms its watchdog */
+#define GONE_WITHIN (600 * USEC_PER_SEC)  /* and is gone, or counts again */
+#define ORPHANS_AGAIN (10 * USEC_PER_SEC) /* after a failure */
 #define EXIT_FENCED 5
 
 enum change { CHANGE_DEAD, CHANGE_OFFLINE, CHANGE_LIVE };
@@ -52,30 +61,38 @@ struct ha {
     struct mutex lock;
     struct cond changed;
     struct thread thread;
-    bool stopping, woken;
+    bool stopping, woken, begun;
 
     /* Of this member; under the lock. */
-    usec_t until;       /* its lease; 0: none yet */
-    usec_t length;      /* of leases, as the pool has it: others do not count */
-    uint64_t echo_term; /* the leader's term, and the time that its last answer carried */
-    usec_t echo;
-    bool disabled;  /* by host.emergency_ha_disable */
-    bool recording; /* a worker writes host_state.ha_armed */
+    struct lease_held held;
+    bool armed; /* by this process; written by the thread */
+    struct lease_ties ties;
+    usec_t next_beat;
+    unsigned in_vain; /* beats, one after the other, that brought no lease */
+    bool disabled;    /* by host.emergency_ha_disable */
+    usec_t leaving;   /* the host goes down by order, until then at the latest */
+    bool recording;   /* a worker writes host_state.ha_armed */
     size_t n_restarts;
     ref_t restarts[HA_RESTARTS_MAX]; /* rows that workers are at */
+    bool adopting;                   /* a worker is at what dead hosts had begun */
+    usec_t next_orphans;
 
     /* Where it leads; under the lock. */
     struct lease_book book; /* term 0: it does not */
     size_t n_voters;
     uint64_t self, voters[LEASE_MEMBERS];
     bool leading;      /* a worker does the leader's work */
+    bool restarting;   /* it found VMs that are being restarted */
     size_t n_findings; /* for it; those that are dead get no lease meanwhile */
     struct finding findings[LEASE_MEMBERS];
 
     /* Of the thread. */
-    bool armed;     /* by this process */
     bool toothless; /* a test wants no watchdog */
-    usec_t next_beat, next_report, next_step;
+    usec_t next_report, next_step;
+    uint64_t beaten_term;  /* of the last beat */
+    uint64_t led_term;     /* 0: this member does not lead */
+    uint64_t elected_term; /* 0: it was not elected */
+    usec_t elected;        /* when that was seen */
 
     /* Of the leader's worker. */
     struct ha_memory memory;
@@ -172,51 +189,76 @@ struct error *host_emergency_ha_disable(struct call *call,
 
 /*** heartbeats ***/
 
-#define BEAT_DISARMED 1u /* nothing would end this host */
-
-struct beat {
-    uint64_t term, echo, flags;
-};
-struct beat_answer {
-    uint64_t now, granted;
-};
-
 struct asked {
     struct ha *ha;
     uint64_t term;
     usec_t sent, length;
 };
 
+/* With the lock held.  The next beat may be the one that brings a lease: the leader has to hear
+ * from a majority, twice, before it gives any. */
+static void beat_again(struct ha *ha)
+{
+    usec_t pause = MIN(BEAT_AGAIN << MIN(ha->in_vain, 8u), LEASE_BEAT);
+
+    ha->in_vain++;
+    ha->next_beat = MIN(ha->next_beat, clock_mono() + pause);
+    cond_signal(&ha->changed);
+}
+
 static void on_answer(void *ctx, enum peer_outcome outcome, const void *data, size_t size)
 {
     struct asked *a = ctx;
-    struct beat_answer answer;
+    struct ha *ha = a->ha;
+    struct beat_answer answer = {0};
 
-    if (outcome == PEER_ANSWERED && size == sizeof answer) {
+    if (outcome == PEER_ANSWERED && size == sizeof answer)
         memcpy(&answer, data, sizeof answer);
-        MUTEX_GUARD(&a->ha->lock);
-        a->ha->echo_term = a->term;
-        a->ha->echo = (usec_t)le64toh(answer.now);
+    mutex_lock(&ha->lock);
+    if (answer.now)
+        lease_ties_answered(&ha->ties, a->term, (usec_t)le64toh(answer.now), clock_mono());
+    if (answer.granted) {
         /* From when it was asked for: the leader counts from later. */
-        if (le64toh(answer.granted) && a->length == a->ha->length)
-            a->ha->until = MAX(a->ha->until, a->sent + a->length);
+        lease_take(&ha->held, a->length, a->sent);
+        ha->in_vain = 0;
+    } else {
+        beat_again(ha);
     }
+    mutex_unlock(&ha->lock);
     free(a);
+}
+
+/* With the lock held: nothing is to end this host, whatever the pool wants. */
+static bool is_off(const struct ha *ha)
+{
+    return ha->disabled || clock_mono() < ha->leaving;
 }
 
 static void beat_leader(struct ha *ha, const struct log_status *status, const struct pool *pool)
 {
     struct asked *a = xcalloc(1, sizeof *a);
-    struct beat beat = {.term = htole64(status->term)};
+    usec_t now = clock_mono();
+    uint64_t flags;
+    struct beat beat;
 
     mutex_lock(&ha->lock);
-    if (ha->echo_term == status->term)
-        beat.echo = htole64((uint64_t)ha->echo);
-    beat.flags = htole64(ha->disabled ? BEAT_DISARMED : 0);
+    ha->next_beat = now + LEASE_BEAT;
+    flags = (is_off(ha) ? BEAT_DISARMED : 0) | (ha->begun ? 0 : BEAT_STARTING);
+    beat = beat_make(&ha->ties, status->term, status->led_before, flags, now);
     mutex_unlock(&ha->lock);
-    *a = (struct asked){ha, status->term, clock_mono(), ha_lease_length(pool)};
+    *a = (struct asked){ha, status->term, now, ha_lease_length(pool)};
     peer_ask(ha->xapid->peers, status->leader, PEER_HEARTBEAT, &beat, sizeof beat, BEAT_WITHIN,
              on_answer, a);
+}
+
+/* A leader that was not asked yet is asked at once. */
+static bool is_time_to_beat(struct ha *ha, const struct log_status *status)
+{
+    bool fresh = ha->beaten_term != status->term;
+
+    ha->beaten_term = status->term;
+    MUTEX_GUARD(&ha->lock);
+    return fresh || clock_mono() >= ha->next_beat;
 }
 
 /* With the lock held. */
@@ -239,14 +281,15 @@ static void serve_beat(void *ctx, struct peer_request *request)
     struct beat_answer answer = {0};
     usec_t now = clock_mono();
     struct ha *ha = ctx;
+    struct lease_beat said;
     struct beat beat;
 
     if (request->size == sizeof beat && db_leads(ha->xapid->db)) {
         memcpy(&beat, request->data, sizeof beat);
+        said = beat_read(&beat);
         MUTEX_GUARD(&ha->lock);
         if (ha->book.term && ha->book.term == le64toh(beat.term)) {
-            lease_heard(&ha->book, request->from, (usec_t)le64toh(beat.echo),
-                        le64toh(beat.flags) & BEAT_DISARMED, now);
+            lease_heard(&ha->book, request->from, &said, now);
             answer.now = htole64((uint64_t)now);
             answer.granted = htole64(!is_condemned(ha, request->from) &&
                                      lease_grant(&ha->book, request->from, majority(ha, now), now));
@@ -257,19 +300,40 @@ static void serve_beat(void *ctx, struct peer_request *request)
 
 /*** this host's own lease ***/
 
-static struct error *armed_txn(struct txn *txn, void *arg)
-{
-    const struct host_state *state = host_state_of(txn_snap(txn), txn_call(txn)->xapid->host);
-
-    if (state && txn_find(txn, CLASS_host_state, state->ref))
-        TXN_SET(txn, host_state, state->ref, ha_armed, *(const bool *)arg);
-    return OK;
-}
-
 struct recording {
     struct ha *ha;
     bool armed;
 };
+
+/* Whether the watchdog is armed as the pool wants it by now: what waited for long may be about
+ * leases of another length. */
+static bool is_armed_for(struct ha *ha, const struct pool *pool)
+{
+    MUTEX_GUARD(&ha->lock);
+    return pool->ha_enabled && ha->armed && ha->held.length == ha_lease_length(pool);
+}
+
+static struct error *armed_txn(struct txn *txn, void *arg)
+{
+    const struct xapid *xapid = txn_call(txn)->xapid;
+    const struct host_state *state = host_state_of(txn_snap(txn), xapid->host);
+    const struct pool *pool = txn_find(txn, CLASS_pool, xapid->pool);
+    const struct host *host = txn_find(txn, CLASS_host, xapid->host);
+    const struct recording *r = arg;
+
+    if (!state || !txn_find(txn, CLASS_host_state, state->ref) || !pool || !host)
+        return OK;
+    if (r->armed && !is_armed_for(r->ha, pool))
+        return OK;
+    TXN_SET(txn, host_state, state->ref, ha_armed, r->armed);
+    if (!r->armed || !state->ha_failed)
+        return OK;
+    TXN_SET(txn, host_state, state->ref, ha_failed, false);
+    txn_alert(
+        txn, "HA_HOST_WAS_FENCED", CLS_HOST, host->uuid,
+        arena_printf(txn_arena(txn), "Host '%s' is back after it had failed.", host->name_label));
+    return OK;
+}
 
 static void record_armed(void *arg)
 {
@@ -279,7 +343,7 @@ static void record_armed(void *arg)
     struct error *e;
 
     call_init_internal(&call, r->ha->xapid, &arena);
-    e = db_update(&call, armed_txn, &r->armed);
+    e = db_update(&call, armed_txn, r);
     if (e)
         log_warning("HA: that this host is %sarmed could not be recorded: %s",
                     r->armed ? "" : "not ", error_line(&arena, e));
@@ -332,6 +396,12 @@ static bool arm(struct ha *ha, struct call *call, usec_t left)
     return !e;
 }
 
+static void set_armed(struct ha *ha, bool armed)
+{
+    MUTEX_GUARD(&ha->lock);
+    ha->armed = armed;
+}
+
 static void disarm(struct ha *ha, struct call *call, const struct host_state *state)
 {
     struct error *e = ha->armed || state->ha_armed ? tell_watchdog(call, 0) : OK;
@@ -340,7 +410,7 @@ static void disarm(struct ha *ha, struct call *call, const struct host_state *st
         log_warning("HA: the watchdog could not be disarmed: %s", error_line(call->arena, e));
         return;
     }
-    ha->armed = false;
+    set_armed(ha, false);
     if (state->ha_armed && db_has_leader(ha->xapid->db))
         record(ha, false);
 }
@@ -348,7 +418,7 @@ static void disarm(struct ha *ha, struct call *call, const struct host_state *st
 static void keep_lease(struct ha *ha, struct call *call, const struct pool *pool,
                        const struct host_state *state)
 {
-    bool disabled;
+    bool disabled, begun;
     usec_t left;
 
     mutex_lock(&ha->lock);
@@ -356,16 +426,18 @@ static void keep_lease(struct ha *ha, struct call *call, const struct pool *pool
         ha->disabled = false; /* enabled again it counts here too */
         unlink(disabled_path(ha, call->arena));
     }
-    disabled = ha->disabled || !pool->ha_enabled;
-    left = ha->until - clock_mono();
+    disabled = is_off(ha) || !pool->ha_enabled;
+    left = ha->held.until - clock_mono();
+    begun = ha->begun;
     mutex_unlock(&ha->lock);
     if (disabled)
         disarm(ha, call, state);
     else if (left > 0)
-        ha->armed |= arm(ha, call, left);
+        set_armed(ha, arm(ha, call, left) || ha->armed);
     else if (ha->armed && !ha->toothless)
         fence();
-    if (!disabled && ha->armed && left > 0 && !state->ha_armed)
+    /* Others give VMs to a host that says so. */
+    if (!disabled && begun && ha->armed && left > 0 && !state->ha_armed)
         record(ha, true);
 }
 
@@ -375,6 +447,14 @@ struct change_arg {
     struct ha *ha;
     const struct finding *finding;
 };
+
+/* With the lock held. */
+static bool lease_is_over(const struct ha *ha, const struct pool *pool, uint64_t id)
+{
+    usec_t inherited = lease_inherited(&ha->book, ha->n_voters, ha->voters);
+
+    return lease_has_run_out(&ha->book, id, inherited, ha_lease_length(pool), clock_mono());
+}
 
 static struct error *change_txn(struct txn *txn, void *arg)
 {
@@ -389,16 +469,11 @@ static struct error *change_txn(struct txn *txn, void *arg)
     if (f->change != CHANGE_DEAD) {
         if (txn_find(txn, CLASS_host_metrics, host->metrics))
             TXN_SET(txn, host_metrics, host->metrics, live, f->change == CHANGE_LIVE);
-        if (f->change == CHANGE_LIVE && pool && pool->ha_enabled)
-            txn_alert(txn, "HA_HOST_WAS_FENCED", CLS_HOST, host->uuid,
-                      arena_printf(txn_arena(txn), "Host '%s' is back after it had failed.",
-                                   host->name_label));
         return OK;
     }
     /* Again, for what led here may be long ago. */
     mutex_lock(&c->ha->lock);
-    dead = pool && pool->ha_enabled && c->ha->book.term &&
-           lease_has_run_out(&c->ha->book, f->id, ha_lease_length(pool), clock_mono());
+    dead = pool && pool->ha_enabled && c->ha->book.term && lease_is_over(c->ha, pool, f->id);
     mutex_unlock(&c->ha->lock);
     return dead ? txn_host_dead(txn, f->host)
                 : error_internal(txn_arena(txn), "the host may still have a lease");
@@ -410,8 +485,10 @@ static struct error *note_plan_txn(struct txn *txn, void *arg)
 
     (void)arg;
     TRY(txn_coordinator_check(txn));
-    if (pool && pool->ha_enabled)
-        txn_ha_note_plan(txn, pool->ha_host_failures_to_tolerate);
+    if (!pool || !pool->ha_enabled)
+        return OK;
+    txn_ha_note_plan(txn, pool->ha_host_failures_to_tolerate);
+    txn_ha_note_peers(txn, true);
     return OK;
 }
 
@@ -421,10 +498,21 @@ static const char *const change_words[] = {
     [CHANGE_LIVE] = "is back",
 };
 
+/* Hosts that have just come, or HA with them, are about to be armed, and then they count. */
+static bool is_forming(struct call *call, struct ha_memory *memory)
+{
+    if (!ha_first_not(call, true))
+        memory->forming = 0;
+    else if (!memory->forming)
+        memory->forming = clock_mono();
+    return memory->forming && clock_mono() - memory->forming < FORMS_WITHIN;
+}
+
 static void lead_once(struct ha *ha, struct call *call, size_t n, const struct finding *findings)
 {
     const struct pool *pool;
     struct error *e;
+    bool forming;
 
     for (size_t i = 0; i < n; i++) {
         e = db_update(call, change_txn, &(struct change_arg){ha, &findings[i]});
@@ -439,7 +527,10 @@ static void lead_once(struct ha *ha, struct call *call, size_t n, const struct f
     pool = db_find(call, CLASS_pool, ha->xapid->pool);
     if (!pool || !pool->ha_enabled)
         return;
-    ha_restart_step(call, &ha->memory);
+    forming = is_forming(call, &ha->memory);
+    ha_restart_step(call, &ha->memory, forming);
+    if (forming)
+        return;
     e = db_update(call, note_plan_txn, NULL);
     if (e)
         log_info("HA: the plan was not recorded: %s", error_line(call->arena, e));
@@ -463,6 +554,7 @@ static void run_lead(void *arg)
     mutex_lock(&ha->lock);
     ha->n_findings = 0;
     ha->leading = false;
+    ha->restarting = ha->memory.n_waiting > 0;
     mutex_unlock(&ha->lock);
 }
 
@@ -474,12 +566,12 @@ static bool judge(const struct ha *ha, const struct pool *pool, const struct hos
     usec_t now = clock_mono(), heard = entry ? MAX(entry->heard, ha->book.since) : ha->book.since;
     bool guarded = pool->ha_enabled && state->ha_armed;
 
-    if (live && guarded && lease_has_run_out(&ha->book, id, ha_lease_length(pool), now))
+    if (live && guarded && lease_is_over(ha, pool, id))
         *change = CHANGE_DEAD;
     else if (live && !guarded &&
              now - heard > seconds_of(&pool->other_config, "host_offline_after", OFFLINE_DEFAULT))
         *change = CHANGE_OFFLINE;
-    else if (!live && entry && entry->heard && now - entry->heard < BEAT_WITHIN)
+    else if (!live && entry && entry->heard && !entry->starting && now - entry->heard < BEAT_WITHIN)
         *change = CHANGE_LIVE;
     else
         return false;
@@ -501,12 +593,13 @@ static void look_at_hosts(struct ha *ha, struct call *call, const struct pool *p
         const struct host *host = db_find(call, CLASS_host, state->host);
         const struct host_metrics *m =
             host ? db_find(call, CLASS_host_metrics, host->metrics) : NULL;
-        uint64_t id = strtoull(state->member, NULL, 16);
-        const struct lease_entry *entry = lease_find(&ha->book, id);
+        const struct lease_entry *entry;
         enum change change;
+        uint64_t id;
 
-        if (!m || !id)
+        if (!m || !member_id_of(state->member, &id))
             continue;
+        entry = lease_find(&ha->book, id);
         if (report && (id == ha->self || (entry && entry->heard)))
             db_set_lazily(ha->xapid->db, FIELD_host_metrics_last_updated, m->ref, &wall);
         if (id != ha->self && judge(ha, pool, state, m->live, id, &change))
@@ -518,9 +611,11 @@ static void look_at_hosts(struct ha *ha, struct call *call, const struct pool *p
 static void lead(struct ha *ha, struct call *call, const struct pool *pool)
 {
     bool busy, anything;
+    usec_t period;
 
     mutex_lock(&ha->lock);
     busy = ha->leading;
+    period = ha->restarting ? STEP_BUSY : STEP_PERIOD;
     if (!busy)
         look_at_hosts(ha, call, pool);
     anything = !busy && (ha->n_findings || (pool->ha_enabled && clock_mono() >= ha->next_step));
@@ -528,7 +623,7 @@ static void lead(struct ha *ha, struct call *call, const struct pool *pool)
     mutex_unlock(&ha->lock);
     if (!anything)
         return;
-    ha->next_step = clock_mono() + STEP_PERIOD;
+    ha->next_step = clock_mono() + period;
     if (workers_run(ha->xapid->workers, run_lead, ha))
         return;
     mutex_lock(&ha->lock);
@@ -549,11 +644,25 @@ static bool holds_office(struct ha *ha, struct call *call)
     return row && ref_equal(row->host, ha->xapid->host);
 }
 
+/* What this member led before: until now, for it has not looked since. */
+static void follow_own_leadership(struct ha *ha, uint64_t term)
+{
+    MUTEX_GUARD(&ha->lock);
+    if (ha->led_term && ha->led_term != term)
+        lease_ties_led(&ha->ties, clock_mono());
+    ha->led_term = term;
+}
+
 static void follow_leadership(struct ha *ha, struct call *call, const struct log_status *status)
 {
     bool leads = status->leads && holds_office(ha, call);
     struct log_member *members;
     size_t n;
+
+    if (status->leads && ha->elected_term != status->term)
+        ha->elected = clock_mono();
+    ha->elected_term = status->leads ? status->term : 0;
+    follow_own_leadership(ha, status->leader == status->id ? status->term : 0);
 
     db_members(ha->xapid->db, call->arena, &n, &members);
     mutex_lock(&ha->lock);
@@ -563,24 +672,18 @@ static void follow_leadership(struct ha *ha, struct call *call, const struct log
         if (members[i].role == LOG_VOTER && ha->n_voters < LEASE_MEMBERS)
             ha->voters[ha->n_voters++] = members[i].id;
     if (leads && ha->book.term != status->term)
-        lease_begin(&ha->book, status->term, clock_mono());
+        lease_begin(&ha->book, status->term, ha->elected, ha->self,
+                    MAX(lease_ties_parted(&ha->ties, status->term), status->led_before));
     if (!leads)
         ha->book.term = 0;
     mutex_unlock(&ha->lock);
 }
 
-/* A lease of another length than the leader counts with is none: it may be asked for anew at once.
- */
 static void follow_length(struct ha *ha, const struct pool *pool)
 {
-    usec_t length = ha_lease_length(pool);
-
     MUTEX_GUARD(&ha->lock);
-    if (length == ha->length)
-        return;
-    ha->length = length;
-    ha->until = 0;
-    ha->armed = false;
+    if (lease_follow(&ha->held, ha_lease_length(pool)))
+        ha->armed = false;
 }
 
 /* The leader's own lease: as long as a majority follows it. */
@@ -591,7 +694,7 @@ static void beat_myself(struct ha *ha, const struct pool *pool)
     MUTEX_GUARD(&ha->lock);
     m = ha->book.term ? majority(ha, clock_mono()) : 0;
     if (m)
-        ha->until = MAX(ha->until, m + ha_lease_length(pool));
+        lease_take(&ha->held, ha_lease_length(pool), m);
 }
 
 /*** restarts that this host is to do ***/
@@ -656,7 +759,52 @@ static void do_restarts(struct ha *ha, struct call *call)
     }
 }
 
+/*** what dead hosts had begun ***/
+
+static void leave_orphans(struct ha *ha, bool again)
+{
+    MUTEX_GUARD(&ha->lock);
+    ha->adopting = false;
+    ha->next_orphans = again ? clock_mono() + ORPHANS_AGAIN : 0;
+}
+
+static void run_orphans(void *arg)
+{
+    struct ha *ha = arg;
+    AUTO(arena) arena = {0};
+    struct call call;
+    size_t left;
+
+    call_init_internal(&call, ha->xapid, &arena);
+    left = orphans_recover(&call);
+    call_release(&call);
+    leave_orphans(ha, left > 0);
+}
+
+static bool may_adopt(struct ha *ha)
+{
+    MUTEX_GUARD(&ha->lock);
+    return !ha->adopting && clock_mono() >= ha->next_orphans;
+}
+
+static void do_orphans(struct ha *ha, struct call *call)
+{
+    if (!may_adopt(ha) || !orphans_wait(call))
+        return;
+    mutex_lock(&ha->lock);
+    ha->adopting = true;
+    mutex_unlock(&ha->lock);
+    if (!workers_run(ha->xapid->workers, run_orphans, ha))
+        leave_orphans(ha, true);
+}
+
 /*** the thread ***/
+
+static bool has_begun(struct ha *ha)
+{
+    MUTEX_GUARD(&ha->lock);
+    return ha->begun;
+}
 
 static void tick(struct ha *ha)
 {
@@ -675,14 +823,15 @@ static void tick(struct ha *ha)
         follow_length(ha, pool);
         if (status.leader == status.id)
             beat_myself(ha, pool);
-        else if (status.leader && clock_mono() >= ha->next_beat) {
-            ha->next_beat = clock_mono() + LEASE_BEAT;
+        else if (status.leader && is_time_to_beat(ha, &status))
             beat_leader(ha, &status, pool);
-        }
         keep_lease(ha, &call, pool, state);
-        if (ha->book.term) /* written by this thread only */
-            lead(ha, &call, pool);
-        do_restarts(ha, &call);
+        if (has_begun(ha)) {
+            if (ha->book.term) /* written by this thread only */
+                lead(ha, &call, pool);
+            do_restarts(ha, &call);
+            do_orphans(ha, &call);
+        }
     }
     call_release(&call);
 }
@@ -694,8 +843,11 @@ static void *ha_run(void *arg)
 
     mutex_lock(&ha->lock);
     while (!ha->stopping) {
-        if (!ha->woken && clock_mono() < next) {
-            cond_wait_until(&ha->changed, &ha->lock, next);
+        bool beats = ha->next_beat > next - TICK; /* else the last tick had nobody to tell */
+        usec_t due = beats ? MIN(next, ha->next_beat) : next;
+
+        if (!ha->woken && clock_mono() < due) {
+            cond_wait_until(&ha->changed, &ha->lock, due);
             continue;
         }
         ha->woken = false;
@@ -706,6 +858,44 @@ static void *ha_run(void *arg)
     }
     mutex_unlock(&ha->lock);
     return NULL;
+}
+
+/*** going down by order ***/
+
+static void set_leaving(struct ha *ha, usec_t until)
+{
+    mutex_lock(&ha->lock);
+    ha->leaving = until;
+    mutex_unlock(&ha->lock);
+    ha_wake(ha);
+}
+
+struct error *ha_leave(struct call *call)
+{
+    usec_t deadline = clock_mono() + LEAVES_WITHIN;
+    struct ha *ha = call->xapid->ha;
+    const struct host_state *state;
+
+    if (!ha)
+        return OK;
+    set_leaving(ha, clock_mono() + GONE_WITHIN);
+    for (;;) {
+        call_refresh(call);
+        state = host_state_of(call->snap, call->xapid->host);
+        if (!state || !state->ha_armed)
+            return OK;
+        if (clock_mono() >= deadline)
+            break;
+        db_wait(call->xapid->db, snap_root(call->snap)->revision, deadline);
+    }
+    set_leaving(ha, 0);
+    return err_ha_host_is_armed(call, call_ref(call, call->xapid->host));
+}
+
+void ha_stay(struct xapid *xapid)
+{
+    if (xapid->ha)
+        set_leaving(xapid->ha, 0);
 }
 
 /*** life ***/
@@ -721,9 +911,20 @@ struct ha *ha_start(struct xapid *xapid)
     mutex_init(&ha->lock);
     cond_init(&ha->changed);
     ha->disabled = is_disabled(ha);
+    lease_ties_begin(&ha->ties, clock_mono());
     peers_serve(xapid->peers, PEER_HEARTBEAT, serve_beat, ha);
     thread_start(&ha->thread, "ha", ha_run, ha);
     return ha;
+}
+
+void ha_begin(struct ha *ha)
+{
+    if (!ha)
+        return;
+    mutex_lock(&ha->lock);
+    ha->begun = true;
+    mutex_unlock(&ha->lock);
+    ha_wake(ha);
 }
 
 void ha_wake(struct ha *ha)

@@ -6,11 +6,16 @@
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/ha/facts.h"
+#include "xapid/ops/ha/state.h"
 #include "xapid/ops/message.h"
 #include "xapid/ops/vm/placement.h"
 #include "xapid/task/task.h"
 
-#define AGAIN_AFTER (120 * USEC_PER_SEC)
+/* After a first failure soon, for what a dead host held may only take a while to become free (its
+ * locks on a file server); then after twice as long each time. */
+#define AGAIN_FIRST (10 * USEC_PER_SEC)
+#define AGAIN_MOST (120 * USEC_PER_SEC)
+#define FORGOTTEN_AFTER (600 * USEC_PER_SEC)
 #define TRIES 2 /* of a VM that is only tried */
 
 struct error *txn_coordinator_check(struct txn *txn)
@@ -41,17 +46,20 @@ static bool failed_lately(struct ha_memory *m, ref_t vm)
 {
     const struct ha_failed *f = find_failed(m, vm);
 
-    return f && clock_mono() - f->at < AGAIN_AFTER;
+    return f && clock_mono() - f->at < f->wait;
 }
 
 static void note_failed(struct call *call, struct ha_memory *m, ref_t ref, const char *why)
 {
     const struct vm *vm = db_find(call, CLASS_vm, ref);
     struct ha_failed *f = find_failed(m, ref);
+    usec_t now = clock_mono(), wait = AGAIN_FIRST;
 
+    if (f && now - f->at < FORGOTTEN_AFTER)
+        wait = MIN(2 * f->wait, AGAIN_MOST);
     if (!f)
         f = &m->failed[m->n_failed < HA_RESTARTS_MAX ? m->n_failed++ : 0];
-    *f = (struct ha_failed){ref, clock_mono()};
+    *f = (struct ha_failed){ref, now, wait};
     if (!vm)
         return;
     log_warning("HA: protected VM %s (%s) could not be started: %s", vm->uuid, vm->name_label, why);
@@ -68,6 +76,8 @@ static void look_at_finished(struct call *call, struct ha_memory *m)
 
         if (!vm || db_find(call, CLASS_ha_restart, w->row))
             continue;
+        if (vm->power_state == VM_HALTED && !ha_takes_vms(call, call->snap, w->host))
+            continue; /* it died with the host that was to start it: the next one may at once */
         if (vm->power_state != VM_HALTED)
             m->not_before = MAX(m->not_before, clock_mono() + vm->start_delay * USEC_PER_SEC);
         else if (!w->best_effort && ha_protects(vm))
@@ -83,7 +93,8 @@ static void remember_waiting(struct call *call, struct ha_memory *m)
     m->n_waiting = 0;
     db_walk(call->snap, CLASS_ha_restart, &walk);
     while ((row = db_walk_next(&walk)) && m->n_waiting < HA_RESTARTS_MAX)
-        m->waiting[m->n_waiting++] = (struct ha_waiting){row->ref, row->vm, row->best_effort};
+        m->waiting[m->n_waiting++] =
+            (struct ha_waiting){row->ref, row->vm, row->host, row->best_effort};
 }
 
 /*** who is next ***/
@@ -91,6 +102,7 @@ static void remember_waiting(struct call *call, struct ha_memory *m)
 struct step {
     struct ha_memory *memory;
     struct refs no_place; /* out: VMs that fit nowhere */
+    uint64_t hosts;       /* out: a sum of those that can take VMs */
 };
 
 /* The row of a VM; NULL if there is none. */
@@ -183,6 +195,15 @@ static void send_best_effort(struct txn *txn, const struct ha_facts *facts)
     }
 }
 
+static uint64_t sum_of_hosts(const struct ha_facts *facts)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < facts->problem.n_hosts; i++)
+        sum += facts->hosts[i]->ref.lo; /* random bits */
+    return sum;
+}
+
 static struct error *step_txn(struct txn *txn, void *arg)
 {
     struct step *step = arg;
@@ -191,6 +212,7 @@ static struct error *step_txn(struct txn *txn, void *arg)
 
     TRY(txn_coordinator_check(txn));
     ha_gather(txn_call(txn), txn_snap(txn), NULL, &facts);
+    step->hosts = sum_of_hosts(&facts);
     first = first_not_running(txn, step->memory, &facts);
     if (first)
         send_group(txn, step, &facts, first->order);
@@ -210,7 +232,7 @@ static bool is_quiet(struct call *call)
     return state && clock_wall() < state->quiet_until;
 }
 
-void ha_restart_step(struct call *call, struct ha_memory *m)
+void ha_restart_step(struct call *call, struct ha_memory *m, bool forming)
 {
     struct step step = {.memory = m};
     struct error *e;
@@ -222,7 +244,11 @@ void ha_restart_step(struct call *call, struct ha_memory *m)
         if (e)
             log_warning("HA: nothing could be restarted: %s", error_line(call->arena, e));
         call_refresh(call);
-        for (size_t i = 0; !e && i < step.no_place.n; i++)
+        if (!e && step.hosts != m->hosts)
+            m->n_failed = 0; /* what failed without these hosts need not fail with them */
+        if (!e)
+            m->hosts = step.hosts;
+        for (size_t i = 0; !e && !forming && i < step.no_place.n; i++)
             note_failed(call, m, step.no_place.v[i], "no host has room for it");
     }
     remember_waiting(call, m);
