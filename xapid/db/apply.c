@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libxapi/base/memory.h"
+#include "xapid/db/level.h"
 #include "xapid/db/touch.h"
 #include "xapid/db/write.h"
 
@@ -563,7 +564,11 @@ void apply_write_set(struct db_root *root, struct arena *arena, const void *data
     }
     if (seen_before(&a, &r, result))
         return;
-    if (!reads_hold(&a, &r)) {
+    if (r.level > root_level(root)) {
+        /* The rest of it is not looked at: an older member could not read it. */
+        result->outcome = LOG_REJECTED;
+        result->error = error_new(arena, "NOT_SUPPORTED_DURING_UPGRADE", 0);
+    } else if (!reads_hold(&a, &r)) {
         result->outcome = LOG_CONFLICT;
     } else {
         result->error = run_ops(&a, &r);

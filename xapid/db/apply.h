@@ -5,7 +5,7 @@
  *
  * The rules it keeps: what was relied on is unchanged (else CONFLICT); references exist; uuids are
  * unique; no cycle in snapshot_of or parent; a destroyed row is referred to by nobody (references
- * to it become null, set members and map entries go).
+ * to it become null, set members and map entries go); nothing is of a later level than the pool's.
  */
 #pragma once
 

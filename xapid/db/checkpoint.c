@@ -631,6 +631,18 @@ static bool follows(const struct db_root *root, const struct db_root *flushed)
            (root->forgotten <= flushed->revision);
 }
 
+/* A row may have gone and come back under its reference (that of a host which leaves and joins
+ * again), so that several changes are of it.  It is written with one of them: where it is there, as
+ * it is now; where it is not, with the end of the one that the file holds. */
+static bool is_rows_own(const struct db_root *before, const struct db_root *root,
+                        const struct root_change *c)
+{
+    const struct row *old = root_get(before, c->class_id, c->ref);
+
+    return !c->deleted ||
+           (old && old->row_created == c->created && !root_get(root, c->class_id, c->ref));
+}
+
 static struct error *write_changes(struct arena *arena, struct checkpoint *cp,
                                    const struct db_root *root)
 {
@@ -640,7 +652,8 @@ static struct error *write_changes(struct arena *arena, struct checkpoint *cp,
     TRY(forget_tombstones(arena, cp, cp->flushed, root));
     root_changes(root, cp->flushed->revision, &cursor);
     while (root_next_change(&cursor, &c)) {
-        TRY(write_row_alone(arena, cp, cp->flushed, root, c.class_id, c.ref));
+        if (is_rows_own(cp->flushed, root, &c))
+            TRY(write_row_alone(arena, cp, cp->flushed, root, c.class_id, c.ref));
         if (c.deleted)
             TRY(put_tombstone(arena, cp, &c));
     }

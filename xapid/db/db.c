@@ -19,6 +19,8 @@
 #include "libxapi/base/seam.h"
 #include "xapid/db/state.h"
 
+/* Nobody led for so long: no election takes that. */
+#define CUT_OFF_AFTER (10 * USEC_PER_SEC)
 #define FLUSH_PERIOD USEC_PER_SEC
 /* Free bytes of the disk below which a checkpoint that was closed stays closed. */
 #define CHECKPOINT_ROOM ((uint64_t)1 << 20)
@@ -136,6 +138,15 @@ bool db_wait_leader(struct db *db, usec_t deadline)
     return is_led(db);
 }
 
+bool db_is_cut_off(struct db *db)
+{
+    if (is_alone(db) || !db_has_others(db))
+        return false;
+    MUTEX_GUARD(&db->lock);
+    return !db->leader && clock_mono() - db->unled > CUT_OFF_AFTER;
+}
+
+/* The code is the one that clients know; the text is ours. */
 static struct error *no_leader(struct db *db, struct arena *arena)
 {
     size_t voters = 0, n;
@@ -144,16 +155,19 @@ static struct error *no_leader(struct db *db, struct arena *arena)
     db_members(db, arena, &n, &m);
     for (size_t i = 0; i < n; i++)
         voters += m[i].role == LOG_VOTER;
-    return error_internal(arena,
-                          "the database accepts no changes at present: no member leads the pool.  "
-                          "It will go on by itself once more than half of its %zu voting members "
-                          "reach each other",
-                          voters);
+    return error_new(arena, "HOST_IN_EMERGENCY_MODE", 1,
+                     arena_printf(arena,
+                                  "the database accepts no changes at present: no member leads the "
+                                  "pool.  It will go on by itself once more than half of its %zu "
+                                  "voting members reach each other.  Where they are lost for ever, "
+                                  "and only then, say so on this host, which then goes on alone: "
+                                  "xe pool-emergency-transition-to-master",
+                                  voters));
 }
 
 struct error *db_wait_writable(struct db *db, struct arena *arena, usec_t deadline)
 {
-    bool led = db_wait_leader(db, deadline);
+    bool led = db_wait_leader(db, db_is_cut_off(db) ? 0 : deadline);
 
     TRY(db_failure(db, arena));
     return led ? OK : no_leader(db, arena);
@@ -212,6 +226,7 @@ static struct error *open_parts(struct arena *arena, struct db *db,
     const char *raft = arena_printf(arena, "%s/raft", options->dir);
     struct log_status status;
     struct db_snap *snap;
+    const char *fault;
     struct log *log;
     int faults;
 
@@ -219,6 +234,9 @@ static struct error *open_parts(struct arena *arena, struct db *db,
         return error_internal(arena, "cannot make directory %s: %s", options->dir, strerror(errno));
     db->checkpoint_path = xasprintf("%s/xapid.db", options->dir);
     TRY(checkpoint_open(arena, db->checkpoint_path, &db->checkpoint, &db->root));
+    fault = db_level_fault(db, arena, db->root);
+    if (fault)
+        return error_internal(arena, "the database in %s is not opened: %s", options->dir, fault);
     db->fsm.applied_index = db->root->log_index;
     db_note_digest(db, db->root);
     TRY((options->open_log ? options->open_log : open_raft)(
@@ -260,7 +278,9 @@ struct error *db_open(struct arena *arena, const struct db_options *options, str
     db->on_leader = options->leader;
     db->on_members = options->members;
     db->watcher = options->watcher;
+    db->level = options->level ? options->level : api_level;
     db->origin = random_u64() | 1;
+    db->unled = clock_mono();
     db_serve_log(db);
     e = open_parts(arena, db, options);
     if (e) {

@@ -30,6 +30,7 @@ struct db_options {
     void (*leader)(void *watcher, uint64_t leader, uint64_t term, bool me);
     void (*members)(void *watcher);
     void *watcher;
+    unsigned level; /* the last one understood (level.h); 0: api_level */
 };
 
 /* Loads the checkpoint, replays the log's tail, checks, starts the threads.  Errors say what is
@@ -60,6 +61,9 @@ void db_give_up(struct db *db);
 bool db_leads(struct db *db);
 /* True where a member leads, as far as is known here. */
 bool db_has_leader(struct db *db);
+/* True where this member has others, and none of them led for a while: longer than it takes to
+ * elect one.  Changes are refused at once then. */
+bool db_is_cut_off(struct db *db);
 /* Waits until somebody leads; false when the deadline (monotonic) has passed. */
 bool db_wait_leader(struct db *db, usec_t deadline);
 /* The members in the arena; none where the log cannot have others. */

@@ -10,6 +10,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "xapid/db/apply.h"
+#include "xapid/db/level.h"
 #include "xapid/db/state.h"
 
 void db_failed(struct db *db, const char *why)
@@ -32,6 +33,8 @@ static void fsm_leader(void *ctx, uint64_t leader, uint64_t term, bool me)
     struct db *db = ctx;
 
     mutex_lock(&db->lock);
+    if (db->leader && !leader)
+        db->unled = clock_mono();
     db->leader = leader;
     db->leads = me;
     cond_broadcast(&db->led);
@@ -100,10 +103,25 @@ static void remember_refusal(struct db *db, const char *data, struct log_result 
     r->error = error_copy(&r->arena, result->error);
 }
 
+const char *db_level_fault(const struct db *db, struct arena *arena, const struct db_root *root)
+{
+    unsigned level = root_level(root);
+
+    if (level <= db->level)
+        return NULL;
+    return arena_printf(
+        arena,
+        "the pool's database is of level %u, and this version of xapid (" XAPID_VERSION
+        ") understands %u.  Install the version that this host had, or a later one: "
+        "it goes on from here",
+        level, db->level);
+}
+
 static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void *data, size_t size,
                       struct log_result *result)
 {
     struct db *db = ctx;
+    const char *fault;
 
     if (db->stuck || __atomic_load_n(&db->halted, __ATOMIC_ACQUIRE)) {
         *result = (struct log_result){
@@ -117,7 +135,12 @@ static void fsm_apply(void *ctx, struct arena *arena, uint64_t index, const void
     if (!db->work)
         db->work = root_copy(db->root);
     db->work->log_index = index;
-    apply_write_set(db->work, arena, data, size, result);
+    fault = db_level_fault(db, arena, db->work);
+    if (fault)
+        *result =
+            (struct log_result){.outcome = LOG_FAILED, .error = error_internal(arena, "%s", fault)};
+    else
+        apply_write_set(db->work, arena, data, size, result);
     if (result->outcome != LOG_FAILED) {
         remember_refusal(db, data, result, arena);
         if (result->outcome == LOG_APPLIED)
@@ -187,6 +210,11 @@ static bool fsm_restore(void *ctx, struct arena *arena, uint64_t index, const vo
         return true;
     if (!image_read(arena, data, size, &root, why))
         return false;
+    *why = db_level_fault(db, arena, root);
+    if (*why) {
+        root_unref(root);
+        return false;
+    }
     if (__atomic_load_n(&db->halted, __ATOMIC_ACQUIRE)) {
         root_unref(root);
         return true; /* what is here stays as it is, to be looked at */

@@ -132,6 +132,8 @@ struct log_status {
     usec_t led_at;   /* monotonic: when this member last heard from the one that leads or, where it
                         leads itself, from so many that they are a majority with it */
     usec_t contact;  /* monotonic: since when led_at has gone on without a LOG_PAUSE */
+    usec_t led_before; /* monotonic: when this member last heard from one that led an earlier term;
+                          0: never */
     const char *failure; /* NULL, or why nothing can be written; lives as long as the log */
 };
 
@@ -194,6 +196,8 @@ struct log_raft_options {
                         without gets it when it adds its first other member); "" without peers */
     uint64_t id;     /* of a member whose directory is new; 0: one by chance */
     bool joining;    /* a new directory begins empty and waits to be added to a log */
+    bool force;      /* the log goes on with this member alone, whoever else there was: their
+                        majority is lost for ever, and none of them may come back as it was */
     usec_t election; /* the shortest election time-out; 0: 300 ms.  It grows with what the
                         links and the disk show */
 };

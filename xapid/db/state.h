@@ -48,8 +48,10 @@ struct db {
     bool stuck;  /* of the log's thread: an entry cannot be read, so nothing after it may be applied
                   */
     bool halted; /* atomic: db_fail */
+    unsigned level;  /* the last one that is understood */
     struct cond led; /* somebody leads, or nobody will be waited for any more */
     uint64_t leader; /* 0: nobody */
+    usec_t unled;    /* since when; it counts while there is none */
     bool leads;      /* this member does */
     bool has_others; /* atomic: the log has other members */
     void (*on_leader)(void *watcher, uint64_t leader, uint64_t term, bool me);
@@ -78,6 +80,8 @@ void db_serve_log(struct db *db);
 /* Nothing can be written from now on; the first reason counts. */
 void db_failed(struct db *db, const char *why);
 void db_note_digest(struct db *db, const struct db_root *root);
+/* NULL, or why this program must not go on with that version. */
+const char *db_level_fault(const struct db *db, struct arena *arena, const struct db_root *root);
 /* Finds out whether the log has other members. */
 void db_look_for_others(struct db *db);
 

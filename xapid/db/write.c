@@ -15,6 +15,12 @@ void write_release(struct write_set *w)
     *w = (struct write_set){0};
 }
 
+static void put_field(struct write_set *w, struct buf *out, const struct field_desc *f)
+{
+    w->level = MAX(w->level, (uint32_t)f->since);
+    put_u32(out, f->hash);
+}
+
 void write_read_row(struct write_set *w, const struct class_desc *class, ref_t ref,
                     uint64_t version)
 {
@@ -29,7 +35,7 @@ void write_read_index(struct write_set *w, const struct field_desc *f, ref_t key
 {
     w->n_reads++;
     buf_putc(&w->reads, READ_INDEX);
-    put_u32(&w->reads, f->hash);
+    put_field(w, &w->reads, f);
     put_ref(&w->reads, key);
     put_u64(&w->reads, digest);
 }
@@ -62,7 +68,7 @@ void write_create(struct write_set *w, const struct class_desc *class, ref_t ref
     for (int i = 0; i < class->n_fields; i++) {
         if (!field_is_stored(&fields[i]) || is_default(&fields[i], field_in(source, &fields[i])))
             continue;
-        put_u32(&w->ops, fields[i].hash);
+        put_field(w, &w->ops, &fields[i]);
         value_encode(&w->ops, fields[i].type, field_in(source, &fields[i]));
     }
 }
@@ -71,7 +77,7 @@ void write_set_field(struct write_set *w, const struct field_desc *f, ref_t ref,
                      int flags)
 {
     op_head(w, OP_SET, flags, &api_classes[f->class_id], ref);
-    put_u32(&w->ops, f->hash);
+    put_field(w, &w->ops, f);
     value_encode(&w->ops, f->type, value);
 }
 
@@ -81,7 +87,7 @@ void write_member(struct write_set *w, enum write_op op, const struct field_desc
     bool is_map = f->type->kind == TYPE_MAP;
 
     op_head(w, op, flags, &api_classes[f->class_id], ref);
-    put_u32(&w->ops, f->hash);
+    put_field(w, &w->ops, f);
     value_encode(&w->ops, is_map ? f->type->key : f->type->elem, key);
     if (value)
         value_encode(&w->ops, f->type->elem, value);
@@ -103,7 +109,7 @@ char *write_finish(struct write_set *w, size_t *size)
 
     put_u64(&b, w->origin);
     put_u64(&b, w->number);
-    put_u32(&b, WRITE_FORMAT);
+    put_u32(&b, MAX(w->level, 1u));
     put_u32(&b, 0);
     put_u64(&b, (uint64_t)w->time);
     put_u32(&b, w->n_reads);
@@ -163,17 +169,17 @@ static bool take_value(struct write_reader *r, const struct type *type, const vo
 
 bool write_open(struct write_reader *r, struct arena *arena, const void *data, size_t size)
 {
-    uint32_t format, flags;
+    uint32_t flags;
     uint64_t time;
 
     *r = (struct write_reader){.arena = arena, .in = {data, (const char *)data + size, NULL}};
     if (!take_u64(&r->in, &r->origin) || !take_u64(&r->in, &r->number) ||
-        !take_u32(&r->in, &format) || !take_u32(&r->in, &flags) || !take_u64(&r->in, &time) ||
+        !take_u32(&r->in, &r->level) || !take_u32(&r->in, &flags) || !take_u64(&r->in, &time) ||
         !take_u32(&r->in, &r->n_reads) || !take_u32(&r->in, &r->n_ops))
         return false;
     r->time = (usec_t)time;
-    if (format != WRITE_FORMAT || flags)
-        return input_fail(&r->in, "a format that this version does not know");
+    if (!r->level || flags)
+        return input_fail(&r->in, "a head that this version does not know");
     return true;
 }
 

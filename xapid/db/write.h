@@ -3,18 +3,17 @@
  * write.h -- write-sets: what a transaction relied on and what it changes, as bytes in the log.
  *
  *   16 bytes  request id: origin, number
- *   u32 format, u32 flags, i64 wall clock of the proposer (usec)
+ *   u32 level, u32 flags, i64 wall clock of the proposer (usec)
  *   u32 number of reads, u32 number of operations, the reads, the operations
  *
  * Classes and fields are named by the hash of their name, enums by their text, so that entries
- * written before an upgrade are read after it.  Everything is little-endian.
+ * written before an upgrade are read after it.  The level is the one who reads it must understand
+ * (level.h).  Everything is little-endian.
  */
 #pragma once
 
 #include "libxapi/value/value.h"
 #include "xapid/db/numbers.h"
-
-#define WRITE_FORMAT 1
 
 enum write_read {
     READ_ROW = 1,   /* class, reference, version (0: absent) */
@@ -40,6 +39,7 @@ enum write_op_flags {
 struct write_set {
     uint64_t origin, number;
     usec_t time;
+    uint32_t level; /* of its fields, the highest; 0 where there are none */
     uint32_t n_reads, n_ops;
     struct buf reads, ops;
 };
@@ -70,7 +70,7 @@ struct write_reader {
     struct input in; /* in.why: what is wrong */
     uint64_t origin, number;
     usec_t time;
-    uint32_t n_reads, n_ops;
+    uint32_t level, n_reads, n_ops;
 };
 struct write_read_item {
     enum write_read kind;

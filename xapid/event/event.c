@@ -16,6 +16,7 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "xapid/auth/session.h"
+#include "xapid/db/member.h"
 #include "xapid/db/ready.h"
 #include "xapid/event/collect.h"
 #include "xapid/main/xapid.h"
@@ -65,11 +66,13 @@ struct events {
     bool wake_posted, closing;
 };
 
-/* A token made by another database, or by this one before it was restored from a backup, must not
- * be believed. */
+/* A token made by another database, or by this one before it was restored from a backup or went on
+ * alone in an emergency, must not be believed. */
 static uint64_t incarnation(const struct xapid *xapid, const struct db_root *root)
 {
-    return root->incarnation ^ (xapid->pool.lo >> 1);
+    const struct takeover *row = root_get(root, CLASS_takeover, TAKEOVER_REF);
+
+    return root->incarnation ^ (xapid->pool.lo >> 1) ^ (row ? (uint64_t)row->incarnation : 0);
 }
 
 /*** the answer ***/

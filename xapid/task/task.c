@@ -457,6 +457,22 @@ void tasks_recover(struct call *call)
     db_snap_unref(snap);
 }
 
+struct error *txn_tasks_lost(struct txn *txn, ref_t host)
+{
+    struct call *call = txn_call(txn);
+    struct end end = {.error = err_cannot_contact_host(call, call_ref(call, host))};
+    const struct task *t;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_task, &walk);
+    while ((t = db_walk_next(&walk))) {
+        end.ref = t->ref;
+        if (is_pending(t) && ref_equal(t->resident_on, host))
+            TRY(end_txn(txn, &end));
+    }
+    return OK;
+}
+
 static int oldest_first(const void *a, const void *b)
 {
     const struct task *x = *(const struct task *const *)a, *y = *(const struct task *const *)b;

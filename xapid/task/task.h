@@ -12,6 +12,7 @@
 
 struct xapid;
 struct tasks;
+struct txn;
 
 /* Owned by the call. */
 struct task_handle {
@@ -47,6 +48,8 @@ MUST_CHECK struct error *task_check(struct call *call);
 void task_waiting_for(struct call *call, const char *whom);
 /* At start: tasks of this host that never ended have failed. */
 void tasks_recover(struct call *call);
+/* In the write that says that a host is dead: its tasks have failed, for nobody can know better. */
+MUST_CHECK struct error *txn_tasks_lost(struct txn *txn, ref_t host);
 /* Drops old ones: those that ended on the coordinator only, others on their host; about every 30 s.
  */
 void tasks_collect(struct call *call);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/db/sample.h"
+#include "xapid/db/level.h"
 
 struct fixture {
     struct arena arena;
@@ -578,10 +579,30 @@ static void equal_bytes_make_equal_roots_and_old_roots_stay(void **state)
     }
 }
 
+static void what_the_pool_does_not_understand_yet_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct coordinator office;
+    struct host_state known;
+
+    SAMPLE_NEW(host_state, &known);
+    known.identity = "of level 2";
+    create(f, CLASS_host_state, &known);
+    assert_rejected(f, "NOT_SUPPORTED_DURING_UPGRADE()");
+    SAMPLE_NEW(coordinator, &office);
+    office.ref = COORDINATOR;
+    office.level = 2;
+    create(f, CLASS_coordinator, &office);
+    assert_applied(f);
+    create(f, CLASS_host_state, &known);
+    assert_applied(f);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(what_the_pool_does_not_understand_yet_is_refused),
         TEST(a_field_is_set_and_others_stay),
         TEST(setting_what_is_there_is_no_event),
         TEST(maps_and_sets_change_one_member_at_a_time),

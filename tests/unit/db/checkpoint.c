@@ -375,6 +375,45 @@ static void forgotten_deletions_leave_the_file(void **state)
     root_unref(loaded);
 }
 
+/* Creates the row where it is not, destroys it where it is, so many times. */
+static void turn(struct fixture *f, struct db_root *root, const struct secret *row, size_t times)
+{
+    const struct class_desc *class = &api_classes[CLASS_secret];
+
+    while (times-- > 0) {
+        struct write_set w = {.origin = 1, .number = root->revision + 1};
+
+        if (root_get(root, CLASS_secret, row->ref))
+            write_destroy(&w, class, row->ref);
+        else
+            write_create(&w, class, row->ref, row);
+        assert_int_equal(sample_apply(&f->arena, root, &w).outcome, LOG_APPLIED);
+    }
+}
+
+/* As those of a host do that leaves and joins again while the file waits. */
+static void a_row_that_goes_and_comes_back_is_written_once(void **state)
+{
+    static const size_t times[] = {1, 3, 1, 2, 4, 5, 2};
+    struct fixture *f = *state;
+    struct db_root *work, *loaded;
+    struct secret row;
+
+    f->root = open_file(f);
+    work = root_copy(f->root);
+    SAMPLE_NEW(secret, &row);
+    for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+        turn(f, work, &row, times[i]);
+        flush(f, work);
+        loaded = open_file(f);
+        assert_true(sample_equal(work, loaded));
+        root_unref(work);
+        work = root_copy(loaded);
+        root_unref(loaded);
+    }
+    root_unref(work);
+}
+
 /*** damage ***/
 
 static char *slurp(const char *path, size_t *size)
@@ -824,6 +863,7 @@ int main(void)
         TEST(a_root_with_another_past_replaces_all),
         TEST(a_root_that_no_longer_remembers_all_deletions_replaces_all),
         TEST(forgotten_deletions_leave_the_file),
+        TEST(a_row_that_goes_and_comes_back_is_written_once),
         TEST(a_flipped_bit_is_noticed),
         TEST(a_file_cut_short_is_noticed),
         TEST(what_a_person_changes_is_noticed),

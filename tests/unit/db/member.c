@@ -257,7 +257,7 @@ static void without_one_the_error_says_so(void **state)
     thread_start(&thread, "give-up", give_up_later, f);
     e = db_update(&f->call, create_network, &ref);
     thread_join(&thread);
-    assert_string_equal(e->code, "INTERNAL_ERROR");
+    assert_string_equal(e->code, "HOST_IN_EMERGENCY_MODE");
     assert_non_null(strstr(e->params[0], "no member leads the pool"));
     assert_non_null(strstr(e->params[0], "3 voting members"));
     assert_int_equal(f->log->n_proposed, 0);
