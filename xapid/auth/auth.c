@@ -24,6 +24,7 @@
 #include "xapid/auth/internal.h"
 #include "xapid/auth/password.h"
 #include "xapid/db/db.h"
+#include "xapid/db/level.h"
 #include "xapid/worker/workers.h"
 
 #define KEY_SIZE 32
@@ -614,28 +615,58 @@ const char *auth_pool_secret(const struct auth *auth)
     return core_of(auth)->pool_secret;
 }
 
-struct error *auth_rotate_pool_secret(struct arena *arena, struct auth *auth)
+/* As the database has it; "" where it was never rotated. */
+static const char *secret_of(const struct db_snap *snap)
 {
-    struct auth_core *a = core_of(auth);
-    char *fresh, *old;
+    const struct coordinator *row = root_get(snap_root(snap), CLASS_coordinator, COORDINATOR);
 
-    TRY(pool_secret_renew(arena, a->xapid->options.state_dir, &fresh));
+    return row ? row->secret : "";
+}
+
+static struct error *rotate_txn(struct txn *txn, void *arg)
+{
+    const char *secret = arg;
+
+    if (txn_find(txn, CLASS_coordinator, COORDINATOR))
+        TXN_SET(txn, coordinator, COORDINATOR, secret, secret);
+    return OK;
+}
+
+struct error *auth_follow_pool_secret(struct call *call)
+{
+    struct auth_core *a = core_of(call->xapid->auth);
+    const char *now = secret_of(call->snap);
+    char *old = NULL;
+
+    if (!*now || strcmp(now, auth_pool_secret(call->xapid->auth)) == 0)
+        return OK;
+    TRY(pool_secret_keep(call->arena, call->xapid->options.state_dir, now));
     mutex_lock(&a->lock);
     old = a->pool_secret;
-    a->pool_secret = fresh;
+    a->pool_secret = xstrdup(now);
     mutex_unlock(&a->lock);
     wipe(old);
     return OK;
 }
 
+struct error *auth_rotate_pool_secret(struct call *call)
+{
+    TRY(db_update(call, rotate_txn, (void *)pool_secret_make(call->arena)));
+    return auth_follow_pool_secret(call);
+}
+
+/* What the pool has counts from the moment on that it is known here. */
 bool auth_is_pool_secret(const struct auth *auth, const char *text)
 {
     struct auth_core *a = (struct auth_core *)auth;
+    struct db_snap *snap = a->xapid->db ? db_snapshot(a->xapid->db) : NULL;
+    const char *pool = snap ? secret_of(snap) : "";
     uint8_t x[AUTH_MAC_SIZE], y[AUTH_MAC_SIZE];
 
     mutex_lock(&a->lock);
-    auth_mac(auth, "pool", a->pool_secret, x);
+    auth_mac(auth, "pool", *pool ? pool : a->pool_secret, x);
     mutex_unlock(&a->lock);
     auth_mac(auth, "pool", text, y);
+    db_snap_unref(snap);
     return CRYPTO_memcmp(x, y, AUTH_MAC_SIZE) == 0;
 }

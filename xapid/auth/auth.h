@@ -89,8 +89,10 @@ const char *auth_failures_body(struct arena *arena, const struct auth_failures *
 
 /* Lives until another takes its place. */
 const char *auth_pool_secret(const struct auth *auth);
-/* Makes another, of this host alone: the old one is worth nothing from now on. */
-MUST_CHECK struct error *auth_rotate_pool_secret(struct arena *arena, struct auth *auth);
+/* Makes another for all hosts of the pool: those before are worth nothing from now on. */
+MUST_CHECK struct error *auth_rotate_pool_secret(struct call *call);
+/* Where the pool has another since, this host's file follows. */
+MUST_CHECK struct error *auth_follow_pool_secret(struct call *call);
 /* Compares in a time that does not depend on the text. */
 bool auth_is_pool_secret(const struct auth *auth, const char *text);
 

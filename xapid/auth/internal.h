@@ -14,7 +14,10 @@ void auth_later(struct auth *auth, void (*fn)(void *arg), void *arg);
 /* Reads or makes <state_dir>/pool-secret; long-lived memory. */
 MUST_CHECK struct error *pool_secret_load(struct arena *arena, const char *state_dir, char **out);
 /* Another one takes its place, in the file as a whole. */
-MUST_CHECK struct error *pool_secret_renew(struct arena *arena, const char *state_dir, char **out);
+MUST_CHECK struct error *pool_secret_keep(struct arena *arena, const char *state_dir,
+                                          const char *secret);
+/* Another, in the arena. */
+const char *pool_secret_make(struct arena *arena);
 
 /*** counters of failed logins ***/
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* secret.c -- the pool's secret: made at the first start, shared by the members, never logged. */
+/*
+ * secret.c -- the pool's secret in a file: made at the first start, followed when the pool's is
+ * rotated; never logged.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,26 +18,26 @@
 #define LONGEST 4096
 #define RANDOM_SIZE 32
 
-static struct error *make(struct arena *arena, const char *path, char **out)
+const char *pool_secret_make(struct arena *arena)
 {
-    char text[2 * RANDOM_SIZE + 2];
+    static const char digits[] = "0123456789abcdef";
+    char *text = arena_zalloc(arena, 2 * RANDOM_SIZE + 1);
     uint8_t random[RANDOM_SIZE];
-    struct error *e;
 
     random_bytes(random, sizeof random);
     for (size_t i = 0; i < RANDOM_SIZE; i++) {
-        static const char digits[] = "0123456789abcdef";
-
         text[2 * i] = digits[random[i] >> 4];
         text[2 * i + 1] = digits[random[i] & 15];
     }
-    memcpy(text + 2 * RANDOM_SIZE, "\n", 2);
-    e = secret_file_replace(arena, path, text, 2 * RANDOM_SIZE + 1);
-    if (!e)
-        *out = xstrndup(text, 2 * RANDOM_SIZE);
-    OPENSSL_cleanse(text, sizeof text);
     OPENSSL_cleanse(random, sizeof random);
-    return e;
+    return text;
+}
+
+static struct error *keep(struct arena *arena, const char *path, const char *secret)
+{
+    const char *line = arena_printf(arena, "%s\n", secret);
+
+    return secret_file_replace(arena, path, line, strlen(line));
 }
 
 static void check_mode(const char *path)
@@ -48,13 +51,13 @@ static void check_mode(const char *path)
     }
 }
 
-struct error *pool_secret_renew(struct arena *arena, const char *state_dir, char **out)
+struct error *pool_secret_keep(struct arena *arena, const char *state_dir, const char *secret)
 {
     const char *path = arena_printf(arena, "%s/pool-secret", state_dir);
     AUTO(file_lock) lock = {0};
 
     TRY(file_lock_take(arena, path, &lock));
-    return make(arena, path, out);
+    return keep(arena, path, secret);
 }
 
 struct error *pool_secret_load(struct arena *arena, const char *state_dir, char **out)
@@ -66,8 +69,13 @@ struct error *pool_secret_load(struct arena *arena, const char *state_dir, char 
 
     TRY(file_lock_take(arena, path, &lock));
     TRY(secret_file_read(arena, path, LONGEST, &text, &size));
-    if (!text)
-        return make(arena, path, out);
+    if (!text) {
+        const char *fresh = pool_secret_make(arena);
+
+        TRY(keep(arena, path, fresh));
+        *out = xstrdup(fresh);
+        return OK;
+    }
     check_mode(path);
     while (size && strchr(" \t\r\n", text[size - 1]))
         text[--size] = '\0';

@@ -15,6 +15,7 @@
 #include "pool/peer/peer.h"
 #include "xapid/auth/session.h"
 #include "xapid/auth/session_json.h"
+#include "xapid/db/member.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/registry.h"
 #include "xapid/task/task.h"
@@ -111,19 +112,6 @@ static uint64_t number_of(const json_t *json, const char *key)
 }
 
 /*** ours: sending ***/
-
-/* The member that is a host's daemon; 0: it has none, or is this one. */
-static uint64_t member_of(struct call *call, ref_t host)
-{
-    const struct host_state *state;
-    struct db_walk walk;
-
-    db_walk(call->snap, CLASS_host_state, &walk);
-    while ((state = db_walk_next(&walk)))
-        if (ref_equal(state->host, host))
-            return strtoull(state->member, NULL, 16);
-    return 0;
-}
 
 static const char *args_text(const struct forward_sent *s)
 {
@@ -228,7 +216,7 @@ bool forward_send(struct forward_sent *s, const struct error *e)
     if (!f || !error_is(e, "CANNOT_CONTACT_HOST") || ref_is_null(call->elsewhere) || call->wrote ||
         call->hops >= MAX_HOPS)
         return false;
-    member = member_of(call, call->elsewhere);
+    member = host_member(call, call->elsewhere);
     json = member ? request_json(s) : NULL;
     s->member = member;
     if (!json || !put_sent(f, s, &id)) {

@@ -191,6 +191,7 @@ struct error *hv_watchdog(struct hv *hv, const struct hv_request *rq, int64_t ms
     json_t *args = json_object();
 
     put(args, "ms", json_integer(ms));
+    put(args, "sent", json_integer(clock_mono()));
     return call_plain(hv, rq, "watchdog", args);
 }
 

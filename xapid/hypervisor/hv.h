@@ -7,7 +7,8 @@
  * links libxenlight, or the simulator (xapid-sim), same protocol.  Every function may be called
  * from any number of threads and blocks its (worker) thread until the answer or a deadline.  Each
  * request carries an id chosen by the caller and the epoch of the coordinator: the executor refuses
- * an older epoch for whatever changes something, remembers the outcome of each id (thousands of
+ * an older epoch for whatever changes something (from another process, for what is sent from here
+ * has the newest that any request had), remembers the outcome of each id (thousands of
  * them), and answers a repeated id with that outcome instead of doing the work twice.  A connection
  * lost in the middle of a call is found again and the call asked for again by its id, within its
  * deadline.  After a restart of the daemon hv_outcome(id) tells what became of a request.
@@ -90,6 +91,8 @@ struct hv_domain_config {
     struct strmap platform, xenstore_data;
     struct strmap vcpus_params; /* weight, cap, mask */
     struct strmap bios_strings;
+    /* What its guest is offered of the processor, at most; "": all there is. */
+    const char *cpu_features;
     size_t n_disks;
     const struct hv_disk *disks;
     size_t n_nics;
@@ -133,8 +136,9 @@ struct hv_host_info {
     const char *cpu_vendor, *cpu_model, *cpu_flags, *capabilities; /* words separated by blanks */
     const char *features_pv, *features_hvm; /* 8-hex-digit words joined by '-' */
     double cpu_mhz;
-    usec_t boot_time; /* wall clock */
-    bool iommu;       /* guests can be given PCI functions */
+    usec_t boot_time;    /* wall clock */
+    const char *boot_id; /* another one after each boot of the machine; "" where it is not told */
+    bool iommu;          /* guests can be given PCI functions */
 };
 
 /*
@@ -344,7 +348,7 @@ bool hv_xen_is_here(void);
 
 /*
  * Ends the machine (Xen's watchdog of domain 0; the simulator: all its domains) in so many
- * milliseconds from the arrival of the request, unless it is told anew before; 0: never.  It needs
- * nothing more of the daemon, nor of the process behind this.
+ * milliseconds from now, however late the request arrives, unless it is told anew before; 0: never.
+ * It needs nothing more of the daemon, nor of the process behind this.
  */
 MUST_CHECK struct error *hv_watchdog(struct hv *hv, const struct hv_request *rq, int64_t ms);

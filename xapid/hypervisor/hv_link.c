@@ -55,6 +55,7 @@ struct hv_link {
     bool stopping;
     bool connected;
     uint64_t last_serial;
+    uint64_t epoch; /* the newest that a call came with */
     int n_waiting;
     struct waiting *first, *last;
     struct buf out; /* frames not yet written to the connection */
@@ -88,16 +89,19 @@ static void finish(struct waiting *w, json_t *reply, const char *failure, bool u
     cond_signal(&w->cond);
 }
 
+/* With the newest epoch that this daemon knows of: a call that was begun under a coordinator goes
+ * on under the next one. */
 static bool queue_message(struct hv_link *link, uint64_t serial, const char *call, const char *id,
                           uint64_t epoch, usec_t timeout, json_t *args)
 {
     json_t *m = json_object();
     bool fits;
 
+    link->epoch = MAX(link->epoch, epoch);
     put(m, "serial", json_integer((json_int_t)serial));
     put(m, "call", json_string(call));
     put(m, "id", json_text(id));
-    put(m, "epoch", json_integer((json_int_t)(epoch & INT64_MAX)));
+    put(m, "epoch", json_integer((json_int_t)(link->epoch & INT64_MAX)));
     put(m, "timeout_ms", json_integer(MAX(timeout / USEC_PER_MSEC, 1)));
     put(m, "args", json_incref(args));
     fits = frame_append(&link->out, m, PROTOCOL_REQUEST_MAX);

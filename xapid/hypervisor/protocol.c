@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "libxapi/base/memory.h"
+#include "libxapi/base/seam.h"
 
 #define LENGTH_SIZE 4
 
@@ -184,6 +185,17 @@ int64_t read_int_if_any(struct reader *r, const char *key, int64_t min, int64_t 
 struct strmap read_strmap_if_any(struct reader *r, const char *key)
 {
     return json_object_get(r->object, key) ? read_strmap(r, key) : (struct strmap){0};
+}
+
+int64_t read_watchdog(struct reader *r)
+{
+    int64_t ms = read_int(r, "ms", 0, PROTOCOL_WATCHDOG_MAX);
+    usec_t sent = read_int_if_any(r, "sent", 0, INT64_MAX), now = clock_mono();
+
+    /* One clock for all processes of a machine. */
+    if (!ms || !sent || sent > now)
+        return ms;
+    return MAX(ms - (now - sent) / USEC_PER_MSEC, (int64_t)1);
 }
 
 struct strings read_strings(struct reader *r, const char *key)

@@ -100,6 +100,9 @@ struct strmap read_strmap(struct reader *r, const char *key);
 const char *read_text_if_any(struct reader *r, const char *key, size_t max);
 int64_t read_int_if_any(struct reader *r, const char *key, int64_t min, int64_t max);
 struct strmap read_strmap_if_any(struct reader *r, const char *key);
+/* Of a request "watchdog": milliseconds that are left until it bites, at least 1; 0: never.  What
+ * the request was on its way is no part of them. */
+int64_t read_watchdog(struct reader *r);
 /* Texts, at most PROTOCOL_PAIRS_MAX. */
 struct strings read_strings(struct reader *r, const char *key);
 /* One of 'names' (ends with NULL); its index. */

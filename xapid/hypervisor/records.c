@@ -263,6 +263,7 @@ json_t *write_config(const struct hv_domain_config *c)
     put(o, "xenstore_data", write_strmap(&c->xenstore_data));
     put(o, "vcpus_params", write_strmap(&c->vcpus_params));
     put(o, "bios_strings", write_strmap(&c->bios_strings));
+    put_text(o, "cpu_features", c->cpu_features);
     put(o, "disks", write_disks(c->n_disks, c->disks));
     put(o, "nics", write_nics(c->n_nics, c->nics));
     put(o, "pcis", write_pcis(c->n_pcis, c->pcis));
@@ -291,6 +292,7 @@ void read_config(struct reader *r, struct hv_domain_config *out)
     out->xenstore_data = read_strmap(r, "xenstore_data");
     out->vcpus_params = read_strmap_if_any(r, "vcpus_params");
     out->bios_strings = read_strmap_if_any(r, "bios_strings");
+    out->cpu_features = read_text_if_any(r, "cpu_features", TEXT_MAX_BYTES);
     out->n_disks = read_disks(r, &out->disks);
     out->n_nics = read_nics(r, &out->nics);
     out->n_pcis = read_pcis(r, &out->pcis);
@@ -357,6 +359,7 @@ json_t *write_host(const struct hv_host_info *h)
     put_text(o, "features_hvm", h->features_hvm);
     put(o, "cpu_mhz", json_real(isfinite(h->cpu_mhz) ? h->cpu_mhz : 0));
     put_int(o, "boot_time", h->boot_time);
+    put_text(o, "boot_id", h->boot_id);
     put(o, "iommu", json_boolean(h->iommu));
     return o;
 }
@@ -380,6 +383,7 @@ void read_host(struct reader *r, struct hv_host_info *out)
     out->features_hvm = read_text(r, "features_hvm", TEXT_MAX_BYTES);
     out->cpu_mhz = read_real(r, "cpu_mhz");
     out->boot_time = read_int(r, "boot_time", 0, INT64_MAX);
+    out->boot_id = read_text_if_any(r, "boot_id", NAME_MAX_BYTES);
     out->iommu = read_bool(r, "iommu");
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/db/level.h"
 
 /* Hosts of a pool whose licence restricts its size. */
 #define RESTRICTED_POOL_SIZE 3
@@ -144,6 +145,20 @@ static struct error *same_db_schema(const struct join_sides *s)
     return strcmp(mine, theirs) == 0
                ? OK
                : err_pool_joining_host_must_have_same_db_schema(s->call, mine, theirs);
+}
+
+/* What it brings, and what it would be sent: all of that is of the pool's level. */
+static struct error *same_level(const struct join_sides *s)
+{
+    struct db_walk walk = rows_of(s->host, CLASS_host_state);
+    const struct host_state *state = db_walk_next(&walk);
+    struct arena *arena = s->call->arena;
+
+    return !state || state->level >= root_level(s->pool)
+               ? OK
+               : err_pool_joining_host_must_have_same_db_schema(
+                     s->call, arena_printf(arena, "level %lld", (long long)state->level),
+                     arena_printf(arena, "level %u", root_level(s->pool)));
 }
 
 static struct error *same_product_version(const struct join_sides *s)
@@ -354,6 +369,7 @@ static const struct {
     {pool_has_room, false},
     {same_api_version, false},
     {same_db_schema, false},
+    {same_level, false},
     {same_product_version, false},
     {same_processors, true},
     {same_external_auth, false},

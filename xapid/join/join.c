@@ -19,6 +19,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/faults.h"
 #include "xapid/ops/host/here.h"
+#include "xapid/ops/storage/shared.h"
 
 #define USUAL_PORT 443
 #define PIECE ((size_t)256 << 10)
@@ -45,27 +46,13 @@ struct joiner {
 
 enum fate { FATE_IN, FATE_REFUSED, FATE_UNKNOWN };
 
-static void session_end(struct xapi_session **session)
-{
-    xapi_disconnect(*session);
-}
-
 static enum fate ask_host(struct arena *arena, const struct join_host *host, const char *token)
 {
-    const struct xapi_options options = {.host = host->address,
-                                         .port = host->port,
-                                         .originator = "xapid",
-                                         .fingerprint =
-                                             *host->fingerprint ? host->fingerprint : NULL,
-                                         .timeout = ASK_PATIENCE};
-    __attribute__((cleanup(session_end))) struct xapi_session *session = NULL;
     enum fate fate = FATE_UNKNOWN;
     const char *state;
-    json_t *json = NULL;
-    bool lost;
+    json_t *json;
 
-    if (xapi_connect(&options, &session) ||
-        join_ask(arena, session, arena_printf(arena, "ask=%s", token), NULL, &json, &lost))
+    if (join_ask_host(arena, host, ASK_PATIENCE, arena_printf(arena, "ask=%s", token), &json))
         return FATE_UNKNOWN;
     state = json_string_value(json_object_get(json, "state"));
     if (state && strcmp(state, "in") == 0)
@@ -197,7 +184,7 @@ static struct error *begin_attempt(struct call *call, struct attempt *a)
 
     if (db_has_others(call->xapid->db) || snap_root(call->snap)->tables[CLASS_host].count > 1)
         return err_joining_host_cannot_be_master_of_other_hosts(call);
-    if (!*members_address(call->xapid->members))
+    if (!*members_address(call->arena, call->xapid->members))
         return err_operation_not_allowed(
             call, "This host has no address where the pool's hosts could reach it: give its "
                   "management interface one, or xapid a --pool-address.");
@@ -209,25 +196,30 @@ static struct error *begin_attempt(struct call *call, struct attempt *a)
     return OK;
 }
 
-/* "host", "host:port", "[v6]:port". */
-static struct error *read_address(struct call *call, const char *text, struct join_host *out)
+/* "host", "host:port", "[v6]:port"; "/" and the fingerprint of its certificate may follow. */
+static struct error *read_address(struct call *call, const char *whole, struct join_host *out)
 {
+    const char *slash = strchr(whole, '/');
+    const char *text = arena_strndup(call->arena, whole, strcspn(whole, "/"));
     const char *colon = strrchr(text, ':'), *end = text + strlen(text);
     int64_t port = USUAL_PORT;
     bool v6 = *text == '[';
 
     if (colon && (v6 ? colon[-1] == ']' : strchr(text, ':') == colon)) {
         if (!int_from_text(colon + 1, &port) || port < 1 || port > 65535)
-            return err_invalid_value(call, "master_address", text);
+            return err_invalid_value(call, "master_address", whole);
         end = colon;
     }
+    if (slash && !slash[1])
+        return err_invalid_value(call, "master_address", whole);
+    out->fingerprint = slash ? slash + 1 : NULL;
     if (v6 && end > text && end[-1] == ']') {
         text++;
         end--;
     }
     out->address = arena_strndup(call->arena, text, (size_t)(end - text));
     out->port = (int)port;
-    return *out->address ? OK : err_invalid_value(call, "master_address", text);
+    return *out->address ? OK : err_invalid_value(call, "master_address", whole);
 }
 
 static struct error *connect_to(struct call *call, struct join_host *host, const char *user,
@@ -237,6 +229,7 @@ static struct error *connect_to(struct call *call, struct join_host *host, const
                                          .port = host->port,
                                          .user = user,
                                          .password = password,
+                                         .fingerprint = host->fingerprint,
                                          .originator = "xapid pool.join",
                                          .timeout = PATIENCE};
     struct error *e = xapi_connect(&options, &a->session);
@@ -306,7 +299,7 @@ static struct error *begin_there(struct call *call, const struct join_host *host
     file->id = (random_u64() >> 1) | 1;
     TRY(join_ask(call->arena, a->session,
                  arena_printf(call->arena, "begin=%s&member=%016" PRIx64 "&address=%s", me->uuid,
-                              file->id, members_address(call->xapid->members)),
+                              file->id, members_address(call->arena, call->xapid->members)),
                  NULL, &json, &lost));
     e = read_begin(call, json, host, file);
     json_decref(json);
@@ -449,7 +442,25 @@ void joiner_free(struct joiner *j)
     free(j);
 }
 
+/* What the other hosts have, this one is to have too. */
+static struct error *reach_shared(struct arena *arena, struct xapid *xapid)
+{
+    struct call call;
+    struct error *e;
+
+    call_init_internal(&call, xapid, arena);
+    e = srs_reach_shared(&call);
+    call_release(&call);
+    return e;
+}
+
 struct error *joiner_done(struct arena *arena, struct xapid *xapid)
 {
+    struct join_file file;
+    bool found;
+
+    TRY(join_file_read(arena, xapid->options.state_dir, &file, &found));
+    if (found)
+        TRY(reach_shared(arena, xapid));
     return join_file_remove(arena, xapid->options.state_dir);
 }

@@ -5,23 +5,28 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
-#include "libxapi/include/xapi/session.h"
 #include "libxapi/value/value.h"
 #include "pool/peer/peer.h"
+#include "xapid/db/member.h"
 #include "xapid/db/row.h"
 #include "xapid/join/file.h"
 #include "xapid/join/link.h"
+#include "xapid/join/takeover.h"
 #include "xapid/main/members.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/blob.h"
 #include "xapid/ops/faults.h"
+#include "xapid/ops/host/cpu.h"
+#include "xapid/ops/host/level.h"
+#include "xapid/ops/op.h"
 #include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/vm/gone.h"
 
 /* A member that was heard within that is alive. */
 #define ALIVE_WITHIN (10 * USEC_PER_SEC)
-/* How long most must refuse a member: certificates and lists of members may change meanwhile. */
-#define REFUSED_FOR (5 * USEC_PER_SEC)
+/* How long somebody must refuse a member before it asks why: lists of members may change meanwhile.
+ */
+#define REFUSED_FOR USEC_PER_SEC
 /* How long one that has left waits to be removed. */
 #define LET_GO_WITHIN (30 * USEC_PER_SEC)
 /* For the word of one host. */
@@ -29,6 +34,8 @@
 #define USUAL_PORT 443
 /* Disks whose rows go in one write-set. */
 #define DISKS_AT_ONCE 500
+/* The same of VMs. */
+#define VMS_AT_ONCE 100
 
 /*** the decision ***/
 
@@ -114,7 +121,7 @@ static struct error *leave(struct call *call, const struct leaving *l)
     TRY(db_update(call, leave_txn, &copy));
     faults_step_ignored(call, "pool_eject", "decided");
     leave_sweep(call);
-    return OK;
+    return level_settle(call);
 }
 
 struct error *pool_eject(struct call *call, const struct pool_eject_args *args)
@@ -220,6 +227,25 @@ static void devices_gone(struct txn *txn, ref_t host)
     destroy_all(txn, CLASS_host_driver, FIELD_host_driver_host, host);
 }
 
+/* What its daemon had begun nobody will finish: whatever it held is let go. */
+static void operations_gone(struct txn *txn, ref_t host)
+{
+    const struct intent *row;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_intent, &walk);
+    while ((row = db_walk_next(&walk))) {
+        const void *intent;
+        struct op op;
+
+        if (!ref_equal(row->host, host) || !txn_find(txn, CLASS_intent, row->ref))
+            continue;
+        if (op_adopt(txn_call(txn), row, &op, &intent))
+            txn_unhold(txn, &op);
+        txn_destroy(txn, CLASS_intent, row->ref);
+    }
+}
+
 static struct error *host_gone_txn(struct txn *txn, void *arg)
 {
     ref_t ref = *(const ref_t *)arg;
@@ -227,6 +253,8 @@ static struct error *host_gone_txn(struct txn *txn, void *arg)
 
     if (!host)
         return OK;
+    txn_pool_cpus(txn, REF_NULL, NULL, ref);
+    operations_gone(txn, ref);
     storage_gone(txn, ref);
     network_gone(txn, ref);
     devices_gone(txn, ref);
@@ -237,6 +265,99 @@ static struct error *host_gone_txn(struct txn *txn, void *arg)
     txn_destroy(txn, CLASS_host, ref);
     return OK;
 }
+
+/*** machines of which nothing is left but their records ***/
+
+/* A disk in a repository that only this host has. */
+static bool disk_leaves(struct txn *txn, ref_t host, ref_t vdi_ref)
+{
+    const struct vdi *vdi = txn_find(txn, CLASS_vdi, vdi_ref);
+    struct refs pbds = vdi ? txn_referrers(txn, FIELD_pbd_sr, vdi->sr) : (struct refs){0};
+    const struct pbd *pbd = pbds.n == 1 ? txn_find(txn, CLASS_pbd, pbds.v[0]) : NULL;
+
+    return pbd && ref_equal(pbd->host, host);
+}
+
+/* It has disks, and all of them leave. */
+static bool vm_leaves(struct txn *txn, ref_t host, const struct vm *vm)
+{
+    struct refs vbds = txn_referrers(txn, FIELD_vbd_vm, vm->ref);
+    size_t disks = 0;
+
+    if (vm->is_control_domain || !ref_is_null(vm->resident_on))
+        return false;
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = txn_find(txn, CLASS_vbd, vbds.v[i]);
+
+        if (!vbd || vbd->type == VBD_TYPE_CD || ref_is_null(vbd->vdi))
+            continue;
+        if (!disk_leaves(txn, host, vbd->vdi))
+            return false;
+        disks++;
+    }
+    return disks > 0;
+}
+
+struct machines {
+    ref_t host;
+    size_t n;
+    ref_t v[VMS_AT_ONCE];
+};
+
+static struct error *vms_gone_txn(struct txn *txn, void *arg)
+{
+    const struct machines *m = arg;
+
+    for (size_t i = 0; i < m->n; i++) {
+        const struct vm *vm = txn_find(txn, CLASS_vm, m->v[i]);
+
+        if (vm && vm_leaves(txn, m->host, vm))
+            txn_vm_gone(txn, vm->ref);
+    }
+    return OK;
+}
+
+/* Some at a time. */
+static struct error *look_at_vm(struct call *call, struct machines *m, ref_t vm)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (ref_equal(m->v[i], vm))
+            return OK;
+    m->v[m->n++] = vm;
+    if (m->n < VMS_AT_ONCE)
+        return OK;
+    TRY(db_update(call, vms_gone_txn, m));
+    m->n = 0;
+    return OK;
+}
+
+/* VMs that could never start again: their disks are the host's own. */
+static struct error *remove_vms(struct call *call, ref_t host)
+{
+    struct refs pbds = db_referrers(call, FIELD_pbd_host, host);
+    struct machines m = {.host = host};
+
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
+        struct refs vdis = {0};
+
+        if (pbd && db_referrers(call, FIELD_pbd_sr, pbd->sr).n == 1)
+            vdis = db_referrers(call, FIELD_vdi_sr, pbd->sr);
+        for (size_t k = 0; k < vdis.n; k++) {
+            struct refs vbds = db_referrers(call, FIELD_vbd_vdi, vdis.v[k]);
+
+            for (size_t j = 0; j < vbds.n; j++) {
+                const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[j]);
+
+                if (vbd)
+                    TRY(look_at_vm(call, &m, vbd->vm));
+            }
+        }
+    }
+    return m.n ? db_update(call, vms_gone_txn, &m) : OK;
+}
+
+/*** their disks ***/
 
 struct disks {
     ref_t sr;
@@ -290,7 +411,9 @@ void leave_sweep(struct call *call)
     ref_t host;
 
     while (!e && (host = half_gone(call), !ref_is_null(host))) {
-        e = remove_disks(call, host);
+        e = remove_vms(call, host);
+        if (!e)
+            e = remove_disks(call, host);
         if (!e)
             e = faults_step(call, "pool_eject", "disks");
         if (!e)
@@ -317,48 +440,76 @@ bool leave_is_departed(struct xapid *x, const char *member)
     return found;
 }
 
-static bool says_left(struct xapid *x, const struct certificate *c, const char *address,
-                      const char *member)
-{
-    const struct xapi_options options = {.host = address,
-                                         .port = x->tls_port > 0 ? x->tls_port : USUAL_PORT,
-                                         .originator = "xapid",
-                                         .fingerprint = c->fingerprint_sha256,
-                                         .timeout = PATIENCE};
-    struct xapi_session *session = NULL;
-    AUTO(arena) arena = {0};
-    const char *state = NULL;
-    json_t *json = NULL;
-    bool lost, left;
+static const char *const words[] = {[LEAVE_UNKNOWN] = "unknown",
+                                    [LEAVE_LEFT] = "left",
+                                    [LEAVE_REPLACED] = "replaced",
+                                    [LEAVE_MAY_RETURN] = "return"};
 
-    if (!xapi_connect(&options, &session))
-        error_ignore(
-            join_ask(&arena, session, arena_printf(&arena, "left=%s", member), NULL, &json, &lost));
+const char *leave_word_text(enum leave_word word)
+{
+    return words[word];
+}
+
+enum leave_word leave_word_of(struct xapid *x, const char *member)
+{
+    struct db_snap *snap = db_snapshot(x->db);
+    enum leave_word word = LEAVE_UNKNOWN;
+    const struct departed *row;
+    struct db_walk walk;
+
+    db_walk(snap, CLASS_departed, &walk);
+    while (word == LEAVE_UNKNOWN && (row = db_walk_next(&walk)))
+        if (strcmp(row->member, member) == 0)
+            word = !row->replaced    ? LEAVE_LEFT
+                   : row->may_return ? LEAVE_MAY_RETURN
+                                     : LEAVE_REPLACED;
+    db_snap_unref(snap);
+    return word;
+}
+
+static enum leave_word ask_one(const struct join_host *where, const char *member)
+{
+    enum leave_word word = LEAVE_UNKNOWN;
+    AUTO(arena) arena = {0};
+    const char *state;
+    json_t *json;
+
+    if (join_ask_host(&arena, where, PATIENCE, arena_printf(&arena, "left=%s", member), &json))
+        return LEAVE_UNKNOWN;
     state = json_string_value(json_object_get(json, "state"));
-    left = state && strcmp(state, "left") == 0;
+    for (size_t i = 0; state && i < ARRAY_SIZE(words); i++)
+        if (strcmp(state, words[i]) == 0)
+            word = (enum leave_word)i;
     json_decref(json);
-    xapi_disconnect(session);
-    return left;
+    return word;
 }
 
 /* To be refused proves nothing: whoever refuses may have left the pool itself.  A host that this
  * one's database knows must say so. */
-static bool anybody_says_left(struct xapid *x, const char *member)
+enum leave_word leave_ask(struct xapid *x, struct arena *arena, const char *address,
+                          struct join_host *who)
 {
     struct db_snap *snap = db_snapshot(x->db);
+    enum leave_word word = LEAVE_UNKNOWN;
+    struct log_status status;
     const struct certificate *c;
     struct db_walk walk;
-    bool left = false;
 
+    db_status(x->db, &status);
     db_walk(snap, CLASS_certificate, &walk);
-    while (!left && (c = db_walk_next(&walk))) {
+    while (word == LEAVE_UNKNOWN && (c = db_walk_next(&walk))) {
         const struct host *host = root_get(snap_root(snap), CLASS_host, c->host);
 
-        left = host && c->type == CERTIFICATE_TYPE_HOST && *c->fingerprint_sha256 &&
-               says_left(x, c, host->address, member);
+        if (!host || c->type != CERTIFICATE_TYPE_HOST || !*c->fingerprint_sha256 ||
+            ref_equal(host->ref, x->host) || (address && strcmp(host->address, address) != 0))
+            continue;
+        *who = (struct join_host){arena_strdup(arena, host->address),
+                                  x->tls_port > 0 ? x->tls_port : USUAL_PORT,
+                                  arena_strdup(arena, c->fingerprint_sha256)};
+        word = ask_one(who, member_id_text(arena, status.id));
     }
     db_snap_unref(snap);
-    return left;
+    return word;
 }
 
 /* One that has left votes on until the log goes on without it: the others may need that vote. */
@@ -369,45 +520,82 @@ static bool is_let_go(const struct log_status *status, usec_t *since)
     return status->removed || clock_mono() - *since > LET_GO_WITHIN;
 }
 
-/* Lists of members without this one, and refusals, may pass. */
-static bool is_removed(struct xapid *x, const struct log_status *status, const char *member,
-                       usec_t *since)
+/* Whoever does not know this host's certificate may have gone on without it. */
+static bool is_refused(struct xapid *x)
 {
-    if (!status->removed) {
+    AUTO(arena) arena = {0};
+    bool refused = false;
+    uint64_t *ids;
+    size_t n;
+
+    members_others(x->members, &arena, &n, &ids);
+    for (size_t i = 0; i < n; i++)
+        refused |= peer_refuses(x->peers, ids[i]);
+    return refused;
+}
+
+/* Lists of members without this one, and refusals, may pass. */
+static enum leave_word word_in_time(struct xapid *x, const struct log_status *status, usec_t *since,
+                                    struct arena *arena, struct join_host *who)
+{
+    if (!status->removed && !x->replaced && !is_refused(x)) {
         *since = 0;
-        return false;
+        return LEAVE_UNKNOWN;
     }
     if (!*since)
         *since = clock_mono();
     if (clock_mono() - *since < REFUSED_FOR)
-        return false;
+        return LEAVE_UNKNOWN;
     *since = 0;
-    return anybody_says_left(x, member);
+    return leave_ask(x, arena, NULL, who);
+}
+
+static void go_back(struct xapid *x, const struct join_host *where)
+{
+    AUTO(arena) arena = {0};
+    struct error *e = takeover_return(&arena, x, where);
+
+    if (e)
+        log_warning("this host is called back, and cannot go yet: %s", error_line(&arena, e));
+}
+
+static void begin_anew(struct xapid *x)
+{
+    log_warning("this host belongs to its pool no longer: it begins anew, as a pool of its own");
+    db_fail(x->db, "This host has left its pool; xapid starts again.");
+    if (x->options.restart)
+        x->options.restart();
 }
 
 bool leave_look(struct xapid *x, usec_t *since)
 {
+    enum leave_word word;
     AUTO(arena) arena = {0};
     struct log_status status;
-    const char *member;
+    struct join_host who;
     struct error *e;
 
     if (!x->peers || x->options.manual_members)
         return false;
     db_status(x->db, &status);
-    member = member_id_text(&arena, status.id);
-    if (!status.id || !(leave_is_departed(x, member) ? is_let_go(&status, since)
-                                                     : is_removed(x, &status, member, since)))
+    if (!status.id)
+        return false;
+    if (leave_is_departed(x, member_id_text(&arena, status.id)))
+        word = is_let_go(&status, since) ? LEAVE_LEFT : LEAVE_UNKNOWN;
+    else
+        word = word_in_time(x, &status, since, &arena, &who);
+    if (word == LEAVE_REPLACED || word == LEAVE_MAY_RETURN)
+        takeover_stop(x, &who);
+    if (word == LEAVE_MAY_RETURN)
+        go_back(x, &who);
+    if (word != LEAVE_LEFT)
         return false;
     e = left_file_write(&arena, x->options.state_dir, status.id);
-    if (e) {
+    faults_at(x, "pool_eject", "left");
+    if (!e)
+        begin_anew(x);
+    else
         log_error("this host belongs to its pool no longer, and cannot write that down: %s",
                   error_line(&arena, e));
-        return false;
-    }
-    log_warning("this host belongs to its pool no longer: it begins anew, as a pool of its own");
-    db_fail(x->db, "This host has left its pool; xapid starts again.");
-    if (x->options.restart)
-        x->options.restart();
-    return true;
+    return !e;
 }

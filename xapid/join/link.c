@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libxapi/include/xapi/session.h"
+#include "xapid/join/file.h"
 
 #define ANSWER_LIMIT ((size_t)1 << 20)
 #define PIECE ((size_t)64 << 10)
@@ -101,5 +102,24 @@ struct error *join_ask(struct arena *arena, struct xapi_session *session, const 
         json_decref(*answer);
         *answer = NULL;
     }
+    return e;
+}
+
+struct error *join_ask_host(struct arena *arena, const struct join_host *where, usec_t patience,
+                            const char *query, json_t **answer)
+{
+    const struct xapi_options options = {.host = where->address,
+                                         .port = where->port,
+                                         .originator = "xapid",
+                                         .fingerprint =
+                                             *where->fingerprint ? where->fingerprint : NULL,
+                                         .timeout = patience};
+    struct xapi_session *session = NULL;
+    struct error *e = xapi_connect(&options, &session);
+    bool lost;
+
+    *answer = NULL;
+    e = e ? error_copy(arena, e) : join_ask(arena, session, query, NULL, answer, &lost);
+    xapi_disconnect(session);
     return e;
 }

@@ -113,6 +113,19 @@ static const void *same_authority(const struct merger *m, const void *row)
     return NULL;
 }
 
+/* A list of the same name is one of the same authority: the pool's stays. */
+static const void *same_trust_file(const struct merger *m, const void *row)
+{
+    struct db_walk walk = rows_of(m->pool, CLASS_trust_file);
+    const struct trust_file *mine = row, *t;
+
+    while (ref_is_null(mine->host) && (t = db_walk_next(&walk)))
+        if (ref_is_null(t->host) && t->crl == mine->crl &&
+            (strcmp(t->name_label, mine->name_label) == 0 || strcmp(t->pem, mine->pem) == 0))
+            return t;
+    return NULL;
+}
+
 static bool is_no_default_template(const void *row)
 {
     return !((const struct vm *)row)->is_default_template;
@@ -170,7 +183,7 @@ static const struct rule rules[] = {
     {.class_id = CLASS_blob_data, .with = FIELD_blob_data_blob},
     {.class_id = CLASS_secret, .with = ANY},
     {.class_id = CLASS_certificate, .with = ANY, .same = same_authority},
-    {.class_id = CLASS_trust_file, .with = FIELD_trust_file_certificate},
+    {.class_id = CLASS_trust_file, .with = ANY, .same = same_trust_file},
 };
 
 static const struct rule *rule_of(int class_id)

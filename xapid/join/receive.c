@@ -10,11 +10,15 @@
 #include "libxapi/base/seam.h"
 #include "pool/peer/peer.h"
 #include "xapid/db/dump.h"
+#include "xapid/db/level.h"
+#include "xapid/db/member.h"
 #include "xapid/db/row.h"
 #include "xapid/join/checks.h"
 #include "xapid/join/leave.h"
 #include "xapid/join/link.h"
 #include "xapid/join/merge.h"
+#include "xapid/join/takeover.h"
+#include "xapid/join/witness.h"
 #include "xapid/main/members.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/faults.h"
@@ -188,7 +192,7 @@ static struct error *check_begin(struct call *call, const struct joining *row)
     uint8_t uuid[16];
     uint64_t id;
 
-    if (!*members_address(call->xapid->members))
+    if (!*members_address(call->arena, call->xapid->members))
         return err_operation_not_allowed(
             call, "The pool's host has no address where others reach it (--pool-address).");
     if (!uuid_from_text(row->host_uuid, uuid) || !member_id_of(row->member, &id) ||
@@ -293,15 +297,22 @@ static struct error *decide_txn(struct txn *txn, void *arg)
 {
     const struct arrival *a = arg;
     const struct joining_part *part;
+    const struct coordinator *office;
     const struct joining *joining;
     struct host_state state = *a->merge.state;
     struct db_walk walk;
 
     TRY(still_wanted(txn, a, &joining));
+    /* It may have risen since the checks. */
+    office = txn_find(txn, CLASS_coordinator, COORDINATOR);
+    if (office && state.level < office->level)
+        return refused(txn_call(txn));
     merge_write(txn, &a->merge, a->batch);
     state.member = joining->member;
     state.address = joining->address;
     state.joined_by = joining->token;
+    state.boot = "";     /* its first start as a member enables it, as a boot does */
+    state.identity = ""; /* its address has the one of now */
     txn_create(txn, CLASS_host_state, &state);
     txn_destroy(txn, CLASS_joining, joining->ref);
     db_walk(txn_snap(txn), CLASS_joining_part, &walk);
@@ -413,9 +424,62 @@ static void answer_fate(struct handover *h)
 
 static void answer_left(struct handover *h)
 {
-    bool left = leave_is_departed(h->call.xapid, param(h->request, "left"));
+    enum leave_word word = leave_word_of(h->call.xapid, param(h->request, "left"));
 
-    answer(h, handover_take(h), OK, json_pack("{s:s}", "state", left ? "left" : "unknown"));
+    answer(h, handover_take(h), OK, json_pack("{s:s}", "state", leave_word_text(word)));
+}
+
+/* Who asks shows no session, only the number that was its own; it is taken back under the
+ * certificate that the pool knows. */
+static struct error *take_back(struct call *call, const struct http_request *request, json_t **out)
+{
+    TRY(be_sure(call));
+    TRY(takeover_take_back(call, param(request, "return"), param(request, "member"),
+                           param(request, "address")));
+    *out = json_pack("{s:s, s:o}", "state", "in", "members", known_members(call));
+    return OK;
+}
+
+static void answer_return(struct handover *h)
+{
+    json_t *json = NULL;
+    struct error *e = take_back(&h->call, h->request, &json);
+
+    answer(h, handover_take(h), e, json);
+}
+
+/*** the witness ***/
+
+static struct error *take_witness(struct call *call, const struct http_request *request,
+                                  json_t **out)
+{
+    struct witness_asks asks = {param(request, "witness"), param(request, "address"),
+                                param(request, "name"), 1};
+
+    if (*param(request, "level") && !int_from_text(param(request, "level"), &asks.level))
+        return err_invalid_value(call, "level", param(request, "level"));
+    TRY(be_sure(call));
+    TRY(witness_add(call, &asks));
+    *out = json_pack("{s:s, s:o}", "state", "in", "members", known_members(call));
+    return OK;
+}
+
+static struct error *lose_witness(struct call *call, const struct http_request *request,
+                                  json_t **out)
+{
+    TRY(be_sure(call));
+    TRY(witness_remove(call, param(request, "unwitness")));
+    *out = json_pack("{s:s}", "state", "left");
+    return OK;
+}
+
+static void answer_witness(struct handover *h)
+{
+    json_t *json = NULL;
+    struct error *e = http_query(h->request, "witness") ? take_witness(&h->call, h->request, &json)
+                                                        : lose_witness(&h->call, h->request, &json);
+
+    answer(h, handover_take(h), e, json);
 }
 
 static void answer_begin(struct handover *h)
@@ -448,8 +512,12 @@ void join_post(struct http_request *request, void *ctx)
 {
     if (http_query(request, "left"))
         handover_begin_open(ctx, request, "join", answer_left);
+    else if (http_query(request, "return"))
+        handover_begin_open(ctx, request, "join", answer_return);
     else if (http_query(request, "ask"))
         handover_begin_open(ctx, request, "join", answer_fate);
+    else if (http_query(request, "witness") || http_query(request, "unwitness"))
+        handover_begin(ctx, request, "put_pool_xml_db_sync", answer_witness);
     else
         handover_begin(ctx, request, "put_pool_xml_db_sync",
                        http_query(request, "begin") ? answer_begin : answer_database);

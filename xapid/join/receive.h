@@ -7,7 +7,14 @@
  *   ?token=TOKEN[&force=true]  with a session; the body is the host's database (db/dump.h);
  *       answers {"state": "in"}, or why not
  *   ?ask=TOKEN  {"state": "in"|"no"}; after "no" the token is worth nothing any more
- *   ?left=ID  {"state": "left"} where that member has left the pool, else "unknown"
+ *   ?left=ID  {"state": "left"} where that member has left the pool, "replaced" or "return" where
+ *       the pool went on without it (takeover.h), else "unknown"
+ *   ?return=ID&member=ID&address=ADDRESS  one that was replaced comes back under that number;
+ *       answers {"state": "in", "members"}
+ *   ?witness=ID&address=ADDRESS&name=NAME  with a session: makes that the pool's witness; answers
+ *       {"state": "in", "members"}
+ *   ?unwitness=ID  with a session: the witness is one no longer ("": whichever there is); answers
+ *       {"state": "left"}
  *
  * Errors are {"error": [code, parameters]}.  Presumed abort: a host is a member where one write-set
  * has said so, and until then all that came with it goes away again.

@@ -21,6 +21,7 @@ static const char usage[] =
     "  --config DIR           configuration and plug-ins (default /etc/xapid)\n"
     "  --sysfs DIR            the host's devices (default /sys; with the simulator <state>/sysfs)\n"
     "  --storage DIR          where the local storage repository lives (default <state>/storage)\n"
+    "  --storage-wait SECONDS  how long network storage may take to answer (default 60)\n"
     "  --datapath fuse|nbd|none  how the hypervisor gets disks (default: nbd with Xen, none with "
     "sim)\n"
     "  --network linux|none   whose network is changed (default: linux with Xen, none with sim: a "
@@ -38,6 +39,8 @@ static const char usage[] =
     "  --sim-program PATH     the simulator (default: beside this program)\n"
     "  --cli-program PATH     xe, which serves other programs called xe through /cli (default: the "
     "installed one)\n"
+    "  --storage-program PATH xapid-storage, which asks network storage (default: beside this "
+    "program)\n"
     "  --password-file FILE   lines user:hash instead of PAM (xapid-passwd makes them)\n"
     "  --web-root DIR         static files for GET /\n"
     "  --system-root DIR      before the paths of the host's own programs and configuration files\n"
@@ -55,6 +58,7 @@ static const char usage[] =
     "  --joining              a new state directory waits to be added to a pool\n"
     "  --pool-trust LIST      members to be talked to before that: addresses or fingerprints, "
     "between commas\n"
+    "  --level N              for tests: understand no more of the database than an older version\n"
     "  --enable-faults        for tests: operations fail or die at steps named in <state>/faults\n"
     "  --version, --help\n";
 
@@ -62,6 +66,7 @@ enum {
     OPT_STATE = 256,
     OPT_CONFIG,
     OPT_STORAGE,
+    OPT_STORAGE_WAIT,
     OPT_DATAPATH,
     OPT_NETWORK,
     OPT_NETWORK_TRIAL,
@@ -73,6 +78,7 @@ enum {
     OPT_HYPERVISOR,
     OPT_SIM_PROGRAM,
     OPT_CLI_PROGRAM,
+    OPT_STORAGE_PROGRAM,
     OPT_PASSWORD_FILE,
     OPT_WEB_ROOT,
     OPT_SYSTEM_ROOT,
@@ -85,6 +91,7 @@ enum {
     OPT_MANUAL_MEMBERS,
     OPT_JOINING,
     OPT_POOL_TRUST,
+    OPT_LEVEL,
     OPT_FAULTS,
     OPT_VERSION,
     OPT_HELP
@@ -94,6 +101,7 @@ static const struct option long_options[] = {
     {"state", required_argument, NULL, OPT_STATE},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"storage", required_argument, NULL, OPT_STORAGE},
+    {"storage-wait", required_argument, NULL, OPT_STORAGE_WAIT},
     {"sysfs", required_argument, NULL, OPT_SYSFS},
     {"datapath", required_argument, NULL, OPT_DATAPATH},
     {"network", required_argument, NULL, OPT_NETWORK},
@@ -106,6 +114,7 @@ static const struct option long_options[] = {
     {"hypervisor", required_argument, NULL, OPT_HYPERVISOR},
     {"sim-program", required_argument, NULL, OPT_SIM_PROGRAM},
     {"cli-program", required_argument, NULL, OPT_CLI_PROGRAM},
+    {"storage-program", required_argument, NULL, OPT_STORAGE_PROGRAM},
     {"password-file", required_argument, NULL, OPT_PASSWORD_FILE},
     {"web-root", required_argument, NULL, OPT_WEB_ROOT},
     {"system-root", required_argument, NULL, OPT_SYSTEM_ROOT},
@@ -117,6 +126,7 @@ static const struct option long_options[] = {
     {"manual-members", no_argument, NULL, OPT_MANUAL_MEMBERS},
     {"joining", no_argument, NULL, OPT_JOINING},
     {"pool-trust", required_argument, NULL, OPT_POOL_TRUST},
+    {"level", required_argument, NULL, OPT_LEVEL},
     {"enable-faults", no_argument, NULL, OPT_FAULTS},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, OPT_HELP},
@@ -144,6 +154,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_STORAGE:
         o->storage_dir = optarg;
+        break;
+    case OPT_STORAGE_WAIT:
+        o->storage_wait = atoll(optarg) * USEC_PER_SEC;
         break;
     case OPT_DATAPATH:
         o->datapath = optarg;
@@ -178,6 +191,9 @@ static void set_option(struct settings *s, int c)
     case OPT_CLI_PROGRAM:
         o->cli_program = optarg;
         break;
+    case OPT_STORAGE_PROGRAM:
+        o->storage_program = optarg;
+        break;
     case OPT_PASSWORD_FILE:
         o->password_file = optarg;
         break;
@@ -210,6 +226,9 @@ static void set_option(struct settings *s, int c)
         break;
     case OPT_POOL_TRUST:
         o->pool_trust = optarg;
+        break;
+    case OPT_LEVEL:
+        o->level = (unsigned)atoi(optarg);
         break;
     case OPT_FAULTS:
         o->enable_faults = true;

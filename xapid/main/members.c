@@ -14,16 +14,23 @@
 #include "libxapi/value/value.h"
 #include "pool/peer/stream.h"
 #include "xapid/db/db.h"
-#include "xapid/main/facts.h"
+#include "xapid/db/member.h"
+#include "xapid/join/leave.h"
+#include "xapid/join/witness.h"
+#include "xapid/boot/facts.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
 #include "xapid/ops/migrate/migrate.h"
+#include "xapid/stream/relay.h"
 #include "xapid/worker/workers.h"
 
 #define TICK USEC_PER_SEC
+#define PINGS 4
 #define DIGEST_WITHIN (5 * USEC_PER_SEC)
+#define TOLD_WITHIN (3 * USEC_PER_SEC)
 #define MAX_TRUSTED 64
-#define MAX_ID 16
+/* Characters of why a database has stopped. */
+#define STOPPED_MAX 1000
 
 /* A member's answer to a digest. */
 enum verdict {
@@ -34,7 +41,8 @@ enum verdict {
 
 struct members {
     struct xapid *xapid;
-    char *address; /* of this member, with its fingerprint; "" without links */
+    char *place;   /* of this member, "HOST:PORT"; "" without links */
+    char *address; /* the same with the fingerprint it had at its start, for the log */
     struct log_raft_options options;
     struct mutex lock;
     struct cond changed;
@@ -45,23 +53,11 @@ struct members {
     bool asked;    /* a digest was sent and not answered yet */
     uint64_t told; /* the revision of the digest that 'told_to' found equal */
     uint64_t told_to;
-    bool differs; /* one did not find it so */
+    bool differs;    /* one did not find it so */
+    bool stop_known; /* the leader has been told why this member's database has stopped */
 };
 
 /*** ids and addresses ***/
-
-const char *member_id_text(struct arena *arena, uint64_t id)
-{
-    return arena_printf(arena, "%016" PRIx64, id);
-}
-
-bool member_id_of(const char *text, uint64_t *id)
-{
-    if (!text || strlen(text) != MAX_ID || strspn(text, "0123456789abcdef") != MAX_ID)
-        return false;
-    *id = strtoull(text, NULL, 16);
-    return *id != 0;
-}
 
 /* "HOST:PORT" with the port that was bound. */
 static struct error *split_address(struct arena *arena, const char *text, const char **host,
@@ -83,8 +79,21 @@ static struct error *split_address(struct arena *arena, const char *text, const 
 
 /*** whom this member talks to ***/
 
+static uint64_t witness_id(struct members *m)
+{
+    struct db_snap *snap = db_snapshot(m->xapid->db);
+    const struct witness *row = witness_of(snap);
+    uint64_t id = 0;
+
+    if (row && !member_id_of(row->member, &id))
+        id = 0;
+    db_snap_unref(snap);
+    return id;
+}
+
 void members_others(struct members *m, struct arena *arena, size_t *n, uint64_t **ids)
 {
+    uint64_t witness = witness_id(m);
     struct log_status status;
     struct log_member *all;
     size_t n_all;
@@ -94,11 +103,12 @@ void members_others(struct members *m, struct arena *arena, size_t *n, uint64_t 
     *ids = arena_array(arena, uint64_t, n_all + 1);
     *n = 0;
     for (size_t i = 0; i < n_all; i++)
-        if (all[i].id != status.id)
+        if (all[i].id != status.id && all[i].id != witness)
             (*ids)[(*n)++] = all[i].id;
 }
 
-/* The members of the log, and those this one was told to trust until it is a member itself. */
+/* The members of the log, and those this one was told to trust until it is a member itself.  These
+ * first: the log begins with numbers that some of them have no longer. */
 static void allow(struct members *m)
 {
     AUTO(arena) arena = {0};
@@ -111,16 +121,30 @@ static void allow(struct members *m)
     db_members(m->xapid->db, &arena, &n_all, &all);
     db_status(m->xapid->db, &status);
     peers = arena_array(&arena, struct peer, n_all + MAX_TRUSTED);
-    for (size_t i = 0; i < n_all; i++) {
+    for (size_t i = 0; i < n_all; i++)
         member |= all[i].id == status.id;
-        if (*all[i].address)
-            peers[n++] = (struct peer){all[i].id, all[i].address};
-    }
     mutex_lock(&m->lock);
     for (size_t i = 0; i < m->n_trusted && !member; i++)
         peers[n++] = (struct peer){0, arena_strdup(&arena, m->trusted[i])};
     mutex_unlock(&m->lock);
+    for (size_t i = 0; i < n_all; i++)
+        if (*all[i].address)
+            peers[n++] = (struct peer){all[i].id, all[i].address};
     peers_allow(m->xapid->peers, n, peers);
+}
+
+/* Of members that have renewed theirs. */
+static void learn_identities(struct members *m)
+{
+    AUTO(arena) arena = {0};
+    struct db_snap *snap = db_snapshot(m->xapid->db);
+    const char *const *fingerprints;
+    const uint64_t *ids;
+    size_t n = members_renewed(snap, &arena, &ids, &fingerprints);
+
+    if (n)
+        peers_renewed(m->xapid->peers, n, ids, fingerprints);
+    db_snap_unref(snap);
 }
 
 static bool is_fingerprint(const char *text)
@@ -149,6 +173,95 @@ void members_changed(void *ctx)
     MUTEX_GUARD(&m->lock);
     m->new_members = true;
     cond_signal(&m->changed);
+}
+
+/*** members whose database has stopped ***/
+
+struct trouble {
+    struct xapid *xapid;
+    uint64_t member;
+    char *text; /* what administrators are told */
+};
+
+/* On a worker of the leader. */
+static void report_trouble(void *arg)
+{
+    struct trouble *t = arg;
+    AUTO(arena) arena = {0};
+    const char *member = member_id_text(&arena, t->member);
+    const struct host_state *state;
+    const struct host *host = NULL;
+    struct db_walk walk;
+    struct call call;
+
+    call_init_internal(&call, t->xapid, &arena);
+    db_walk(call.snap, CLASS_host_state, &walk);
+    while ((state = db_walk_next(&walk)))
+        if (strcmp(state->member, member) == 0)
+            host = db_find(&call, CLASS_host, state->host);
+    log_error("member %s (%s): %s", member, host ? host->name_label : "a host without a record",
+              t->text);
+    if (host)
+        alert_create(&call, "HOST_SYNC_DATA_FAILED", CLS_HOST, host->uuid, t->text);
+    call_release(&call);
+    free(t->text);
+    free(t);
+}
+
+/* Takes over the text. */
+static void report(struct members *m, uint64_t member, char *text)
+{
+    struct trouble *t = xmalloc(sizeof *t);
+
+    *t = (struct trouble){m->xapid, member, text};
+    if (workers_run(m->xapid->workers, report_trouble, t))
+        return;
+    log_error("%s", text);
+    free(text);
+    free(t);
+}
+
+static void serve_stopped(void *ctx, struct peer_request *request)
+{
+    struct members *m = ctx;
+    bool mine = db_leads(m->xapid->db);
+
+    if (mine)
+        report(m, request->from,
+               xasprintf("The database of this host has stopped: %.*s",
+                         (int)MIN(request->size, (size_t)STOPPED_MAX),
+                         (const char *)request->data));
+    peer_answer(request, mine ? "1" : "0", 1);
+}
+
+static void stopped_answered(void *ctx, enum peer_outcome outcome, const void *data, size_t size)
+{
+    struct members *m = ctx;
+
+    MUTEX_GUARD(&m->lock);
+    m->stop_known |= outcome == PEER_ANSWERED && size == 1 && *(const char *)data == '1';
+    cond_signal(&m->changed);
+}
+
+/* Who leads it does not hear any more: it asks all. */
+static void tell_stopped(struct members *m)
+{
+    AUTO(arena) arena = {0};
+    struct error *e = db_failure(m->xapid->db, &arena);
+    const char *why = e ? e->params[0] : "";
+    uint64_t *ids;
+    size_t n;
+    bool known;
+
+    mutex_lock(&m->lock);
+    known = m->stop_known;
+    mutex_unlock(&m->lock);
+    if (!e || known)
+        return;
+    members_others(m, &arena, &n, &ids);
+    for (size_t i = 0; i < n; i++)
+        peer_ask(m->xapid->peers, ids[i], PEER_STOPPED, why, strlen(why), TICK, stopped_answered,
+                 m);
 }
 
 /*** digests ***/
@@ -203,43 +316,8 @@ static void tell_digest(struct members *m)
                  digest_answered, m);
 }
 
-struct difference {
-    struct xapid *xapid;
-    uint64_t member, revision;
-};
-
-/* On a worker of the leader. */
-static void report_difference(void *arg)
-{
-    struct difference *d = arg;
-    AUTO(arena) arena = {0};
-    const char *member = member_id_text(&arena, d->member);
-    const struct host_state *state;
-    const struct host *host = NULL;
-    struct db_walk walk;
-    struct call call;
-
-    call_init_internal(&call, d->xapid, &arena);
-    db_walk(call.snap, CLASS_host_state, &walk);
-    while ((state = db_walk_next(&walk)))
-        if (strcmp(state->member, member) == 0)
-            host = db_find(&call, CLASS_host, state->host);
-    log_error("the database of member %s (%s) differs at revision %" PRIu64
-              ": it was told to stop using it",
-              member, host ? host->name_label : "a host without a record", d->revision);
-    if (host)
-        alert_create(&call, "HOST_SYNC_DATA_FAILED", CLS_HOST, host->uuid,
-                     arena_printf(&arena,
-                                  "The database of this host differs from the coordinator's at "
-                                  "revision %" PRIu64 ". The host has stopped using it.",
-                                  d->revision));
-    call_release(&call);
-    free(d);
-}
-
 static enum verdict judge(struct members *m, const struct peer_request *request)
 {
-    struct difference *d;
     struct report r;
     uint64_t mine[2];
 
@@ -252,12 +330,10 @@ static enum verdict judge(struct members *m, const struct peer_request *request)
         return VERDICT_LATER;
     if (le64toh(r.digest[0]) == mine[0] && le64toh(r.digest[1]) == mine[1])
         return VERDICT_EQUAL;
-    d = xcalloc(1, sizeof *d);
-    *d = (struct difference){m->xapid, request->from, le64toh(r.revision)};
-    if (!workers_run(m->xapid->workers, report_difference, d)) {
-        log_error("the database of a member differs");
-        free(d);
-    }
+    report(m, request->from,
+           xasprintf("The database of this host differs from the coordinator's at revision %" PRIu64
+                     ". The host has stopped using it.",
+                     le64toh(r.revision)));
     return VERDICT_DIFFERS;
 }
 
@@ -277,16 +353,28 @@ static void stop_database(struct members *m)
             "directory, remove this member from the pool, and let it join again with an empty one");
 }
 
-/* Keeps the links alive, so that it is known who can be reached. */
+/* Makes links that are not there, so that it is known who can be reached; those that are there keep
+ * themselves alive.  A few at a time: where many were lost because a machine has too much to do,
+ * making them all again at once would be what it cannot do either. */
 static void ping_others(struct members *m)
 {
+    usec_t since = clock_mono() - TICK * 3 / 2;
     AUTO(arena) arena = {0};
-    uint64_t *ids;
-    size_t n;
+    struct log_member *all;
+    struct log_status status;
+    size_t n, start, asked = 0;
 
-    members_others(m, &arena, &n, &ids);
-    for (size_t i = 0; i < n; i++)
-        peer_ask(m->xapid->peers, ids[i], PEER_PING, NULL, 0, TICK, NULL, NULL);
+    db_members(m->xapid->db, &arena, &n, &all);
+    db_status(m->xapid->db, &status);
+    start = random_u64() % MAX(n, (size_t)1);
+    for (size_t i = 0; i < n && asked < PINGS; i++) {
+        uint64_t id = all[(start + i) % n].id;
+
+        if (id == status.id || peer_heard(m->xapid->peers, id) >= since)
+            continue;
+        peer_ask(m->xapid->peers, id, PEER_PING, NULL, 0, TICK, NULL, NULL);
+        asked++;
+    }
 }
 
 static void *members_run(void *arg)
@@ -314,6 +402,8 @@ static void *members_run(void *arg)
         if (now >= tick) {
             ping_others(m);
             tell_digest(m);
+            tell_stopped(m);
+            learn_identities(m);
             tick = now + TICK;
         }
         mutex_lock(&m->lock);
@@ -383,8 +473,8 @@ void members_get(struct http_request *request, void *ctx)
     root = snap_root(snap);
     json = json_pack(
         "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:o}", "id",
-        member_id_text(request->arena, status.id), "address", m->address, "fingerprint",
-        x->peers ? peers_fingerprint(x->peers) : "", "leader",
+        member_id_text(request->arena, status.id), "address", members_address(request->arena, m),
+        "fingerprint", x->peers ? peers_fingerprint(x->peers) : "", "leader",
         member_id_text(request->arena, status.leader), "leads", db_leads(x->db), "term",
         (json_int_t)status.term, "revision", (json_int_t)root->revision, "digest",
         arena_printf(request->arena, "%016" PRIx64 "%016" PRIx64, root->digest[1], root->digest[0]),
@@ -501,9 +591,10 @@ static struct error *open_links(struct arena *arena, struct members *m, const ch
 
     TRY(split_address(arena, address, &host, &options.port));
     TRY(peers_open(arena, &options, &m->xapid->peers));
+    free(m->place);
     free(m->address);
-    m->address = xasprintf("%s:%d/%s", host, peers_port(m->xapid->peers),
-                           peers_fingerprint(m->xapid->peers));
+    m->place = xasprintf("%s:%d", host, peers_port(m->xapid->peers));
+    m->address = xstrdup(members_address(arena, m));
     if (!peer_address_ok(m->address))
         return error_new(arena, "INVALID_VALUE", 2, "pool-address", address);
     return o->pool_trust ? read_trust(m, arena, o->pool_trust) : OK;
@@ -530,6 +621,7 @@ struct error *members_new(struct arena *arena, struct xapid *xapid, struct membe
     struct members *m = xcalloc(1, sizeof *m);
 
     m->xapid = xapid;
+    m->place = xstrdup("");
     m->address = xstrdup("");
     mutex_init(&m->lock);
     cond_init(&m->changed);
@@ -545,9 +637,10 @@ struct error *members_new(struct arena *arena, struct xapid *xapid, struct membe
     return OK;
 }
 
-const char *members_address(const struct members *m)
+const char *members_address(struct arena *arena, const struct members *m)
 {
-    return m->address;
+    return *m->place ? arena_printf(arena, "%s/%s", m->place, peers_fingerprint(m->xapid->peers))
+                     : "";
 }
 
 const struct log_raft_options *members_log_options(struct members *m)
@@ -560,9 +653,30 @@ void members_start(struct members *m)
     if (!m->xapid->peers)
         return;
     peers_serve(m->xapid->peers, PEER_DIGEST, serve_digest, m);
-    peers_serve_streams(m->xapid->peers, migrate_serve, m->xapid);
-    m->new_members = true;
+    peers_serve(m->xapid->peers, PEER_STOPPED, serve_stopped, m);
+    peers_serve(m->xapid->peers, PEER_WITNESS_LEVEL, witness_serve_level, m->xapid);
+    peers_serve_streams(m->xapid->peers, PEER_STREAM_MIGRATE, migrate_serve, m->xapid);
+    peers_serve_streams(m->xapid->peers, PEER_STREAM_RELAY, relay_serve, m->xapid);
+    members_changed(m); /* the log may have told before */
     thread_start(&m->thread, "members", members_run, m);
+}
+
+/* One that ends because its database has stopped leaves no riddle.  Who has left the pool has
+ * nobody to tell. */
+static void let_others_know(struct members *m)
+{
+    usec_t deadline = clock_mono() + TOLD_WITHIN;
+    AUTO(arena) arena = {0};
+    struct log_status status;
+
+    if (!db_failure(m->xapid->db, &arena) || !db_has_others(m->xapid->db))
+        return;
+    db_status(m->xapid->db, &status);
+    if (status.removed || leave_is_departed(m->xapid, member_id_text(&arena, status.id)))
+        return;
+    MUTEX_GUARD(&m->lock);
+    while (!m->stop_known && cond_wait_until(&m->changed, &m->lock, deadline))
+        ;
 }
 
 void members_stop(struct members *m)
@@ -570,7 +684,11 @@ void members_stop(struct members *m)
     if (!m || !m->thread.running)
         return;
     peers_serve(m->xapid->peers, PEER_DIGEST, NULL, NULL);
-    peers_serve_streams(m->xapid->peers, NULL, NULL);
+    peers_serve(m->xapid->peers, PEER_STOPPED, NULL, NULL);
+    peers_serve(m->xapid->peers, PEER_WITNESS_LEVEL, NULL, NULL);
+    peers_serve_streams(m->xapid->peers, PEER_STREAM_MIGRATE, NULL, NULL);
+    peers_serve_streams(m->xapid->peers, PEER_STREAM_RELAY, NULL, NULL);
+    let_others_know(m);
     mutex_lock(&m->lock);
     m->stopping = true;
     cond_signal(&m->changed);
@@ -586,6 +704,7 @@ void members_free(struct members *m)
     m->xapid->peers = NULL;
     for (size_t i = 0; i < m->n_trusted; i++)
         free(m->trusted[i]);
+    free(m->place);
     free(m->address);
     cond_release(&m->changed);
     mutex_release(&m->lock);

@@ -43,13 +43,10 @@ void members_stop(struct members *members);
 void members_free(struct members *members);
 
 /* This member's address, "HOST:PORT/FINGERPRINT"; "" where the others cannot reach it. */
-const char *members_address(const struct members *members);
-/* As in host_state.member. */
-const char *member_id_text(struct arena *arena, uint64_t id);
-/* Of host_state.member: false where it is none. */
-bool member_id_of(const char *text, uint64_t *id);
+const char *members_address(struct arena *arena, const struct members *members);
 
-/* The raft ids of the others, in the arena. */
+/* The raft ids of the other hosts' daemons, in the arena; the witness knows no sessions and no
+ * calls. */
 void members_others(struct members *members, struct arena *arena, size_t *n, uint64_t **ids);
 
 /* The handlers; 'ctx' is the struct xapid. */

@@ -7,12 +7,15 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "xapid/auth/session.h"
+#include "xapid/db/level.h"
 #include "xapid/db/row.h"
+#include "xapid/join/leave.h"
+#include "xapid/join/receive.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/faults.h"
 #include "xapid/ops/message.h"
+#include "xapid/worker/workers.h"
 
-/* The one row of class coordinator. */
-#define COORDINATOR ((ref_t){0x636f6f7264696e61, 0x746f720000000001})
 /* Between two tries where the row could not be written. */
 #define AGAIN USEC_PER_SEC
 
@@ -123,7 +126,9 @@ static bool take(struct office *o)
     struct error *e;
 
     call_init_internal(&call, o->xapid, &arena);
+    faults_step_ignored(&call, "pool_office", "leads");
     e = db_update(&call, take_txn, o);
+    faults_step_ignored(&call, "pool_office", "taken");
     if (!e)
         log_info("this host is the pool's coordinator, epoch %llu",
                  (unsigned long long)xapid_epoch(o->xapid));
@@ -131,6 +136,27 @@ static bool take(struct office *o)
         log_warning("the coordinator's office was not taken yet: %s", error_line(&arena, e));
     call_release(&call);
     return !e;
+}
+
+/* What the coordinator before this one has left half done is not left to the next housekeeping. */
+static void finish(void *arg)
+{
+    struct xapid *x = arg;
+    AUTO(arena) arena = {0};
+    struct call call;
+
+    if (!db_leads(x->db))
+        return;
+    call_init_internal(&call, x, &arena);
+    join_sweep(&call);
+    leave_sweep(&call);
+    call_release(&call);
+}
+
+static void finish_soon(struct office *o)
+{
+    if (!workers_run(o->xapid->workers, finish, o->xapid))
+        log_info("what the last coordinator has left half done is finished later");
 }
 
 static void *office_run(void *arg)
@@ -148,6 +174,8 @@ static void *office_run(void *arg)
         }
         mutex_unlock(&o->lock);
         good = take(o);
+        if (good)
+            finish_soon(o);
         mutex_lock(&o->lock);
         if (good)
             o->taken = term;
@@ -175,6 +203,8 @@ void office_start(struct office *o, uint64_t term)
     o->taken = term;
     o->started = true;
     thread_start(&o->thread, "office", office_run, o);
+    if (term)
+        finish_soon(o);
 }
 
 void office_stop(struct office *o)

@@ -15,12 +15,14 @@
 #include "xapid/auth/session_json.h"
 #include "xapid/db/db.h"
 #include "xapid/db/log.h"
+#include "xapid/db/member.h"
 #include "xapid/main/members.h"
 #include "xapid/main/xapid.h"
 #include "xapid/worker/workers.h"
 
 #define ANSWER_KNOWN (300 * USEC_PER_MSEC)
 #define ANSWER_UNKNOWN USEC_PER_SEC
+#define ANSWER_AROUND (150 * USEC_PER_MSEC)
 #define TELL_WITHIN (5 * USEC_PER_SEC)
 /* A member of which nothing was heard for longer is not asked. */
 #define SILENT (3 * USEC_PER_SEC)
@@ -40,6 +42,13 @@ struct roam {
     struct mutex lock;
     int unknown; /* being asked for */
 };
+
+static bool is_heard(struct roam *r, uint64_t member)
+{
+    usec_t heard = peer_heard(r->xapid->peers, member);
+
+    return heard && heard + SILENT > clock_mono();
+}
 
 /*** telling the others ***/
 
@@ -116,26 +125,66 @@ static void serve_end(void *ctx, struct peer_request *request)
     peer_answer(request, NULL, 0);
 }
 
-static void serve_take(void *ctx, struct peer_request *request)
+static char *take(struct roam *r, ref_t ref)
 {
-    struct roam *r = ctx;
     AUTO(arena) arena = {0};
-    json_t *json = json_loadb(request->data, request->size, 0, NULL), *answer = NULL;
     struct session_copy copy;
     bool ended = false;
-    char *text = NULL;
-    ref_t ref;
+    json_t *answer;
+    char *text;
 
-    if (member_ref(json, "ref", &ref) &&
-        session_copy_out(r->xapid->sessions, &arena, ref, true, &copy, &ended))
+    if (session_copy_out(r->xapid->sessions, &arena, ref, true, &copy, &ended))
         answer = session_copy_to_json(&arena, &copy);
-    if (!answer)
+    else
         answer = json_pack("{s:b}", "ended", ended);
     text = json_dumps(answer, JSON_COMPACT);
     json_decref(answer);
+    return text;
+}
+
+static void on_asked_for_another(void *ctx, enum peer_outcome outcome, const void *data,
+                                 size_t size)
+{
+    peer_answer(ctx, data, outcome == PEER_ANSWERED ? size : 0);
+}
+
+static const char *question_text(struct arena *arena, ref_t ref)
+{
+    return arena_printf(arena, "{\"ref\":\"%s\"}", ref_text(arena, ref));
+}
+
+/* Somebody cannot reach that member. */
+static void ask_for_another(struct roam *r, uint64_t member, ref_t ref,
+                            struct peer_request *request)
+{
+    AUTO(arena) arena = {0};
+    const char *text = question_text(&arena, ref);
+
+    if (is_heard(r, member))
+        peer_ask(r->xapid->peers, member, PEER_SESSION_TAKE, text, strlen(text), ANSWER_AROUND,
+                 on_asked_for_another, request);
+    else
+        peer_answer(request, NULL, 0);
+}
+
+static void serve_take(void *ctx, struct peer_request *request)
+{
+    struct roam *r = ctx;
+    json_t *json = json_loadb(request->data, request->size, 0, NULL);
+    uint64_t member;
+    ref_t ref;
+
+    if (!member_ref(json, "ref", &ref)) {
+        peer_answer(request, NULL, 0);
+    } else if (member_id_of(json_string_value(json_object_get(json, "of")), &member)) {
+        ask_for_another(r, member, ref, request);
+    } else {
+        char *text = take(r, ref);
+
+        peer_answer(request, text, text ? strlen(text) : 0);
+        free(text);
+    }
     json_decref(json);
-    peer_answer(request, text, text ? strlen(text) : 0);
-    free(text);
 }
 
 /* Those in use on the member that asks are none: it has just started. */
@@ -167,12 +216,23 @@ struct question {
     uint32_t count; /* holders; atomic */
     struct mutex lock;
     struct cond changed;
-    size_t n_asked, n_over, n_answered, n_found;
-    size_t n_missed; /* asked, and could not be reached */
+    size_t n_asked;     /* members */
+    size_t n_answered;  /* of them */
+    size_t n_found;     /* of them: they know it */
+    size_t n_under_way; /* requests */
+    size_t n_lost;      /* members that were asked and did not answer */
+    bool *answered;     /* by each member */
     bool found, ended, configured;
     uint64_t seen;
-    struct arena arena; /* of 'copy' */
+    struct arena arena; /* of 'copy' and 'answered' */
     struct session_copy copy;
+};
+
+/* A request, which may have gone to somebody else who asks that member for us. */
+struct asked {
+    struct question *question;
+    size_t member;
+    bool around;
 };
 
 static void question_unref(struct question *q)
@@ -185,12 +245,15 @@ static void question_unref(struct question *q)
     free(q);
 }
 
-static void take_answer(struct question *q, const void *data, size_t size)
+/* False where it is none: who was asked for us could not reach that member. */
+static bool take_answer(struct question *q, size_t member, const void *data, size_t size)
 {
     json_t *json = json_loadb(data, size, 0, NULL);
+    bool is_answer = json != NULL, first = is_answer && !q->answered[member];
     struct session_copy copy;
 
-    q->n_answered += json != NULL;
+    q->n_answered += first;
+    q->answered[member] |= first;
     q->ended |= json_is_true(json_object_get(json, "ended"));
     if (session_copy_of_json(&q->arena, json, &copy)) {
         q->seen = MAX(q->seen, copy.seen);
@@ -199,66 +262,108 @@ static void take_answer(struct question *q, const void *data, size_t size)
             q->copy = copy;
         q->configured |= copy.here;
         q->found = true;
-        q->n_found++;
+        q->n_found += first;
     }
     json_decref(json);
+    return is_answer;
 }
 
 static void on_answer(void *ctx, enum peer_outcome outcome, const void *data, size_t size)
 {
-    struct question *q = ctx;
+    struct asked *asked = ctx;
+    struct question *q = asked->question;
 
     mutex_lock(&q->lock);
-    if (outcome == PEER_ANSWERED)
-        take_answer(q, data, size);
-    else
-        q->n_missed++;
-    q->n_over++;
+    if (outcome != PEER_ANSWERED || !take_answer(q, asked->member, data, size))
+        q->n_lost += !asked->around;
+    q->n_under_way--;
     cond_signal(&q->changed);
     mutex_unlock(&q->lock);
     question_unref(q);
+    free(asked);
 }
 
-static void not_asked(struct question *q)
+/* Asks 'through' about the session of 'member'; with the question's lock held. */
+static void ask(struct roam *r, struct question *q, size_t member, uint64_t through, bool around,
+                const char *text, usec_t within)
 {
-    mutex_lock(&q->lock);
-    q->n_over++;
-    mutex_unlock(&q->lock);
-    question_unref(q);
+    struct asked *asked = xmalloc(sizeof *asked);
+
+    *asked = (struct asked){q, member, around};
+    __atomic_add_fetch(&q->count, 1, __ATOMIC_RELAXED);
+    q->n_under_way++;
+    peer_ask(r->xapid->peers, through, PEER_SESSION_TAKE, text, strlen(text), within, on_answer,
+             asked);
+}
+
+static void ask_directly(struct roam *r, struct question *q, const uint64_t *ids, ref_t ref,
+                         usec_t within)
+{
+    AUTO(arena) arena = {0};
+    const char *text = question_text(&arena, ref);
+    usec_t deadline = clock_mono() + within - ANSWER_AROUND;
+
+    MUTEX_GUARD(&q->lock);
+    for (size_t i = 0; i < q->n_asked; i++)
+        /* Of a daemon that has just started the others have not been heard yet. */
+        if (within == ANSWER_UNKNOWN || is_heard(r, ids[i]))
+            ask(r, q, i, ids[i], false, text, within);
+    while (q->n_under_way > 0 && cond_wait_until(&q->changed, &q->lock, deadline))
+        ;
+}
+
+/*
+ * Two members that cannot reach each other may both reach the leader.  Then the other one has no
+ * doubt that the session is still there; so those that did answer ask it for us.
+ */
+static void ask_around(struct roam *r, struct question *q, const uint64_t *ids, ref_t ref)
+{
+    AUTO(arena) arena = {0};
+    usec_t deadline = clock_mono() + ANSWER_AROUND;
+    size_t n;
+
+    MUTEX_GUARD(&q->lock);
+    n = q->n_answered; /* those of later answers are not needed */
+    for (size_t i = 0; n > 0 && i < q->n_asked; i++) {
+        const char *text;
+
+        if (q->answered[i])
+            continue;
+        text = arena_printf(&arena, "{\"ref\":\"%s\",\"of\":\"%s\"}", ref_text(&arena, ref),
+                            member_id_text(&arena, ids[i]));
+        for (size_t k = 0; k < q->n_asked; k++)
+            if (q->answered[k])
+                ask(r, q, i, ids[k], true, text, ANSWER_AROUND);
+    }
+    while (q->n_under_way > 0 && q->n_answered < q->n_asked &&
+           cond_wait_until(&q->changed, &q->lock, deadline))
+        ;
+}
+
+/* Who could not be asked may be using it for a moment more. */
+static void let_go(struct question *q, usec_t begin)
+{
+    MUTEX_GUARD(&q->lock);
+    while (q->n_lost > 0 && q->n_answered < q->n_asked &&
+           cond_wait_until(&q->changed, &q->lock, begin + ANSWER_KNOWN))
+        ;
 }
 
 static struct question *ask_all(struct roam *r, ref_t ref, usec_t within)
 {
     struct question *q = xcalloc(1, sizeof *q);
-    usec_t begin = clock_mono(), deadline = begin + within;
+    usec_t begin = clock_mono();
     AUTO(arena) arena = {0};
-    const char *text = arena_printf(&arena, "{\"ref\":\"%s\"}", ref_text(&arena, ref));
     uint64_t *ids;
-    size_t n;
 
     mutex_init(&q->lock);
     cond_init(&q->changed);
-    members_others(r->xapid->members, &arena, &n, &ids);
-    q->count = (uint32_t)n + 1;
-    q->n_asked = n;
-    for (size_t i = 0; i < n; i++) {
-        usec_t heard = peer_heard(r->xapid->peers, ids[i]);
-
-        /* Of a daemon that has just started the others have not been heard yet. */
-        if (within == ANSWER_UNKNOWN || (heard && heard > begin - SILENT))
-            peer_ask(r->xapid->peers, ids[i], PEER_SESSION_TAKE, text, strlen(text), within,
-                     on_answer, q);
-        else
-            not_asked(q);
-    }
-    mutex_lock(&q->lock);
-    while (q->n_over < q->n_asked && cond_wait_until(&q->changed, &q->lock, deadline))
-        ;
-    /* Who could not be asked may be using it for a moment more. */
-    deadline = MIN(deadline, begin + ANSWER_KNOWN);
-    while (q->n_missed > 0 && cond_wait_until(&q->changed, &q->lock, deadline))
-        ;
-    mutex_unlock(&q->lock);
+    q->count = 1;
+    members_others(r->xapid->members, &arena, &q->n_asked, &ids);
+    q->answered = arena_array(&q->arena, bool, q->n_asked);
+    ask_directly(r, q, ids, ref, within);
+    ask_around(r, q, ids, ref);
+    let_go(q, begin);
     return q;
 }
 

@@ -5,13 +5,15 @@
  *
  * A client may talk to any member, and reads on each what it has written on another.  A session
  * that comes to this member is asked for at all others that can be reached: they say what they know
- * of it and the newest revision they have shown it, and give it away.  Then this member waits until
- * it has applied that revision.  If somebody could not be asked, everything that was acknowledged
- * before is waited for instead (db_barrier); where nobody leads, reads go on with what is here,
- * because no one can say more.
+ * of it and the newest revision they have shown it, and give it away.  Who does not answer is asked
+ * once more by those that did: two members that cannot reach each other may both be in contact with
+ * the leader.  Then this member waits until it has applied that revision.  If somebody could not be
+ * asked at all, everything that was acknowledged before is waited for instead (db_barrier); where
+ * nobody leads, that is an error.
  *
- * Limits: an answer is waited for 150 ms, 1 s for a session unknown here; a few of the latter at
- * a time, and what nobody knows is not asked for again for a second.
+ * Limits: an answer is waited for 300 ms, 1 s for a session unknown here, and 150 ms more for what
+ * others ask for us; a few unknown ones at a time, and what nobody knows is not asked for again for
+ * a second.
  */
 #pragma once
 

@@ -11,9 +11,14 @@
 #include "pool/member/plan.h"
 #include "pool/peer/peer.h"
 #include "xapid/db/db.h"
+#include "xapid/db/member.h"
 #include "xapid/join/leave.h"
+#include "xapid/join/takeover.h"
+#include "xapid/join/witness.h"
 #include "xapid/main/members.h"
+#include "xapid/main/standing.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/faults.h"
 
 /* Silence is no event. */
 #define LOOK_PERIOD USEC_PER_SEC
@@ -43,16 +48,19 @@ struct voters {
 static size_t hosts_read(const struct db_snap *snap, struct arena *arena,
                          const struct member_host **out)
 {
-    size_t n = 0, room = snap_root(snap)->tables[CLASS_host_state].count;
+    size_t n = 0, room = snap_root(snap)->tables[CLASS_host_state].count + 1;
     struct member_host *hosts = arena_array(arena, struct member_host, room + 1);
     const struct host_state *state;
+    const struct witness *witness = witness_of(snap);
     struct db_walk walk;
     uint64_t id;
 
     db_walk(snap, CLASS_host_state, &walk);
     while ((state = db_walk_next(&walk)))
         if (*state->address && member_id_of(state->member, &id))
-            hosts[n++] = (struct member_host){id, arena_strdup(arena, state->address)};
+            hosts[n++] = (struct member_host){id, arena_strdup(arena, state->address), false};
+    if (witness && member_id_of(witness->member, &id))
+        hosts[n++] = (struct member_host){id, arena_strdup(arena, witness->address), true};
     *out = hosts;
     return n;
 }
@@ -142,7 +150,19 @@ static const char *describe(struct arena *arena, const struct log_change *c)
     if (c->what == LOG_ASSIGN)
         return arena_printf(arena, "member %016" PRIx64 " becomes %s", c->id, roles[c->role]);
     return arena_printf(arena, "member %016" PRIx64 " is %s", c->id,
-                        c->what == LOG_ADD ? "added" : "removed");
+                        c->what == LOG_ADD      ? "added"
+                        : c->what == LOG_REMOVE ? "removed"
+                                                : "to lead");
+}
+
+static const char *step_of(const struct log_change *c)
+{
+    static const char *const steps[] = {[LOG_ADD] = "add",
+                                        [LOG_ASSIGN] = "assign",
+                                        [LOG_REMOVE] = "remove",
+                                        [LOG_TRANSFER] = "transfer"};
+
+    return steps[c->what];
 }
 
 static void look(struct voters *v)
@@ -152,9 +172,14 @@ static void look(struct voters *v)
     struct error *e;
 
     v->leads_since = db_leads(v->xapid->db) ? (v->leads_since ? v->leads_since : clock_mono()) : 0;
-    if (!v->leads_since || !next_change(v, &change))
+    if (!v->leads_since)
         return;
+    if (!next_change(v, &change)) {
+        standing_look(v->xapid);
+        return;
+    }
     log_info("%s", describe(&arena, &change));
+    faults_at(v->xapid, "pool_members", step_of(&change));
     mutex_lock(&v->lock);
     v->change = change;
     v->under_way = true;
@@ -191,6 +216,11 @@ static void *voters_run(void *arg)
         v->news = v->failed = false;
         mutex_unlock(&v->lock);
         left = leave_look(v->xapid, &v->refused_since);
+        if (takeover_is_over(v->xapid)) {
+            log_info("the pool has a coordinator: this host starts again, as one of it");
+            xapid_restart_soon(v->xapid, 0);
+            left = true;
+        }
         if (!left)
             look(v);
         mutex_lock(&v->lock);

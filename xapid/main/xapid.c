@@ -11,6 +11,7 @@
 
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
+#include "pool/peer/peer.h"
 #include "xapid/auth/agents.h"
 #include "xapid/auth/audit.h"
 #include "xapid/auth/auth.h"
@@ -26,7 +27,8 @@
 #include "xapid/join/join.h"
 #include "xapid/join/leave.h"
 #include "xapid/join/receive.h"
-#include "xapid/main/bootstrap.h"
+#include "xapid/join/takeover.h"
+#include "xapid/boot/bootstrap.h"
 #include "xapid/main/members.h"
 #include "xapid/main/office.h"
 #include "xapid/main/roam.h"
@@ -35,18 +37,24 @@
 #include "xapid/nbd/nbd.h"
 #include "xapid/stream/cli.h"
 #include "xapid/stream/console.h"
+#include "xapid/stream/relay.h"
 #include "xapid/ops/blob.h"
 #include "xapid/ops/ha/ha.h"
 #include "xapid/ops/certificates/server.h"
+#include "xapid/ops/faults.h"
 #include "xapid/ops/host/settle.h"
 #include "xapid/ops/mail.h"
 #include "xapid/ops/network/change.h"
+#include "xapid/ops/network/guards.h"
 #include "xapid/ops/network/management.h"
 #include "xapid/ops/network/reached.h"
 #include "xapid/ops/network/scan.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/coalesce.h"
+#include "xapid/ops/storage/shared.h"
 #include "xapid/ops/vm/appliance.h"
+#include "xapid/ops/vm/claims.h"
 #include "xapid/ops/vm/image.h"
 #include "xapid/ops/vm/scheduler.h"
 #include "xapid/ops/vm/squeezer.h"
@@ -61,6 +69,7 @@
 
 #define MAX_WORKERS 512
 #define HOUSEKEEPING_PERIOD (30 * USEC_PER_SEC)
+#define STORAGE_PERIOD (15 * USEC_PER_SEC)
 #define SCHEDULER_PERIOD (5 * USEC_PER_SEC)
 #define SIM_TIMEOUT (20 * USEC_PER_SEC)
 #define NETWORK_TRIAL (60 * USEC_PER_SEC)
@@ -69,6 +78,12 @@
 #define ALONE_WITHIN (30 * USEC_PER_SEC)
 #define WAIT_SLICE (50 * USEC_PER_MSEC)
 #define WAIT_TOLD (60 * USEC_PER_SEC)
+/* After so long without a coordinator a start goes on in emergency mode. */
+#define CUT_OFF_START (10 * USEC_PER_SEC)
+/* For the word of others, before one that needs no other vote goes on; where one of them refuses
+ * it, until it has said why. */
+#define LOOK_AROUND (3 * USEC_PER_SEC)
+#define LOOK_AROUND_MOST (15 * USEC_PER_SEC)
 
 /*** calls of the daemon's own ***/
 
@@ -121,6 +136,14 @@ static void set_defaults(struct xapid *x, struct arena *arena)
     o->pam_helper = xstrdup(or_default(o->pam_helper, beside_me(arena, "xapid-pam")));
     o->storage_dir =
         o->storage_dir ? xstrdup(o->storage_dir) : xasprintf("%s/storage", o->state_dir);
+    o->storage_program = xstrdup(or_default(o->storage_program, beside_me(arena, "xapid-storage")));
+    if (o->mounts)
+        o->mounts = xstrdup(o->mounts);
+    else
+        o->mounts = strcmp(o->hypervisor, "sim") == 0 ? xasprintf("%s/sr-mount", o->state_dir)
+                                                      : xstrdup("/run/sr-mount");
+    if (!o->storage_wait)
+        o->storage_wait = 60 * USEC_PER_SEC;
     o->datapath =
         xstrdup(or_default(o->datapath, strcmp(o->hypervisor, "xen") == 0 ? "nbd" : "none"));
     o->network =
@@ -142,6 +165,8 @@ static void set_defaults(struct xapid *x, struct arena *arena)
         o->sysfs_dir = xasprintf("%s/sysfs", o->state_dir);
     else
         o->sysfs_dir = xstrdup("/sys");
+    if (!o->level)
+        o->level = api_level;
     if (!o->op_wait)
         o->op_wait = 20 * 60 * USEC_PER_SEC;
     if (!o->end_wait)
@@ -217,6 +242,7 @@ static struct error *begin_as_member(struct arena *arena, struct xapid *x)
     TRY(join_switch(arena, x->options.state_dir, &joined));
     if (!joined.in)
         return OK;
+    faults_at(x, "pool_join", "switched");
     for (size_t i = 0; i < joined.members.n; i++)
         buf_printf(&trust, "%s,", joined.members.v[i]);
     free((char *)x->options.pool_trust);
@@ -229,17 +255,24 @@ static struct error *begin_as_member(struct arena *arena, struct xapid *x)
 static struct error *start_database(struct arena *arena, struct xapid *x)
 {
     struct db_options options = x->options.db ? *x->options.db : (struct db_options){0};
+    struct log_raft_options raft;
+    bool forced;
 
     TRY(begin_as_member(arena, x));
+    TRY(takeover_is_wanted(arena, x->options.state_dir, &forced));
     x->office = office_new(x);
     TRY(members_new(arena, x, &x->members));
     options.dir = arena_printf(arena, "%s/db", x->options.state_dir);
     TRY(db_replace_settle(arena, options.dir));
-    options.raft = members_log_options(x->members);
+    raft = *members_log_options(x->members);
+    raft.force = forced;
+    options.raft = &raft;
+    options.level = x->options.level;
     options.leader = on_leader;
     options.members = on_members;
     options.watcher = x;
     TRY(db_open(arena, &options, &x->db));
+    x->opened = clock_mono();
     office_follow(x->office);
     members_start(x->members);
     return OK;
@@ -260,6 +293,27 @@ static const struct http_route waiting_routes[] = {
     {HTTP_M_POST, "/", not_yet, 1 << 20},
     {HTTP_M_GET, NULL, NULL, 0},
 };
+
+/* One that leads by its own vote alone asks the others first, while they may answer: they may have
+ * gone on without it. */
+static bool has_looked_around(struct xapid *x)
+{
+    usec_t since = clock_mono() - x->opened;
+    AUTO(arena) arena = {0};
+    bool all = true;
+    uint64_t *ids;
+    size_t n;
+
+    if (!db_leads(x->db) || x->options.manual_members || since > LOOK_AROUND_MOST)
+        return true;
+    members_others(x->members, &arena, &n, &ids);
+    for (size_t i = 0; i < n; i++) {
+        if (peer_refuses(x->peers, ids[i]))
+            return false; /* leave_look asks why */
+        all &= peer_heard(x->peers, ids[i]) != 0;
+    }
+    return all || since > LOOK_AROUND;
+}
 
 /* Somebody leads, this host is a member (one that joins first reads of times when it was none), and
  * there is a pool's database, or this host is the one to make it. */
@@ -282,14 +336,35 @@ static bool is_ready(struct xapid *x)
     is_member = n == 0;
     for (size_t i = 0; i < n; i++)
         is_member |= members[i].id == status.id;
-    return is_member && (has_pool || (n <= 1 && db_leads(x->db)));
+    return is_member && (has_pool || (n <= 1 && db_leads(x->db))) && has_looked_around(x);
+}
+
+/* It knows its pool and itself, and was neither added just now nor given another number. */
+static bool may_start_cut_off(struct xapid *x, struct arena *arena)
+{
+    struct call call;
+    bool known;
+
+    if (x->options.manual_members || x->options.joining || !db_has_others(x->db))
+        return false;
+    call_init_internal(&call, x, arena);
+    known = bootstrap_recall(&call);
+    call_release(&call);
+    return known;
 }
 
 static struct error *wait_until_ready(struct arena *arena, struct xapid *x)
 {
     usec_t tell = clock_mono(), refused = 0;
 
-    while (!is_ready(x)) {
+    while (x->replaced || !is_ready(x)) {
+        if ((x->replaced || clock_mono() - x->opened > CUT_OFF_START) &&
+            may_start_cut_off(x, arena)) {
+            x->cut_off = true;
+            log_warning("this host starts without its pool, which has no coordinator: emergency "
+                        "mode");
+            return OK;
+        }
         if (x->options.give_up && x->options.give_up())
             return error_internal(arena, "it was asked to end while it waited for its pool");
         TRY(db_failure(x->db, arena));
@@ -337,11 +412,23 @@ static struct error *start_storage(struct arena *arena, struct xapid *x)
     enum datapath_kind kind;
 
     if (!datapath_kind_from_text(x->options.datapath, &kind))
-        return error_internal(arena, "--datapath: '%s' is none of fuse, nbd and none",
+        return error_internal(arena, "--datapath: '%s' is none of fuse, nbd, socket and none",
                               x->options.datapath);
-    x->srs = sr_table_new();
+    x->srs = sr_table_new(&(struct sr_site){.program = x->options.storage_program,
+                                            .mounts = x->options.mounts,
+                                            .system_root = x->options.system_root,
+                                            .timeout = x->options.storage_wait});
     sr_table_serve(x->srs, arena_printf(arena, "%s/datapath", x->options.state_dir), kind);
     return OK;
+}
+
+static void follow_secret(struct call *call)
+{
+    struct error *e = auth_follow_pool_secret(call);
+
+    if (e)
+        log_warning("the file of the pool's secret is not up to date: %s",
+                    error_line(call->arena, e));
 }
 
 /* What a first start makes and every start brings up to date; then what a crash left half done. */
@@ -352,8 +439,16 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
     struct error *e;
     int n;
 
+    if (x->cut_off) {
+        x->ha = ha_start(x);
+        return OK; /* nothing can be written down: the next start does all this */
+    }
     call_init_internal(&call, x, arena);
     e = bootstrap(&call);
+    if (!e) {
+        x->ha = ha_start(x);
+        e = takeover_settle(&call);
+    }
     if (!e)
         e = network_adopt(&call);
     if (!e)
@@ -370,10 +465,12 @@ static struct error *start_world(struct arena *arena, struct xapid *x)
         n = ops_recover(&call);
         if (n)
             log_info("%d operations of before were finished or undone", n);
+        guards_settle(&call, true);
         tasks_recover(&call);
         srs_end_servers(&call);
         host_settle(&call);
         e = certificates_start(&call);
+        follow_secret(&call);
         blobs_sweep(&call);
         vm_images_sweep(&call);
     }
@@ -455,6 +552,7 @@ static void housekeeping(void *arg)
     ssh_expire(&call);
     join_sweep(&call);
     leave_sweep(&call);
+    follow_secret(&call);
     call_release(&call);
     arena_release(&arena);
     MUTEX_GUARD(&x->timer_lock);
@@ -496,6 +594,38 @@ static void schedules_due(void *arg)
         schedules_later(x);
 }
 
+/* Storage of other machines may keep its worker waiting: it has one of its own. */
+static void storage_due(void *arg);
+
+static void storage_later(struct xapid *x)
+{
+    MUTEX_GUARD(&x->timer_lock);
+    if (!x->stopping)
+        http_post_after(x->http, STORAGE_PERIOD, storage_due, x);
+}
+
+static void storage(void *arg)
+{
+    struct xapid *x = arg;
+    struct arena arena = {0};
+    struct call call;
+
+    call_init_internal(&call, x, &arena);
+    srs_plug_again(&call);
+    ops_again(&call);
+    call_release(&call);
+    arena_release(&arena);
+    storage_later(x);
+}
+
+static void storage_due(void *arg)
+{
+    struct xapid *x = arg;
+
+    if (!workers_run(x->workers, storage, x))
+        storage_later(x);
+}
+
 static struct error *start_parts(struct arena *arena, struct xapid *x)
 {
     TRY(make_dir(arena, x->options.state_dir));
@@ -503,6 +633,7 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     x->started = clock_wall();
     x->workers = workers_new(MAX_WORKERS);
     x->queue = op_queue_new();
+    x->claims = claims_new();
     x->sessions = sessions_new(x);
     x->tasks = tasks_new(x);
     x->callers = callers_new();
@@ -521,13 +652,17 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(start_storage(arena, x));
     x->consoles = consoles_new();
     x->clis = clis_new();
+    x->relays = relays_new(x);
     TRY(start_world(arena, x));
-    if (x->options.member_id)
+    if (x->options.member_id && !x->cut_off) {
+        faults_at(x, "pool_join", "started");
         TRY(joiner_done(arena, x));
+    }
     TRY(joiner_new(arena, x, &x->joiner));
     x->events = events_new(x);
     x->mailer = mailer_new(x);
     x->squeezer = squeezer_start(x);
+    x->coalescer = coalescer_start(x);
     x->watch = vm_watch_start(x); /* kicks the squeezer */
     if (x->peers) {
         x->roam = roam_new(x);
@@ -540,11 +675,14 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     TRY(open_doors(arena, x));
     x->nbd = nbd_start(x);
     appliances_go_on(x);
-    x->ha = ha_start(x);
+    ha_begin(x->ha);
     x->scheduler = scheduler_new(x);
     x->replication = replication_new(x);
+    if (x->cut_off)
+        return OK;
     http_post_after(x->http, SCHEDULER_PERIOD, schedules_due, x);
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
+    http_post_after(x->http, 0, storage_due, x);
     return OK;
 }
 
@@ -630,11 +768,13 @@ void xapid_stop(struct xapid *x)
     stats_stop(x->stats);
     vm_watch_stop(x->watch);
     squeezer_stop(x->squeezer);
+    coalescer_stop(x->coalescer);
     joiner_stop(x->joiner);
     voters_stop(x->voters);
     ha_stop(x->ha);
     office_stop(x->office);
     members_stop(x->members);
+    relays_free(x->relays); /* no stream comes any more */
     roam_stop(x->roam);
     workers_free(x->workers);
     stats_free(x->stats);
@@ -644,6 +784,7 @@ void xapid_stop(struct xapid *x)
     hv_free(x->hv);
     vm_watch_free(x->watch);
     squeezer_free(x->squeezer);
+    coalescer_free(x->coalescer);
     host_network_free(x->network);
     reached_free(x->reached);
     auth_free(x->auth);
@@ -659,6 +800,7 @@ void xapid_stop(struct xapid *x)
     scheduler_free(x->scheduler);
     mailer_free(x->mailer);
     op_queue_free(x->queue);
+    claims_free(x->claims);
     db_close(x->db);
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */
     voters_free(x->voters);
@@ -677,6 +819,8 @@ void xapid_stop(struct xapid *x)
     free((char *)x->options.cli_program);
     free((char *)x->options.pam_helper);
     free((char *)x->options.storage_dir);
+    free((char *)x->options.storage_program);
+    free((char *)x->options.mounts);
     free((char *)x->options.datapath);
     free((char *)x->options.network);
     free((char *)x->options.password_file);

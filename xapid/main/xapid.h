@@ -16,7 +16,9 @@ struct clis;
 struct consoles;
 struct vm_watch;
 struct squeezer;
+struct coalescer;
 struct scheduler;
+struct claims;
 struct db;
 struct db_options;
 struct events;
@@ -42,6 +44,7 @@ struct joiner;
 struct mailer;
 struct nbd;
 struct replication;
+struct relays;
 struct timings;
 struct traces;
 struct stats;
@@ -49,21 +52,25 @@ struct host_network;
 struct reached;
 
 struct xapid_options {
-    const char *state_dir;      /* database, secrets, certificate; default /var/lib/xapid */
-    const char *unix_socket;    /* default /var/lib/xcp/xapi; "" for none */
-    const char *listen_address; /* for TLS; default "::" */
-    int tls_port;               /* 443; 0 picks one; -1 none */
-    int plain_port;             /* on loopback only; 80; 0 picks one; -1 none */
-    int nbd_port;               /* for disks that are read over NBD; 10809; 0 picks one; -1 none */
-    const char *hypervisor;     /* "xen" or "sim"; no default without Xen */
-    const char *sim_program;    /* path of xapid-sim */
-    const char *password_file;  /* lines "user:password-hash"; NULL: PAM */
-    const char *pam_helper;     /* path of the PAM helper */
-    const char *cli_program;    /* what serves /cli; default "xe", in the system's folders */
-    const char *storage_dir;    /* where the local SR lives; default <state_dir>/storage */
-    const char *datapath;       /* how disks are served: "fuse", "nbd" or "none"; default: "nbd"
-                                   with Xen, "none" with the simulator */
-    const char *web_root;       /* static files; NULL: none */
+    const char *state_dir;       /* database, secrets, certificate; default /var/lib/xapid */
+    const char *unix_socket;     /* default /var/lib/xcp/xapi; "" for none */
+    const char *listen_address;  /* for TLS; default "::" */
+    int tls_port;                /* 443; 0 picks one; -1 none */
+    int plain_port;              /* on loopback only; 80; 0 picks one; -1 none */
+    int nbd_port;                /* for disks that are read over NBD; 10809; 0 picks one; -1 none */
+    const char *hypervisor;      /* "xen" or "sim"; no default without Xen */
+    const char *sim_program;     /* path of xapid-sim */
+    const char *password_file;   /* lines "user:password-hash"; NULL: PAM */
+    const char *pam_helper;      /* path of the PAM helper */
+    const char *cli_program;     /* what serves /cli; default "xe", in the system's folders */
+    const char *storage_dir;     /* where the local SR lives; default <state_dir>/storage */
+    const char *storage_program; /* path of xapid-storage */
+    const char *mounts;   /* where network storage is mounted; default /run/sr-mount, with the
+                             simulator <state_dir>/sr-mount */
+    usec_t storage_wait;  /* how long network storage may take to answer; default a minute */
+    const char *datapath; /* how disks are served: "fuse", "nbd" or "none"; default: "nbd"
+                             with Xen, "none" with the simulator */
+    const char *web_root; /* static files; NULL: none */
     /* What is put before the paths of the host's own programs and configuration files: "" on a real
        host; default with the simulator: <state_dir>/system, where there are none. */
     const char *system_root;
@@ -72,6 +79,7 @@ struct xapid_options {
     usec_t network_trial; /* how long a change of the management interface may take to prove
                              itself; 0: it need not; -1: the default, 60 seconds, 0 with "none" */
     bool enable_faults;   /* tests: fail or die at op_steps named in <state_dir>/faults */
+    unsigned level;  /* understood of the database, for tests; 0: all that this version knows */
     usec_t op_wait;  /* how long an operation waits in line for a busy object; default 20 minutes */
     usec_t end_wait; /* how long a guest that was asked to may take to end; the same default */
     const char *config_dir;      /* /etc/xapid */
@@ -113,6 +121,8 @@ struct xapid {
     struct clis *clis;
     struct vm_watch *watch;
     struct squeezer *squeezer;
+    struct coalescer *coalescer;
+    struct claims *claims; /* hosts that VMs were sent to, until the records say so */
     struct host_network *network;
     struct reached *reached;
     struct scheduler *scheduler;
@@ -125,6 +135,7 @@ struct xapid {
     struct forward *forward; /* NULL: this host stays alone */
     struct ha *ha; /* heartbeats and what follows from their lack; NULL: this host stays alone */
     struct joiner *joiner;
+    struct relays *relays; /* requests that other hosts pass on */
     struct mailer *mailer;
     struct agents *agents;   /* client programs that have called */
     struct timings *timings; /* how long calls take */
@@ -132,10 +143,13 @@ struct xapid {
     ref_t host;              /* row of the host this daemon runs on */
     struct stats *stats;
     ref_t pool;
-    uint64_t epoch;           /* of the coordinator, as applied here; xapid_epoch reads it */
+    bool cut_off;   /* it was started without a pool that somebody leads: emergency mode */
+    bool replaced;  /* its pool went on without it: it makes no changes (join/takeover.h) */
+    uint64_t epoch; /* of the coordinator, as applied here; xapid_epoch reads it */
     int tls_port, plain_port; /* as bound */
     int nbd_port;             /* 0: none */
     usec_t started;           /* wall clock */
+    usec_t opened;            /* the database; monotonic */
     struct mutex timer_lock;
     bool stopping; /* under timer_lock: no further housekeeping, and the server is about to go */
 };

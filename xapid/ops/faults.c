@@ -74,42 +74,57 @@ static void note(struct faults *f, const char *name)
     fclose(file);
 }
 
-/* Until the line has gone. */
-static void wait_for_line(const char *path, const char *name)
+/* What the line says once it does not say "wait" any more; false if it has gone. */
+static bool wait_for_line(const char *path, const char *name, char *what, size_t size)
 {
     usec_t deadline = clock_mono() + WAIT_LIMIT;
-    char what[64];
+    bool found;
 
-    while (find_line(path, name, what, sizeof what) && clock_mono() < deadline)
+    while ((found = find_line(path, name, what, size)) && strcmp(what, "wait") == 0 &&
+           clock_mono() < deadline)
         clock_sleep(WAIT_STEP);
+    return found && strcmp(what, "wait") != 0;
 }
 
-struct error *faults_step(struct call *call, const char *intent, const char *step)
+static struct error *reach(struct faults *f, struct arena *arena, const char *intent,
+                           const char *step)
 {
-    struct faults *f = call->xapid->faults;
     char path[4096], what[64];
     const char *name;
 
     if (!f)
         return OK;
-    name = arena_printf(call->arena, "%s/%s", intent, step);
+    name = arena_printf(arena, "%s/%s", intent, step);
     note(f, name);
     snprintf(path, sizeof path, "%s/faults", f->dir);
-    if (!find_line(path, name, what, sizeof what))
+    if (!wait_for_line(path, name, what, sizeof what))
         return OK;
     if (strcmp(what, "kill") == 0)
         kill(getpid(), SIGKILL);
-    if (strcmp(what, "wait") == 0) {
-        wait_for_line(path, name);
-        return OK;
-    }
-    return error_internal(call->arena, "a test made step %s fail", name);
+    return error_internal(arena, "a test made step %s fail", name);
+}
+
+struct error *faults_step(struct call *call, const char *intent, const char *step)
+{
+    return reach(call->xapid->faults, call->arena, intent, step);
 }
 
 void faults_step_ignored(struct call *call, const char *intent, const char *step)
 {
     /* The work is done and recorded: an error here would be a lie. */
     error_ignore(faults_step(call, intent, step));
+}
+
+void faults_in(struct faults *faults, const char *intent, const char *step)
+{
+    AUTO(arena) arena = {0};
+
+    error_ignore(reach(faults, &arena, intent, step));
+}
+
+void faults_at(struct xapid *xapid, const char *intent, const char *step)
+{
+    faults_in(xapid->faults, intent, step);
 }
 
 usec_t faults_clock(struct xapid *xapid)

@@ -17,3 +17,7 @@ MUST_CHECK struct error *faults_step(struct call *call, const char *intent, cons
 usec_t faults_clock(struct xapid *xapid);
 /* After the point of no return: may only kill. */
 void faults_step_ignored(struct call *call, const char *intent, const char *step);
+/* The same where no call is at work. */
+void faults_at(struct xapid *xapid, const char *intent, const char *step);
+/* The same of a program that is no daemon; nothing happens where 'faults' is NULL. */
+void faults_in(struct faults *faults, const char *intent, const char *step);

@@ -15,6 +15,9 @@
 
 /* Between two looks at a busy object where nothing wakes the waiter. */
 #define WAIT_SLICE (5 * USEC_PER_SEC)
+/* Before what was left is tried again. */
+#define FIRST_PAUSE (5 * USEC_PER_SEC)
+#define LONGEST_PAUSE (300 * USEC_PER_SEC)
 
 /*** waiting in line ***/
 
@@ -24,9 +27,17 @@ struct waiter {
     ref_t ref;
 };
 
+/* An intent that could not be undone or finished, and when that is tried again. */
+struct left {
+    struct left *next;
+    ref_t intent;
+    usec_t pause, due;
+};
+
 struct op_queue {
     struct mutex lock;
     struct waiter *first, **last; /* all waiters, in the order they came */
+    struct left *left;
 };
 
 struct op_queue *op_queue_new(void)
@@ -42,6 +53,12 @@ void op_queue_free(struct op_queue *q)
 {
     if (!q)
         return;
+    while (q->left) {
+        struct left *next = q->left->next;
+
+        free(q->left);
+        q->left = next;
+    }
     mutex_release(&q->lock);
     free(q);
 }
@@ -153,7 +170,9 @@ static struct error *wait_and_begin(struct call *call, struct begin *b, struct e
         deadline = MIN(deadline, call->task->deadline);
     queue_join(xapid->queue, &w);
     task_waiting_for(call, error_line(call->arena, busy));
-    while (error_is(e, "OTHER_OPERATION_IN_PROGRESS") && clock_mono() < deadline) {
+    /* A daemon that stops cancels its tasks, but what it does by itself has none. */
+    while (error_is(e, "OTHER_OPERATION_IN_PROGRESS") && clock_mono() < deadline &&
+           !xapid_is_stopping(xapid)) {
         uint64_t seen = snap_root(call->snap)->revision;
         size_t held = call->n_held;
 
@@ -207,6 +226,14 @@ struct error *op_step(struct op *op, const char *name, double done)
     return task_check(op->call);
 }
 
+bool op_holds(const struct op *op, int class_id, ref_t ref)
+{
+    for (size_t i = 0; i < op->n_holds; i++)
+        if (op->holds[i].class_id == class_id && ref_equal(op->holds[i].ref, ref))
+            return true;
+    return false;
+}
+
 void txn_unhold(struct txn *txn, const struct op *op)
 {
     for (size_t i = 0; i < op->n_holds; i++)
@@ -221,12 +248,21 @@ struct commit {
     void *arg;
 };
 
+static struct error *check_stands(struct txn *txn, const struct op *op)
+{
+    const struct call *call = txn_call(txn);
+    const struct intent *row = txn_find(txn, CLASS_intent, op->intent);
+
+    return row && ref_equal(row->host, call->xapid->host)
+               ? OK
+               : error_internal(call->arena, "the operation's intent is gone, or another host's");
+}
+
 static struct error *commit_txn(struct txn *txn, void *arg)
 {
     const struct commit *c = arg;
 
-    if (!txn_find(txn, CLASS_intent, c->op->intent))
-        return error_internal(txn_call(txn)->arena, "the operation's intent is gone");
+    TRY(check_stands(txn, c->op));
     /* First the lock, so that fn may destroy what it held. */
     txn_unhold(txn, c->op);
     txn_destroy(txn, CLASS_intent, c->op->intent);
@@ -249,6 +285,19 @@ struct error *op_commit(struct op *op, db_txn_fn *fn, void *arg)
     return e;
 }
 
+static struct error *update_txn(struct txn *txn, void *arg)
+{
+    const struct commit *c = arg;
+
+    TRY(check_stands(txn, c->op));
+    return c->fn(txn, c->arg);
+}
+
+struct error *op_update(struct op *op, db_txn_fn *fn, void *arg)
+{
+    return db_update(op->call, update_txn, &(struct commit){op, fn, arg});
+}
+
 void op_abort(struct op *op)
 {
     struct commit c = {op, NULL, NULL};
@@ -257,6 +306,11 @@ void op_abort(struct op *op)
     if (ref_is_null(op->intent) || op->unknown)
         return;
     e = db_update(op->call, commit_txn, &c);
+    /* Cut off from the others it goes on being held, until that can be taken back. */
+    while (error_is(e, "HOST_IN_EMERGENCY_MODE") && !xapid_is_stopping(op->call->xapid)) {
+        db_wait_leader(op->call->xapid->db, clock_mono() + WAIT_SLICE);
+        e = db_update(op->call, commit_txn, &c);
+    }
     if (e)
         log_error("operation %s stays locked until the next start: %s", api_intents[op->kind].name,
                   error_line(op->call->arena, e));
@@ -289,23 +343,94 @@ bool op_adopt(struct call *call, const struct intent *row, struct op *op, const 
     return false;
 }
 
-static void recover_one(struct call *call, const struct intent *row)
+struct error *op_recover(struct call *call, const struct intent *row)
 {
-    const struct intent_desc *desc;
     const void *intent;
-    struct error *e;
     struct op op;
 
     if (!op_adopt(call, row, &op, &intent))
-        return;
-    desc = &api_intents[op.kind];
-    log_info("recovering %s %s", desc->name, op.id);
-    e = desc->recover(call, &op, intent);
+        return OK;
+    log_info("recovering %s %s", api_intents[op.kind].name, op.id);
+    TRY(api_intents[op.kind].recover(call, &op, intent));
+    op_abort(&op); /* nothing, where the recover function committed */
+    return OK;
+}
+
+/*** what is tried again ***/
+
+/* False, and logged, where it failed. */
+static bool try_to_recover(struct call *call, const struct intent *row)
+{
+    const char *kind = arena_strdup(call->arena, row->kind), *ref = call_ref(call, row->ref);
+    struct error *e = op_recover(call, row);
+
     if (e)
-        log_error("recovery of %s %s failed and is tried again at the next start: %s", desc->name,
-                  op.id, error_line(call->arena, e));
-    else
-        op_abort(&op); /* nothing, where the recover function committed */
+        log_error("recovery of %s %s failed and is tried again: %s", kind, ref,
+                  error_line(call->arena, e));
+    return !e;
+}
+
+static void leave(struct op_queue *q, ref_t intent, usec_t pause)
+{
+    struct left *l;
+
+    MUTEX_GUARD(&q->lock);
+    for (l = q->left; l && !ref_equal(l->intent, intent); l = l->next)
+        ;
+    if (!l) {
+        l = xcalloc(1, sizeof *l);
+        l->intent = intent;
+        l->next = q->left;
+        q->left = l;
+    }
+    l->pause = MAX(l->pause, pause);
+    l->due = clock_mono() + l->pause;
+}
+
+/* One whose pause is over; it is not waited for any more. */
+static bool take_left(struct op_queue *q, ref_t *intent, usec_t *pause)
+{
+    MUTEX_GUARD(&q->lock);
+    for (struct left **p = &q->left; *p; p = &(*p)->next) {
+        struct left *l = *p;
+
+        if (l->due > clock_mono())
+            continue;
+        *intent = l->intent;
+        *pause = l->pause;
+        *p = l->next;
+        free(l);
+        return true;
+    }
+    return false;
+}
+
+void op_leave(struct op *op)
+{
+    op->unknown = true;
+    leave(op->call->xapid->queue, op->intent, FIRST_PAUSE);
+}
+
+void ops_again(struct call *call)
+{
+    struct op_queue *q = call->xapid->queue;
+    usec_t pause;
+    ref_t intent;
+
+    while (take_left(q, &intent, &pause)) {
+        const struct intent *row;
+
+        call_refresh(call);
+        row = db_find(call, CLASS_intent, intent);
+        if (row && ref_equal(row->host, call->xapid->host) && !try_to_recover(call, row))
+            leave(q, intent, MIN(2 * pause, LONGEST_PAUSE));
+    }
+}
+
+/* Others than those of storage expect to be recovered before anything else goes on: at a start. */
+static bool can_be_recovered_later(const struct intent *row)
+{
+    return strncmp(row->kind, "vdi_", 4) == 0 || strncmp(row->kind, "sr_", 3) == 0;
 }
 
 int ops_recover(struct call *call)
@@ -322,9 +447,12 @@ int ops_recover(struct call *call)
         if (ref_equal(row->host, call->xapid->host))
             v[all.n++] = row->ref;
     for (size_t i = 0; i < all.n; i++) {
+        bool later;
+
         row = db_find(call, CLASS_intent, v[i]);
-        if (row)
-            recover_one(call, row);
+        later = row && can_be_recovered_later(row);
+        if (row && !try_to_recover(call, row) && later)
+            leave(call->xapid->queue, v[i], FIRST_PAUSE);
         call_refresh(call);
     }
     return (int)all.n;

@@ -58,6 +58,10 @@ MUST_CHECK struct error *op_step(struct op *op, const char *name, double done);
 /* Records the outcome.  On failure nothing was recorded and the op is still held, unless
  * op->unknown. */
 MUST_CHECK struct error *op_commit(struct op *op, db_txn_fn *fn, void *arg);
+/* db_update of what an operation has to record while it goes on, or when it has failed.  Refused
+ * where its intent is gone or another's: this host was declared dead, and what it held is others'.
+ */
+MUST_CHECK struct error *op_update(struct op *op, db_txn_fn *fn, void *arg);
 /* Lets go without recording anything. */
 void op_abort(struct op *op);
 /* False once the outcome may have been committed: what was made must stay. */
@@ -65,8 +69,18 @@ bool op_may_undo(const struct op *op);
 /* Guard: aborts an op that is still held. */
 void op_release(struct op *op);
 
+/*
+ * For what could be neither undone nor finished, because storage does not answer: lock and intent
+ * stay, and the recover function is run again later (ops_again), until it succeeds.
+ */
+void op_leave(struct op *op);
+
+/* Finishes or undoes what an intent says, by its recover function. */
+MUST_CHECK struct error *op_recover(struct call *call, const struct intent *row);
 /* At start: recovers every intent of this host.  Returns how many there were. */
 int ops_recover(struct call *call);
+/* Every now and then: tries again what was left, with pauses that grow. */
+void ops_again(struct call *call);
 
 /* For operations that a recover function has left alone (op->unknown): the op as it was, held
  * again. False where the row cannot be read. */
@@ -75,6 +89,8 @@ bool op_adopt(struct call *call, const struct intent *row, struct op *op, const 
 struct op_queue *op_queue_new(void);
 void op_queue_free(struct op_queue *queue);
 
+/* Whether it holds that object. */
+bool op_holds(const struct op *op, int class_id, ref_t ref);
 /* Takes the operation's key out of a row's current_operations: for recovery and for what destroys a
  * held row. */
 void txn_unhold(struct txn *txn, const struct op *op);

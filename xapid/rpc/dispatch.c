@@ -352,6 +352,8 @@ static bool is_judgement(const struct rpc_call *rpc, const struct error *e)
     static const char *const codes[] = {"HANDLE_INVALID", "UUID_INVALID", "MAP_DUPLICATE_KEY",
                                         "VM_BAD_POWER_STATE"};
 
+    if (error_is(e, "HOST_IN_EMERGENCY_MODE"))
+        return false; /* it rests on nothing else */
     if (!api_implementations[rpc->message->id])
         return true;
     for (size_t i = 0; i < ARRAY_SIZE(codes); i++)

@@ -14,6 +14,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/stats/accept.h"
 #include "xapid/stats/table.h"
+#include "xapid/stream/relay.h"
 #include "xapid/worker/workers.h"
 
 #define LIST_MAX 4096 /* uuids in a query */
@@ -82,12 +83,12 @@ static const char *type_of(bool json)
     return json ? "application/json" : "text/xml";
 }
 
-static void redirect(struct http_request *request, const struct host *host, const char *more)
+static void redirect(struct http_request *request, const char *address)
 {
-    bool v6 = strchr(host->address, ':') != NULL;
+    bool v6 = strchr(address, ':') != NULL;
     struct http_pair headers[] = {
-        {"Location", arena_printf(request->arena, "https://%s%s%s%s%s", v6 ? "[" : "",
-                                  host->address, v6 ? "]" : "", request->target, more)},
+        {"Location", arena_printf(request->arena, "https://%s%s%s%s", v6 ? "[" : "", address,
+                                  v6 ? "]" : "", request->target)},
         any_origin};
 
     http_reply(request, &(struct http_response){.status = 302,
@@ -104,11 +105,16 @@ static void send_to_host(struct call *call, struct http_request *request, ref_t 
 {
     const struct host *host = db_find(call, CLASS_host, ref);
     const struct host_metrics *m = host ? db_find(call, CLASS_host_metrics, host->metrics) : NULL;
+    const char *address;
 
-    if (host && m && m->live && *host->address)
-        redirect(request, host, more);
-    else
+    if (!host || !m || !m->live || !*host->address) {
         http_error(request, 503, "The host that has these statistics does not answer.");
+        return;
+    }
+    address = arena_strdup(call->arena, host->address);
+    request->target = arena_printf(request->arena, "%s%s", request->target, more);
+    if (!relay_is_needed(call, ref) || !relay_request(call, request, ref))
+        redirect(request, address);
 }
 
 /*** whole databases ***/
@@ -319,7 +325,7 @@ static void run_updates(struct asked *a)
 
 /*** upload ***/
 
-/* Both take the database. */
+/* Both take the statistics. */
 static void put_archive(struct stats *stats, enum stats_owner owner, const char *uuid,
                         struct rrd *rrd)
 {
@@ -329,7 +335,7 @@ static void put_archive(struct stats *stats, enum stats_owner owner, const char 
     rrd_free(rrd);
 }
 
-static void put_live(struct stats *stats, enum stats_owner owner, const char *uuid, struct rrd *rrd)
+void stats_replace(struct stats *stats, enum stats_owner owner, const char *uuid, struct rrd *rrd)
 {
     MUTEX_GUARD(&stats->sampling); /* a VM that starts meanwhile begins with it */
     struct object *o;
@@ -380,7 +386,7 @@ static void put_rrd(struct call *call, struct http_request *request, const char 
     if (archive)
         put_archive(call->xapid->stats, owner, uuid, rrd);
     else
-        put_live(call->xapid->stats, owner, uuid, rrd);
+        stats_replace(call->xapid->stats, owner, uuid, rrd);
     http_reply(request, &(struct http_response){.status = 200, .data = ""});
 }
 

@@ -65,6 +65,9 @@ void stats_save_all(struct stats *stats);
 /* The same, so much later. */
 void stats_save_later(struct stats *stats, usec_t delay);
 
+/* Replaces what is known of an object, now or when it is there.  Takes 'rrd'. */
+void stats_replace(struct stats *stats, enum stats_owner owner, const char *uuid, struct rrd *rrd);
+
 /*
  * table.c: all under the table's lock.
  */

@@ -18,6 +18,7 @@
 #include "xapid/db/db.h"
 #include "xapid/main/xapid.h"
 #include "xapid/stream/console_target.h"
+#include "xapid/stream/relay.h"
 #include "xapid/stream/rfb_watch.h"
 #include "xapid/stream/websocket.h"
 
@@ -152,8 +153,8 @@ static struct refusal check_target(struct call *call, struct console_session *s,
 
     if (vm->is_control_domain && call->session->role > ROLE_POOL_ADMIN)
         return (struct refusal){403, "The console of a control domain is for pool-admin."};
-    if (!console_target_lives(t) || !ref_equal(vm->resident_on, call->xapid->host))
-        return (struct refusal){503, "The VM is not running on this host."};
+    if (!console_target_lives(t))
+        return (struct refusal){503, "The VM is not running."};
     if (limited && s->framing != FRAMING_NONE)
         return (struct refusal){503, "Consoles are limited to one session, which browsers cannot "
                                      "have."};
@@ -349,8 +350,13 @@ static bool start_stream(struct console_session *s)
     return http_stream_write(s->stream, head, (size_t)n, STALL);
 }
 
-/* Finds the screen and opens it; false if the request has been refused.  Nothing of the database is
- * held afterwards. */
+static bool is_elsewhere(const struct call *call, const struct vm *vm)
+{
+    return !ref_is_null(vm->resident_on) && !ref_equal(vm->resident_on, call->xapid->host);
+}
+
+/* Finds the screen and opens it; false if the request has been refused, or passed on to the host on
+ * which the VM runs.  Nothing of the database is held afterwards. */
 static bool prepare(struct console_session *s)
 {
     struct call call = {.arena = s->request->arena,
@@ -360,7 +366,13 @@ static bool prepare(struct console_session *s)
     struct refusal refusal = {404, "There is no such VM and no such console."};
     struct console_target target;
 
-    if (console_target_find(&call, s->request, &target)) {
+    if (!console_target_find(&call, s->request, &target)) {
+        /* refused below */
+    } else if (is_elsewhere(&call, target.vm)) {
+        if (relay_request(&call, s->request, target.vm->resident_on))
+            return false;
+        refusal = (struct refusal){503, "The host on which the VM runs does not answer."};
+    } else {
         refusal = check_target(&call, s, &target);
         if (!refusal.status) {
             s->fd = console_target_open(&call, &target);

@@ -8,6 +8,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
+#include "xapid/stream/relay.h"
 #include "xapid/task/task.h"
 #include "xapid/worker/workers.h"
 
@@ -160,23 +161,30 @@ void handover_refuse_length(struct handover *h)
                                                                     absent ? "" : "too large")));
 }
 
-void handover_redirect(struct handover *h, const char *address)
+static void redirect(struct handover *h, const char *address)
 {
     bool v6 = strchr(address, ':') != NULL;
     const struct http_pair headers[] = {
         {"Location", arena_printf(h->call.arena, "https://%s%s%s%s", v6 ? "[" : "", address,
                                   v6 ? "]" : "", h->request->target)}};
-    struct http_request *request = h->request;
 
-    h->request = NULL;
+    http_reply(h->request, &(struct http_response){.status = 302,
+                                                   .content_type = "text/plain",
+                                                   .n_headers = ARRAY_SIZE(headers),
+                                                   .headers = headers,
+                                                   .data = "",
+                                                   .close = true});
+}
+
+void handover_elsewhere(struct handover *h, const struct host *host)
+{
+    const char *address = arena_strdup(h->call.arena, host->address);
+
     /* Its outcome is the other host's to tell. */
     task_leave(&h->call);
-    http_reply(request, &(struct http_response){.status = 302,
-                                                .content_type = "text/plain",
-                                                .n_headers = ARRAY_SIZE(headers),
-                                                .headers = headers,
-                                                .data = "",
-                                                .close = true});
+    if (!relay_is_needed(&h->call, host->ref) || !relay_request(&h->call, h->request, host->ref))
+        redirect(h, address);
+    h->request = NULL;
 }
 
 struct http_stream *handover_take(struct handover *h)

@@ -40,9 +40,9 @@ void handover_begin_open(struct xapid *xapid, struct http_request *request, cons
 void handover_refuse(struct handover *h, struct refusal r);
 /* The same, 411 or 413, for an upload that says no length, or one that is too large. */
 void handover_refuse_length(struct handover *h);
-/* Answers the request with the address of the same thing on another host; the task goes on
- * there. */
-void handover_redirect(struct handover *h, const char *address);
+/* Another host answers the request: its address is told, or it is passed on (relay.h).  The task
+ * goes on there. */
+void handover_elsewhere(struct handover *h, const struct host *host);
 /* Takes the connection; h->request is NULL afterwards. */
 struct http_stream *handover_take(struct handover *h);
 /* A task of our own, where the client gave none. */

@@ -138,11 +138,11 @@ static struct refusal check(struct handover *h, struct console_target *target)
 }
 
 /* Where the VM runs, unless it is here. */
-static const char *elsewhere(struct call *call, const struct vm *vm)
+static const struct host *elsewhere(struct call *call, const struct vm *vm)
 {
     const struct host *host = db_find(call, CLASS_host, vm->resident_on);
 
-    return host && !ref_equal(host->ref, call->xapid->host) ? host->address : NULL;
+    return host && !ref_equal(host->ref, call->xapid->host) ? host : NULL;
 }
 
 static void run(struct handover *h)
@@ -150,16 +150,17 @@ static void run(struct handover *h)
     struct rfb_picture *picture = arena_new(h->call.arena, struct rfb_picture);
     struct console_target target;
     struct refusal r = check(h, &target);
-    const char *why = "nothing answers", *address;
+    const struct host *other;
+    const char *why = "nothing answers";
     int fd;
 
     if (r.status) {
         handover_refuse(h, r);
         return;
     }
-    address = elsewhere(&h->call, target.vm);
-    if (address) {
-        handover_redirect(h, address);
+    other = elsewhere(&h->call, target.vm);
+    if (other) {
+        handover_elsewhere(h, other);
         return;
     }
     target.protocol = CONSOLE_PROTOCOL_RFB; /* a serial line has no picture */

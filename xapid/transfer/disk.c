@@ -90,7 +90,7 @@ static bool host_has_all(struct call *call, ref_t host, const struct refs *srs)
     return true;
 }
 
-const char *disks_elsewhere(struct call *call, const struct refs *srs)
+const struct host *disks_elsewhere(struct call *call, const struct refs *srs)
 {
     const struct host *host;
     struct db_walk walk;
@@ -100,6 +100,6 @@ const char *disks_elsewhere(struct call *call, const struct refs *srs)
     db_walk(call->snap, CLASS_host, &walk);
     while ((host = db_walk_next(&walk)))
         if (*host->address && host_has_all(call, host->ref, srs))
-            return host->address;
+            return host;
     return NULL;
 }

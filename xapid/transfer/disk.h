@@ -32,6 +32,6 @@ MUST_CHECK struct error *disk_write(struct call *call, struct vdi_io *io, bool f
 MUST_CHECK struct error *disk_zero(struct call *call, struct vdi_io *io, bool fresh, int64_t at,
                                    int64_t n);
 
-/* The address of a host that has all those repositories attached, where this one does not; NULL
+/* A host that has all those repositories attached, where this one does not; NULL
  * where this one has them or nobody has. */
-const char *disks_elsewhere(struct call *call, const struct refs *srs);
+const struct host *disks_elsewhere(struct call *call, const struct refs *srs);

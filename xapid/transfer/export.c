@@ -238,7 +238,7 @@ static struct error *take_stock(struct outgoing *x)
     return OK;
 }
 
-static const char *elsewhere(struct outgoing *x)
+static const struct host *elsewhere(struct outgoing *x)
 {
     ref_t *v = arena_array(x->call->arena, ref_t, x->n_disks + 1);
 
@@ -262,7 +262,7 @@ static void run_export(struct handover *h)
 {
     struct outgoing x = {.h = h, .call = &h->call};
     struct refusal r = read_vm(&x);
-    const char *address;
+    const struct host *other;
     struct error *e;
 
     if (r.status) {
@@ -274,9 +274,9 @@ static void run_export(struct handover *h)
     e = handover_own_task(h, "VM.export");
     if (!e)
         e = take_stock(&x);
-    address = e ? NULL : elsewhere(&x);
-    if (address)
-        handover_redirect(h, address);
+    other = e ? NULL : elsewhere(&x);
+    if (other)
+        handover_elsewhere(h, other);
     else
         finish(&x, e ? e : export_held(&x));
 }

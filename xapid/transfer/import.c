@@ -316,7 +316,7 @@ static void run_import(struct handover *h, bool metadata)
     struct incoming in = {.h = h, .call = &h->call};
     struct refusal r = read_request(&in, metadata);
     struct body body = {.length = h->request->content_length};
-    const char *address = NULL;
+    const struct host *other = NULL;
     struct refs vms;
     struct error *e;
 
@@ -325,9 +325,9 @@ static void run_import(struct handover *h, bool metadata)
         return;
     }
     if (!metadata)
-        address = disks_elsewhere(in.call, &(struct refs){1, &in.options.sr});
-    if (address) {
-        handover_redirect(h, address);
+        other = disks_elsewhere(in.call, &(struct refs){1, &in.options.sr});
+    if (other) {
+        handover_elsewhere(h, other);
         return;
     }
     body.http = handover_take(h);

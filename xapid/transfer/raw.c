@@ -104,7 +104,7 @@ static struct refusal read_request(struct raw *raw)
 }
 
 /* A host that has the disk's repository, where this one does not. */
-static const char *elsewhere(struct raw *raw)
+static const struct host *elsewhere(struct raw *raw)
 {
     const struct vdi *vdi = db_find(raw->call, CLASS_vdi, raw->vdi);
 
@@ -367,7 +367,8 @@ static void run_export(struct raw *raw)
 
 static void run(struct handover *h, bool import)
 {
-    const char *chunked = http_param(h->request, "chunked"), *address;
+    const char *chunked = http_param(h->request, "chunked");
+    const struct host *other;
     struct raw raw = {.h = h,
                       .call = &h->call,
                       .import = import,
@@ -375,11 +376,11 @@ static void run(struct handover *h, bool import)
                       .length = h->request->content_length};
     struct refusal r = read_request(&raw);
 
-    address = r.status ? NULL : elsewhere(&raw);
+    other = r.status ? NULL : elsewhere(&raw);
     if (r.status)
         handover_refuse(h, r);
-    else if (address)
-        handover_redirect(h, address);
+    else if (other)
+        handover_elsewhere(h, other);
     else if (import)
         run_import(&raw);
     else

@@ -128,7 +128,8 @@ struct error *build_domain(struct request *rq, struct xen *xen,
                            const struct hv_domain_config *config, int fd, int *domid)
 {
     struct executor *x = executor_of(rq);
-    struct config_options options = {x->dir, fd >= 0, x->block_script};
+    struct config_options options = {x->dir, fd >= 0, x->block_script,
+                                     host_features(&rq->arena, strcmp(config->type, "pv") == 0)};
     AUTO(xl_config) xl = {.held = true};
     uint32_t id = INVALID_DOMID;
     struct found twin;

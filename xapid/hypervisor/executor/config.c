@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "libxapi/base/memory.h"
+#include "libxapi/value/featureset.h"
 #include "xapid/hypervisor/executor/executor.h"
 
 #define MEMORY_MIN ((int64_t)4 << 20)
@@ -390,6 +391,36 @@ static void set_build(const struct hv_domain_config *c, libxl_domain_build_info 
     b->cmdline = *c->cmdline ? xstrdup(c->cmdline) : NULL;
 }
 
+/*
+ * Where the words of a feature set are found by a guest.  Only what is taken away is said: a guest
+ * that may have all there is gets libxl's own choice.
+ */
+static bool set_processor(const struct hv_domain_config *c, const struct config_options *o,
+                          libxl_domain_build_info *b)
+{
+    static const char *const registers[] = {
+        "0x1:edx",        "0x1:ecx",     "0x80000001:edx", "0x80000001:ecx",
+        "0xd,0x1:eax",    "0x7,0x0:ebx", "0x7,0x0:ecx",    "0x80000007:edx",
+        "0x80000008:ebx", "0x7,0x0:edx", "0x7,0x1:eax",    "0x80000021:eax",
+    };
+    const char *wanted = c->cpu_features ? c->cpu_features : "";
+    const char *host = o->cpu_features ? o->cpu_features : "";
+    bool good = true;
+
+    for (size_t i = 0; *wanted && *host && i < ARRAY_SIZE(registers); i++) {
+        uint32_t less = featureset_next(&host) & ~featureset_next(&wanted);
+        char line[64];
+        int n = snprintf(line, sizeof line, "%s=", registers[i]);
+
+        for (int k = 31; k >= 0; k--)
+            line[n++] = less >> k & 1 ? '0' : 'x';
+        line[n] = '\0';
+        if (less)
+            good &= libxl_cpuid_parse_config_xend(&b->cpuid, line) == 0;
+    }
+    return good;
+}
+
 static void set_bootloader(struct arena *arena, const struct hv_domain_config *c,
                            libxl_domain_build_info *b)
 {
@@ -423,6 +454,9 @@ struct error *config_translate(struct arena *arena, const struct hv_domain_confi
     set_build(c, &out->b_info);
     if (!o->restoring)
         set_bootloader(arena, c, &out->b_info);
+    if (!set_processor(c, o, &out->b_info))
+        return error_internal(arena, "libxl does not take the processor's features '%s'",
+                              c->cpu_features);
     TRY(set_scheduling(arena, c, &out->b_info));
     TRY(set_tsc(arena, c, &out->b_info));
     if (type == LIBXL_DOMAIN_TYPE_HVM)

@@ -140,6 +140,7 @@ struct config_options {
     const char *dir; /* where consoles' sockets are */
     bool restoring;  /* memory and code come from an image */
     const char *block_script;
+    const char *cpu_features; /* what guests of this type could have here; "" if not known */
 };
 /* What is wrong with the configuration is said in the XenAPI's words; *out is to be disposed of in
  * any case.  Needs no Xen. */
@@ -147,6 +148,9 @@ MUST_CHECK struct error *config_translate(struct arena *arena,
                                           const struct hv_domain_config *config,
                                           const struct config_options *options,
                                           libxl_domain_config *out);
+/* What guests can be offered of this machine's processor: words as in featureset.h; "" where Xen
+ * does not tell. */
+const char *host_features(struct arena *arena, bool pv);
 /* False: an empty drive, which only an HVM guest has. */
 bool config_has_disk(const struct hv_disk *disk, libxl_domain_type type);
 /* 'script': the hotplug script of block devices, or NULL. */

@@ -50,16 +50,32 @@ static usec_t boot_time(void)
     return got ? clock_wall() - (usec_t)(up * 1e6) : 0;
 }
 
-/* What guests of a kind may use: words of eight digits joined by '-'. */
-static const char *features(struct arena *arena, xc_interface *xc, uint32_t which)
+/* The kernel's, which is another one after each boot. */
+static const char *boot_id(struct arena *arena)
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    char text[64] = "";
+    bool got = f && fgets(text, sizeof text, f);
+
+    if (f)
+        fclose(f);
+    text[strcspn(text, "\n")] = '\0';
+    return got ? arena_strdup(arena, text) : "";
+}
+
+const char *host_features(struct arena *arena, bool pv)
 {
     uint32_t words[WORDS_MAX], n = WORDS_MAX;
+    xc_interface *xc = xen_control_open();
     char *text = arena_strdup(arena, "");
 
-    if (!xc || xc_get_cpu_featureset(xc, which, &n, words) != 0)
-        return text;
+    if (!xc ||
+        xc_get_cpu_featureset(xc, pv ? XEN_SYSCTL_cpu_featureset_pv : XEN_SYSCTL_cpu_featureset_hvm,
+                              &n, words) != 0)
+        n = 0;
     for (uint32_t i = 0; i < MIN(n, WORDS_MAX); i++)
         text = arena_printf(arena, "%s%s%08x", text, i ? "-" : "", words[i]);
+    xen_control_close(xc);
     return text;
 }
 
@@ -100,7 +116,6 @@ struct error *run_host(struct request *rq, json_t **result)
 {
     struct hv_host_info out = {.hypervisor = "xen"};
     AUTO(xen) xen = {0};
-    xc_interface *xc;
     struct cpu cpu;
 
     TRY(xen_open(&rq->arena, &xen));
@@ -111,10 +126,9 @@ struct error *run_host(struct request *rq, json_t **result)
     out.cpu_model = cpu.model;
     out.cpu_flags = cpu.flags;
     out.boot_time = boot_time();
-    xc = xen_control_open();
-    out.features_pv = features(&rq->arena, xc, XEN_SYSCTL_cpu_featureset_pv);
-    out.features_hvm = features(&rq->arena, xc, XEN_SYSCTL_cpu_featureset_hvm);
-    xen_control_close(xc);
+    out.boot_id = boot_id(&rq->arena);
+    out.features_pv = host_features(&rq->arena, true);
+    out.features_hvm = host_features(&rq->arena, false);
     *result = write_host(&out);
     return OK;
 }

@@ -194,6 +194,13 @@ struct error *save_failed(struct request *rq, struct xen *xen, const struct foun
 {
     struct arena *a = &rq->arena;
 
+    /* For libxl this too is a guest that did not answer, which it was never asked to. */
+    if (xen_said(xen, "Failed to enable logdirty")) {
+        error_ignore(xen_failed(a, xen, "", rc)); /* said better */
+        return error_internal(a, "this Xen cannot tell which of the guest's memory changes (a "
+                                 "paravirtual guest needs shadow paging for that): it moves only "
+                                 "standing still, with live=false");
+    }
     /* Two ways in which libxl says that the guest did not answer. */
     if (rc == ERROR_GUEST_TIMEDOUT || xen_said(xen, "guest didn't acknowledge suspend")) {
         error_ignore(xen_failed(a, xen, "", rc)); /* said better */

@@ -96,7 +96,7 @@ static struct error *tell(struct request *rq, xc_interface *xc, uint32_t seconds
 
 struct error *run_watchdog(struct request *rq, json_t **result)
 {
-    int64_t ms = read_int(&rq->args, "ms", 0, PROTOCOL_WATCHDOG_MAX);
+    int64_t ms = read_watchdog(&rq->args);
     xc_interface *xc;
     struct error *e;
 

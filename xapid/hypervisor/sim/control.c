@@ -260,6 +260,17 @@ static struct error *do_boot_ms(const struct command *c, json_t *answer)
     return OK;
 }
 
+static struct error *do_cpu_features(const struct command *c, json_t *answer)
+{
+    struct sim *sim = sim_of(c->rq);
+    const char *words = value_of(c, "cpu-features");
+
+    (void)answer;
+    free(sim->cpu_features);
+    sim->cpu_features = xstrdup(words);
+    return OK;
+}
+
 static struct error *do_end_ms(const struct command *c, json_t *answer)
 {
     int64_t ms;
@@ -458,6 +469,7 @@ struct error *run_control(struct request *rq, json_t **result)
         {"drop-connections", do_drop},
         {"pending", do_pending},
         {"boot-ms", do_boot_ms},
+        {"cpu-features", do_cpu_features},
         {"end-ms", do_end_ms},
         {"advance-ms", do_advance},
         {"guest-key", do_set_key},

@@ -32,24 +32,35 @@ static bool name_is_good(const char *s)
            !s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789")];
 }
 
-/* Opens the medium: *fd -1 for an empty drive. */
-static struct error *open_medium(struct request *rq, const struct hv_disk *disk, int *fd)
+/* Opens the medium: *fd -1 for an empty drive.  Of one that is reached by a socket (NBD) its server
+ * sees to who writes. */
+static struct error *open_medium(struct request *rq, const struct domain *d,
+                                 const struct hv_disk *disk, int *fd)
 {
-    bool writes = disk->mode == HV_DISK_RW;
-    const char *why = NULL;
+    bool writes = disk->mode == HV_DISK_RW, socket = strcmp(disk->format, "nbd") == 0;
+    const char *why = NULL, *event = "failed";
     struct stat st;
 
     *fd = -1;
     if (!*disk->path && disk->cdrom)
         return OK;
-    *fd = open(disk->path, (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+    *fd = open(disk->path,
+               socket ? O_PATH | O_CLOEXEC : (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0 || fstat(*fd, &st) < 0)
         why = strerrordesc_np(errno);
+    else if (socket && S_ISSOCK(st.st_mode))
+        event = "open";
     else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         why = "neither a file nor a block device";
-    else if (flock(*fd, (writes && !disk->shared ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
-        why = errno == EWOULDBLOCK ? "in use by another domain, in a way that excludes this one"
-                                   : strerrordesc_np(errno);
+    else if (flock(*fd, (writes && !disk->shared ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+        event = "open";
+    else if (errno != EWOULDBLOCK)
+        why = strerrordesc_np(errno);
+    else {
+        why = "in use by another domain, in a way that excludes this one";
+        event = "refused";
+    }
+    account_disk(d, event, disk);
     if (!why)
         return OK;
     if (*fd >= 0)
@@ -58,10 +69,12 @@ static struct error *open_medium(struct request *rq, const struct hv_disk *disk,
     return error_internal(&rq->arena, "disk %s: %s: %s", disk->device, disk->path, why);
 }
 
-static void disk_release(struct sim_disk *disk)
+static void disk_release(const struct domain *d, struct sim_disk *disk)
 {
-    if (disk->fd >= 0)
+    if (disk->fd >= 0) {
+        account_disk(d, "close", &disk->d); /* before somebody else can open it */
         close(disk->fd);
+    }
     free((char *)disk->d.device);
     free((char *)disk->d.path);
     free((char *)disk->d.format);
@@ -89,7 +102,7 @@ struct error *disk_add(struct request *rq, struct domain *d, const struct hv_dis
         return error_internal(&rq->arena, "the domain has %d disks already", PROTOCOL_DISKS_MAX);
     if (disk->cdrom && disk->mode == HV_DISK_RW)
         return error_internal(&rq->arena, "disk %s: a CD cannot be written", disk->device);
-    TRY(open_medium(rq, disk, &fd));
+    TRY(open_medium(rq, d, disk, &fd));
     d->disks[d->n_disks++] = disk_copy(disk, fd);
     return OK;
 }
@@ -150,7 +163,7 @@ struct error *usb_add(struct request *rq, struct domain *d, const struct hv_usb 
 void devices_release(struct domain *d)
 {
     for (size_t i = 0; i < d->n_disks; i++)
-        disk_release(&d->disks[i]);
+        disk_release(d, &d->disks[i]);
     for (size_t i = 0; i < d->n_nics; i++)
         nic_release(&d->nics[i]);
     for (size_t i = 0; i < d->n_pcis; i++)
@@ -207,7 +220,7 @@ struct error *run_disk_unplug(struct request *rq, json_t **result)
     if (!disk)
         return OK;
     TRY(check_consent(rq, d, "VBD", device, force));
-    disk_release(disk);
+    disk_release(d, disk);
     *disk = d->disks[--d->n_disks];
     domain_changed(d);
     return OK;
@@ -226,8 +239,8 @@ struct error *run_disk_change(struct request *rq, json_t **result)
     old = disk_find(d, disk.device);
     if (!old || !old->d.cdrom || !disk.cdrom || disk.mode == HV_DISK_RW)
         return error_internal(&rq->arena, "disk %s: no CD drive", disk.device);
-    TRY(open_medium(rq, &disk, &fd));
-    disk_release(old);
+    TRY(open_medium(rq, d, &disk, &fd));
+    disk_release(d, old);
     *old = disk_copy(&disk, fd);
     domain_changed(d);
     return OK;

@@ -8,6 +8,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
+#include "libxapi/value/featureset.h"
 #include "xapid/hypervisor/sim/sim.h"
 
 #define MEMORY_MIN ((int64_t)4 << 20)
@@ -71,6 +72,7 @@ static struct error *check_config(struct request *rq, const struct hv_domain_con
     static const char *const firmwares[] = {"", "bios", "uefi", NULL};
     const char *const boot_files[] = {c->kernel, c->ramdisk};
     const struct domain *twin = domain_find(sim_of(rq), c->uuid);
+    struct hv_host_info host;
     uint8_t bytes[16];
 
     if (!uuid_from_text(c->uuid, bytes))
@@ -88,6 +90,10 @@ static struct error *check_config(struct request *rq, const struct hv_domain_con
                               (long long)c->memory_target, (long long)c->memory_static_max);
     if (c->vcpus < 1 || c->vcpus > c->vcpus_max || c->vcpus_max > SIM_VCPUS_MAX)
         return error_internal(&rq->arena, "vCPUs: %d of at most %d", c->vcpus, c->vcpus_max);
+    host_info(sim_of(rq), &host);
+    if (!featureset_covers(strcmp(c->type, "pv") == 0 ? host.features_pv : host.features_hvm,
+                           c->cpu_features))
+        return error_internal(&rq->arena, "this processor has not all features of the guest's");
     for (size_t i = 0; i < ARRAY_SIZE(boot_files); i++)
         if (*boot_files[i] && access(boot_files[i], R_OK) < 0)
             return error_internal(&rq->arena, "%s: %s", boot_files[i], strerrordesc_np(errno));
@@ -234,11 +240,13 @@ void domain_destroy(struct domain *d)
     requests_wake(sim->server, WAIT_DEATH, d, OK, gone);
     json_decref(gone);
     server_push(sim->server, d->uuid);
+    account_domain(d, false);
     domain_free(d);
 }
 
 void domain_changed(struct domain *d)
 {
+    account_domain(d, d->state == HV_RUNNING);
     server_push(d->sim->server, d->uuid);
     console_changed(d);
 }

@@ -14,6 +14,13 @@
     "lahf_lm abm 3dnowprefetch ibrs ibpb stibp fsgsbase bmi1 avx2 bmi2 erms rdseed adx "           \
     "clflushopt xsaveopt xsavec xgetbv1 md_clear arch_capabilities"
 
+#define FEATURES_PV                                                                                \
+    "17c9cbf5-f6f83203-2191cbf5-00000123-00000001-000c0b39-00000000-00000000-00001000-8c000000-"   \
+    "00000000-00000000-00000000-00000000-00000000-00000000-00000000-00000000"
+#define FEATURES_HVM                                                                               \
+    "17cbfbff-f7fa3223-2d93fbff-00000123-00000001-001c0fbb-00000000-00000000-00001000-9c000400-"   \
+    "00000000-00000000-00000000-00000000-00000000-00000000-00000000-00000000"
+
 void host_info(const struct sim *sim, struct hv_host_info *out)
 {
     int cpus = sim->options.cpus;
@@ -32,14 +39,11 @@ void host_info(const struct sim *sim, struct hv_host_info *out)
         .cpu_model = "Simulated x86-64 Processor @ 2.60GHz",
         .cpu_flags = CPU_FLAGS,
         .capabilities = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64",
-        .features_pv = "17c9cbf5-f6f83203-2191cbf5-00000123-00000001-000c0b39-00000000-00000000-"
-                       "00001000-8c000000-00000000-00000000-00000000-00000000-00000000-00000000-"
-                       "00000000-00000000",
-        .features_hvm = "17cbfbff-f7fa3223-2d93fbff-00000123-00000001-001c0fbb-00000000-00000000-"
-                        "00001000-9c000400-00000000-00000000-00000000-00000000-00000000-00000000-"
-                        "00000000-00000000",
+        .features_pv = sim->cpu_features ? sim->cpu_features : FEATURES_PV,
+        .features_hvm = sim->cpu_features ? sim->cpu_features : FEATURES_HVM,
         .cpu_mhz = 2600,
         .boot_time = sim->start_wall,
+        .boot_id = sim->boot_id,
         .iommu = true,
     };
 }
@@ -94,6 +98,7 @@ static void watchdog_bites(struct timer *timer)
     struct sim *sim = (struct sim *)((char *)timer - offsetof(struct sim, watchdog));
 
     log_error("the watchdog was not told anew: all %zu domains end", sim->n_domains);
+    account_fenced(sim);
     while (sim->domains)
         domain_destroy(sim->domains);
     note_fenced(sim);
@@ -101,7 +106,7 @@ static void watchdog_bites(struct timer *timer)
 
 struct error *run_watchdog(struct request *rq, json_t **result)
 {
-    int64_t ms = read_int(&rq->args, "ms", 0, PROTOCOL_WATCHDOG_MAX);
+    int64_t ms = read_watchdog(&rq->args);
     struct sim *sim = sim_of(rq);
 
     (void)result;

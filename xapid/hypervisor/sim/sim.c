@@ -22,6 +22,8 @@ struct sim *sim_new(const struct sim_options *options)
     sim->boot_time = options->boot_time;
     sim->end_time = END_TIME;
     sim->start_wall = clock_wall();
+    account_open(sim);
+    uuid_new(sim->boot_id);
     buf_puts(&sim->messages, "(XEN) Xen version 4.17.5 (simulated)\n");
     sim->server = server_new(
         &program, &(struct server_options){.socket_path = options->socket_path, .ctx = sim});
@@ -44,6 +46,8 @@ void sim_free(struct sim *sim)
         domain_destroy(sim->domains);
     server_free(sim->server);
     screens_release(&sim->screens);
+    account_close(sim);
     buf_release(&sim->messages);
+    free(sim->cpu_features);
     free(sim);
 }

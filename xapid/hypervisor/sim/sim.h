@@ -4,8 +4,8 @@
  *
  * Its files: calls (the handlers), live (more of them), domain (what a hypervisor does), guest
  * (what runs inside), ram (its memory), devices (disks and NICs), image (suspend images), migrate
- * (on the way to another simulator), console (what its screens show), control (tests).  The server
- * beneath it is that of ../server.  Private to this folder.
+ * (on the way to another simulator), console (what its screens show), control (tests), account
+ * (what ran when, for tests).  The server beneath it is that of ../server.  Private to this folder.
  */
 #pragma once
 
@@ -114,6 +114,7 @@ struct domain {
     struct migration *migration; /* NULL: it stays where it is */
     bool booted;                 /* the guest agent has spoken */
     bool unresponsive;           /* the guest answers nothing more */
+    bool accounted;              /* as running */
     enum hv_reason asked;        /* control/shutdown: what the toolstack wants of the guest */
     enum guest_plan plan;
     enum hv_reason plan_reason;
@@ -127,6 +128,8 @@ struct sim {
     struct server *server;
     struct loop *loop; /* the server's */
     usec_t start_wall;
+    char boot_id[UUID_TEXT_SIZE];
+    char *cpu_features; /* of its processor, for guests of any type; NULL: the usual ones */
     int last_domid;
     size_t n_domains;
     struct domain *domains;
@@ -140,6 +143,7 @@ struct sim {
 
     struct screens screens;
     struct timer watchdog; /* ends all domains */
+    int account;           /* a descriptor; -1: nobody wants one */
 };
 
 /*
@@ -297,6 +301,18 @@ struct error *run_messages(struct request *rq, json_t **result);
 struct error *run_debug_keys(struct request *rq, json_t **result);
 struct error *run_watchdog(struct request *rq, json_t **result);
 struct error *run_control(struct request *rq, json_t **result);
+
+/*
+ * account.c
+ */
+void account_open(struct sim *sim);
+void account_close(struct sim *sim);
+/* The watchdog bites: what ends now is lost with the host. */
+void account_fenced(struct sim *sim);
+/* From now on it runs, or not. */
+void account_domain(struct domain *d, bool runs);
+/* "open", "close", "failed", or "refused": somebody else has it in a way that excludes this one. */
+void account_disk(const struct domain *d, const char *event, const struct hv_disk *disk);
 
 /*
  * console.c

@@ -215,6 +215,14 @@ struct error *pool_crl_list(struct call *call, struct strings *result)
     return OK;
 }
 
+/* The coordinator has no others than the database has. */
+struct error *host_copy_primary_host_certs(struct call *call,
+                                           const struct host_copy_primary_host_certs_args *args)
+{
+    TRY(host_is_here(call, args->host));
+    return certificates_write(call);
+}
+
 struct error *pool_certificate_sync(struct call *call)
 {
     return certificates_write(call);

@@ -13,6 +13,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/certificates/store.h"
+#include "xapid/ops/host/level.h"
 #include "xapid/ops/message.h"
 
 /*** TLS verification ***/
@@ -132,7 +133,7 @@ struct error *pool_disable_client_certificate_auth(
 
 /*** the pool's secret ***/
 
-/* One file of one host, replaced as a whole: there is nothing to finish after a crash. */
+/* One write; each host's file follows it, for local programs that read it. */
 struct error *pool_rotate_secret(struct call *call)
 {
     const struct pool *pool;
@@ -140,8 +141,6 @@ struct error *pool_rotate_secret(struct call *call)
     TRY(DB_GET(call, pool, call->xapid->pool, &pool));
     if (pool->ha_enabled)
         return err_ha_is_enabled(call);
-    if (snap_root(call->snap)->tables[CLASS_host].count > 1)
-        return err_operation_not_allowed(
-            call, "The secret is rotated on a host that is alone; this pool has several.");
-    return auth_rotate_pool_secret(call->arena, call->xapid->auth);
+    TRY(level_check_no_upgrade(call));
+    return auth_rotate_pool_secret(call);
 }

@@ -13,6 +13,7 @@
 #include "xapid/auth/agents.h"
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/state.h"
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/host/system.h"
 #include "xapid/task/timing.h"
@@ -67,26 +68,27 @@ struct error *host_tickle_heartbeat(struct call *call,
     return metrics->live ? OK : CALL_SET(call, host_metrics, metrics->ref, live, true);
 }
 
-/* The administrator's word that a host is off.  This one speaks, and one that was heard of lately
- * lives. */
-struct error *host_declare_dead(struct call *call, const struct host_declare_dead_args *args)
+/* The administrator's word that a host is off: what ran there is halted, and what its daemon did
+ * with it is let go.  This host speaks, and one that was heard of lately lives. */
+static struct error *dead_txn(struct txn *txn, void *arg)
 {
+    ref_t ref = *(const ref_t *)arg;
+    struct call *call = txn_call(txn);
     const struct host_metrics *metrics;
     const struct host *host;
-    struct refs vms;
 
-    TRY(DB_GET(call, host, args->host, &host));
-    metrics = db_find(call, CLASS_host_metrics, host->metrics);
-    if (ref_equal(host->ref, call->xapid->host) || (metrics && metrics->live))
-        return err_host_is_live(call, call_ref(call, args->host));
-    vms = db_referrers(call, FIELD_vm_resident_on, host->ref);
-    for (size_t i = 0; i < vms.n; i++) {
-        const struct vm *vm = db_find(call, CLASS_vm, vms.v[i]);
+    TRY(TXN_GET(txn, host, ref, &host));
+    metrics = txn_find(txn, CLASS_host_metrics, host->metrics);
+    if (ref_equal(ref, call->xapid->host) || (metrics && metrics->live))
+        return err_host_is_live(call, call_ref(call, ref));
+    return txn_host_dead(txn, ref);
+}
 
-        if (vm && !vm->is_control_domain)
-            TRY(vm_power_state_reset(call, &(struct vm_power_state_reset_args){vms.v[i]}));
-    }
-    return OK;
+struct error *host_declare_dead(struct call *call, const struct host_declare_dead_args *args)
+{
+    ref_t host = args->host;
+
+    return db_update(call, dead_txn, &host);
 }
 
 /* Every member has the whole database, by the log. */

@@ -171,8 +171,7 @@ struct error *host_get_server_certificate(struct call *call,
 
 struct error *host_is_in_emergency_mode(struct call *call, bool *result)
 {
-    (void)call;
-    *result = false; /* a host that is its own coordinator is never cut off from it */
+    *result = call->xapid->replaced || db_is_cut_off(call->xapid->db);
     return OK;
 }
 

@@ -11,6 +11,8 @@
 
 /* All of the following. */
 void host_settle(struct call *call);
+/* Enabled, if the machine has booted since. */
+void power_settle(struct call *call);
 /* The time servers as recorded; the time zone as it is. */
 void clock_settle(struct call *call);
 /* The shells' idle time and SSH's automatic mode as recorded. */

@@ -74,24 +74,27 @@ static struct error *wake(struct call *call, const struct host *host)
     return sent == sizeof packet ? OK : failed(call, address);
 }
 
+/* What speaks DRAC and the like is a program of the administrator's. */
+static struct error *run_plugin(struct call *call, const struct host *host)
+{
+    struct strmap args = host->power_on_config;
+    const char *answer = "";
+
+    args = strmap_with(call->arena, args, "remote_host_uuid", host->uuid);
+    args = strmap_with(call->arena, args, "power_on_mode", host->power_on_mode);
+    TRY(plugin_run(call, "plugins", "power-on-host", "main", &args, &answer));
+    return strcmp(answer, "True") == 0
+               ? OK
+               : error_internal(call->arena, "the plug-in power-on-host said: %s", answer);
+}
+
 struct error *host_power_on(struct call *call, const struct host_power_on_args *args)
 {
-    const char *answer = "";
     const struct host *host;
 
     TRY(DB_GET(call, host, args->host, &host));
     if (!*host->power_on_mode)
         return err_host_power_on_mode_disabled(call);
-    if (strcmp(host->power_on_mode, "wake-on-lan") == 0)
-        return wake(call, host);
-    /* What speaks DRAC and the like is a program of the administrator's. */
-    {
-        const struct strpair arg = {"remote_host_uuid", host->uuid};
-
-        TRY(plugin_run(call, "plugins", "power-on-host", "main", &(struct strmap){1, &arg},
-                       &answer));
-    }
-    if (strcmp(answer, "True") != 0)
-        return error_internal(call->arena, "the plug-in power-on-host said: %s", answer);
-    return OK;
+    return strcmp(host->power_on_mode, "wake-on-lan") == 0 ? wake(call, host)
+                                                           : run_plugin(call, host);
 }

@@ -11,6 +11,7 @@
 #include "xapid/main/xapid.h"
 
 #define LEVEL 1
+#define LOOK_EVERY USEC_PER_SEC
 #define REASON_WITHIN (2 * USEC_PER_SEC)
 #define CATCHES_UP_WITHIN (20 * USEC_PER_SEC)
 
@@ -20,6 +21,8 @@ struct channel {
     int64_t bytes;
     ZSTD_CCtx *packer; /* NULL: memory is sent as it is */
     ZSTD_DCtx *unpacker;
+    bool (*wanted)(void *ctx); /* NULL: as long as something may come */
+    void *ctx;
     uint8_t piece[PIECE_HEAD + PIECE_MAX], plain[PIECE_MAX];
 };
 
@@ -35,6 +38,12 @@ struct channel *channel_new(struct peer_stream *stream, bool pack)
         abort(); /* out of memory */
     XXH64_reset(c->sum, 0);
     return c;
+}
+
+void channel_while(struct channel *c, bool (*wanted)(void *ctx), void *ctx)
+{
+    c->wanted = wanted;
+    c->ctx = ctx;
 }
 
 void channel_free(struct channel *c)
@@ -117,14 +126,30 @@ struct error *channel_send_end(struct arena *arena, struct channel *c)
 
 /*** receiving ***/
 
+/* Some bytes; waits in slices, for it may not be worth waiting any more. */
+static struct error *read_some(struct arena *arena, struct channel *c, uint8_t *to, size_t room,
+                               size_t *n, usec_t silence)
+{
+    usec_t deadline = clock_mono() + silence;
+    enum peer_io io;
+
+    do {
+        io = peer_stream_read(c->stream, to, room, n, MIN(silence, LOOK_EVERY));
+        if (io == PEER_IO_DONE)
+            return OK;
+        if (c->wanted && !c->wanted(c->ctx))
+            return error_internal(arena, "nobody wants it any more");
+    } while (io == PEER_IO_LATE && clock_mono() < deadline);
+    return broken(arena, c);
+}
+
 static struct error *read_all(struct arena *arena, struct channel *c, uint8_t *to, size_t size,
                               usec_t silence)
 {
     size_t n;
 
     for (; size; to += n, size -= n)
-        if (peer_stream_read(c->stream, to, size, &n, silence) != PEER_IO_DONE)
-            return broken(arena, c);
+        TRY(read_some(arena, c, to, size, &n, silence));
     return OK;
 }
 

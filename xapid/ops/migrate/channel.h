@@ -22,6 +22,9 @@ struct channel *channel_new(struct peer_stream *stream, bool pack);
 void channel_free(struct channel *channel);
 uint64_t channel_from(const struct channel *channel);
 
+/* While nothing comes 'wanted' is asked about once a second; false ends the wait. */
+void channel_while(struct channel *channel, bool (*wanted)(void *ctx), void *ctx);
+
 MUST_CHECK struct error *channel_send(struct arena *arena, struct channel *channel,
                                       enum piece_kind kind, const void *data, size_t size);
 /* Up to CHANNEL_MEMORY bytes of the hypervisor's stream. */

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libxapi/value/featureset.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/cpu.h"
 #include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/vm/placement.h"
 
@@ -56,7 +58,7 @@ static struct error *check_processor(struct call *call, const struct vm *vm,
 
     if (*vendor && strcmp(vendor, value_of(&host->cpu_info, "vendor")) != 0)
         why = "The VM was booted on a host whose CPU is of another vendor.";
-    else if (!cpu_features_cover(value_of(&host->cpu_info, "features_hvm"), features))
+    else if (!featureset_covers(value_of(&host->cpu_info, vm_cpu_key(vm)), features))
         why = "The VM was booted on a CPU that has features which this host's CPU lacks.";
     return why ? err_vm_incompatible_with_this_host(call, call_ref(call, vm->ref),
                                                     call_ref(call, host->ref), why)
@@ -64,7 +66,7 @@ static struct error *check_processor(struct call *call, const struct vm *vm,
 }
 
 struct error *migrate_check(struct call *call, const struct db_snap *snap, const struct vm *vm,
-                            const struct host *host, bool force)
+                            const struct host *host, unsigned skip)
 {
     const struct host_metrics *metrics =
         root_get(snap_root(snap), CLASS_host_metrics, host->metrics);
@@ -74,8 +76,10 @@ struct error *migrate_check(struct call *call, const struct db_snap *snap, const
     if (!host->enabled)
         return err_host_disabled(call, call_ref(call, host->ref));
     TRY(check_version(call, snap, vm, host));
-    if (!force)
+    if (!(skip & MIGRATE_ANY_PROCESSOR))
         TRY(check_processor(call, vm, host));
     return host_can_run(call, snap, host, vm,
-                        (struct place_rules){.memory = true, .enabled = true});
+                        (struct place_rules){.memory = !(skip & MIGRATE_ANY_MEMORY),
+                                             .enabled = true,
+                                             .any_storage = skip & MIGRATE_ANY_STORAGE});
 }

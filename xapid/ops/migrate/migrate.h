@@ -17,7 +17,7 @@ void migrate_serve(void *ctx, struct peer_stream *stream);
 
 /* A domain of the VM on this host waits for the memory, the decision, or the sender's leaving: its
  * disks must not be touched yet. */
-bool migrate_is_arriving(struct call *call, ref_t vm);
+bool migrate_is_arriving(struct call *call, const struct db_snap *snap, ref_t vm);
 
 /* The VM's sender, if there is one, has not let go of its domain and disks yet. */
 bool migrate_is_leaving(struct call *call, const struct db_snap *snap, ref_t vm);
@@ -25,10 +25,20 @@ bool migrate_is_leaving(struct call *call, const struct db_snap *snap, ref_t vm)
 /*
  * What keeps a running VM from moving to the host: the host (HOST_NOT_LIVE, HOST_DISABLED,
  * versions, processor), then what the VM needs there (storage, networks, devices), then memory.
- * 'force' leaves out the processor.
+ * 'skip' leaves some of it out.
  */
+#define MIGRATE_ANY_PROCESSOR 1u
+#define MIGRATE_ANY_MEMORY 2u
+#define MIGRATE_ANY_STORAGE 4u /* its disks go first to where the host sees them */
 MUST_CHECK struct error *migrate_check(struct call *call, const struct db_snap *snap,
-                                       const struct vm *vm, const struct host *host, bool force);
+                                       const struct vm *vm, const struct host *host, unsigned skip);
+
+/* Whether a client's options have it as "true" or "1". */
+bool migrate_option(const struct strmap *options, const char *key);
+/* Where the host is reached on a network, INTERFACE_HAS_NO_IP where it is not; of a null network
+ * NULL: where the pool's links reach it. */
+MUST_CHECK struct error *migrate_address(struct call *call, ref_t host, ref_t network,
+                                         const char **out);
 
 /* Waits until the intent is gone; false if the time (0: there is no end) or the daemon ends before.
  */

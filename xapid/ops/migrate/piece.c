@@ -42,6 +42,7 @@ bool piece_head_read(const uint8_t in[PIECE_HEAD], enum piece_kind *kind, size_t
     case PIECE_MEMORY:
     case PIECE_PACKED:
     case PIECE_FAILED:
+    case PIECE_STATS:
         return *size > 0 && *size <= PIECE_MAX;
     default:
         return false;

@@ -22,6 +22,7 @@ enum piece_kind {
     PIECE_RECEIVED = 6, /* struct piece_word: and has come, and the domain is built */
     PIECE_FAILED = 7,   /* text: it is given up */
     PIECE_ALIVE = 8,    /* nothing; so that silence means something */
+    PIECE_STATS = 9,    /* of the VM's statistics (xapid/stats/move.h): pieces before the end */
 };
 
 /* An intent of the one who speaks, and the revision of the database that has it. */

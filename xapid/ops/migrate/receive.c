@@ -19,7 +19,10 @@
 #include "xapid/ops/migrate/channel.h"
 #include "xapid/ops/migrate/hv_end.h"
 #include "xapid/ops/migrate/migrate.h"
+#include "xapid/ops/network/guards.h"
+#include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
+#include "xapid/stats/move.h"
 #include "xapid/worker/workers.h"
 
 /*** what is prepared ***/
@@ -57,6 +60,24 @@ static struct error *record_received(struct txn *txn, void *arg)
     return OK;
 }
 
+/* Interfaces that were unplugged stay so. */
+static void keep_plugged(struct call *call, const struct vm *vm, struct hv_domain_config *out)
+{
+    struct refs vifs = db_referrers(call, FIELD_vif_vm, vm->ref);
+    struct hv_nic *nics = arena_array(call->arena, struct hv_nic, out->n_nics + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < vifs.n; i++) {
+        const struct vif *vif = db_find(call, CLASS_vif, vifs.v[i]);
+
+        for (size_t k = 0; vif->currently_attached && k < out->n_nics; k++)
+            if (out->nics[k].device == vif_device_number(vif->device))
+                nics[n++] = out->nics[k];
+    }
+    out->n_nics = n;
+    out->nics = nics;
+}
+
 /* As the VM is now, not as it will boot. */
 static struct error *config_of(struct call *call, const struct vm *vm, struct hv_domain_config *out)
 {
@@ -64,13 +85,24 @@ static struct error *config_of(struct call *call, const struct vm *vm, struct hv
     const struct vm_metrics *metrics = db_find(call, CLASS_vm_metrics, vm->metrics);
 
     TRY(domain_config(call, vm, &none, out));
+    keep_plugged(call, vm, out);
     out->kernel = out->ramdisk = out->bootloader = "";
     if (metrics && metrics->vcpus_number > 0)
         out->vcpus = (int)MIN(metrics->vcpus_number, vm->vcpus_max);
     return OK;
 }
 
-static struct error *take_memory(struct op *op, struct channel *c, struct hv_end *end)
+static struct error *take_stats(struct arena *arena, struct buf *stats, const void *data,
+                                size_t size)
+{
+    if (size > STATS_MOVE_MAX - stats->len)
+        return error_internal(arena, "the other host sends too many statistics");
+    buf_add(stats, data, size);
+    return OK;
+}
+
+static struct error *take_memory(struct op *op, struct channel *c, struct hv_end *end,
+                                 struct buf *stats)
 {
     struct arena *arena = op->call->arena;
     enum piece_kind kind;
@@ -81,9 +113,12 @@ static struct error *take_memory(struct op *op, struct channel *c, struct hv_end
         TRY(channel_receive(arena, c, &kind, &data, &size));
         if (kind == PIECE_END)
             break;
-        if (kind != PIECE_MEMORY)
+        if (kind == PIECE_MEMORY)
+            TRY(hv_end_write(end, data, size));
+        else if (kind == PIECE_STATS)
+            TRY(take_stats(arena, stats, data, size));
+        else
             return error_internal(arena, "the other host says what has no place here");
-        TRY(hv_end_write(end, data, size));
     }
     hv_end_shut(end);
     while (!hv_end_is_over(end))
@@ -91,18 +126,35 @@ static struct error *take_memory(struct op *op, struct channel *c, struct hv_end
     return OK;
 }
 
+/* As long as the sender's intent stands: it goes when that host is dead. */
+static bool is_wanted(void *ctx)
+{
+    const struct op *op = ctx;
+    const struct vm_receive_intent *intent =
+        migrate_intent(op->call, db_find(op->call, CLASS_intent, op->intent), INTENT_vm_receive);
+
+    call_refresh(op->call);
+    return intent && db_find(op->call, CLASS_intent, intent->sender);
+}
+
 static struct error *build(struct op *op, const struct vm *vm, struct channel *c, int *domid)
 {
     struct hv_domain_config config;
     AUTO(hv_end) end = {0};
+    AUTO(buf) stats = {0};
 
     TRY(vm_make_room(op, vm->ref));
     TRY(config_of(op->call, vm, &config));
     TRY(hv_end_in(op, &config, &end));
+    channel_while(c, is_wanted, op);
     TRY(channel_send(op->call->arena, c, PIECE_READY, NULL, 0));
     TRY(op_step(op, "begun", 0.1));
-    TRY(take_memory(op, c, &end));
-    return vm_hv_error(op->call, vm, hv_end_finish(&end, domid));
+    TRY(take_memory(op, c, &end, &stats));
+    TRY(vm_hv_error(op->call, vm, hv_end_finish(&end, domid)));
+    TRY(vm_guard(op->call, vm, *domid));
+    if (stats.len)
+        stats_vm_unpack(op->call->xapid->stats, vm->uuid, stats.data, stats.len);
+    return OK;
 }
 
 static struct error *undo(struct op *op, const struct vm *vm)
@@ -171,7 +223,6 @@ static struct error *finish(struct call *call, ref_t intent_ref)
 
     if (!row || !op_adopt(call, row, &op, (const void **)&intent))
         return OK;
-    op.epoch = MAX(op.epoch, xapid_epoch(call->xapid));
     vm = db_find(call, CLASS_vm, intent->vm);
     if (!vm)
         return op_commit(&op, NULL, NULL);
@@ -316,12 +367,12 @@ struct error *vm_receive_recover(struct call *call, struct op *op,
     return error_internal(call->arena, "too much to do at once");
 }
 
-bool migrate_is_arriving(struct call *call, ref_t vm)
+bool migrate_is_arriving(struct call *call, const struct db_snap *snap, ref_t vm)
 {
     struct db_walk walk;
     const struct intent *row;
 
-    db_walk(call->snap, CLASS_intent, &walk);
+    db_walk(snap, CLASS_intent, &walk);
     while ((row = db_walk_next(&walk))) {
         const struct vm_receive_intent *intent = ref_equal(row->host, call->xapid->host)
                                                      ? migrate_intent(call, row, INTENT_vm_receive)

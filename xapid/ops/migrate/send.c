@@ -15,6 +15,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
+#include "xapid/db/member.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/intent.h"
 #include "xapid/ops/migrate/channel.h"
@@ -25,6 +26,7 @@
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/placement.h"
 #include "xapid/ops/vm/renew.h"
+#include "xapid/stats/move.h"
 #include "xapid/task/task.h"
 
 #define CONNECT_WITHIN (20 * USEC_PER_SEC)
@@ -73,7 +75,7 @@ struct options {
     ref_t network; /* null: the way of the pool's links */
 };
 
-static bool is_true(const struct strmap *options, const char *key)
+bool migrate_option(const struct strmap *options, const char *key)
 {
     const char *value = strmap_get(options, key);
 
@@ -86,8 +88,9 @@ static struct error *read_options(struct call *call, const struct strmap *map, s
     const char *network = strmap_get(map, "network");
     const struct network *row;
 
-    *out = (struct options){.live = is_true(map, "live"), .force = is_true(map, "force")};
-    out->compress = strmap_get(map, "compress") ? is_true(map, "compress")
+    *out = (struct options){.live = migrate_option(map, "live"),
+                            .force = migrate_option(map, "force")};
+    out->compress = strmap_get(map, "compress") ? migrate_option(map, "compress")
                                                 : pool && pool->migration_compression;
     if (!network || !*network)
         return OK;
@@ -98,8 +101,7 @@ static struct error *read_options(struct call *call, const struct strmap *map, s
 
 /*** the way there ***/
 
-/* Where the host is reached on a network; NULL: where the pool's links reach it. */
-static struct error *address_on(struct call *call, ref_t host, ref_t network, const char **out)
+struct error *migrate_address(struct call *call, ref_t host, ref_t network, const char **out)
 {
     struct refs pifs = db_referrers(call, FIELD_pif_network, network);
 
@@ -117,23 +119,6 @@ static struct error *address_on(struct call *call, ref_t host, ref_t network, co
     return err_interface_has_no_ip(call, call_ref(call, network));
 }
 
-static struct error *member_of(struct call *call, ref_t host, struct log_member *out)
-{
-    struct refs states = db_referrers(call, FIELD_host_state_host, host);
-    const struct host_state *state = states.n ? db_find(call, CLASS_host_state, states.v[0]) : NULL;
-    uint64_t id = state ? strtoull(state->member, NULL, 16) : 0;
-    struct log_member *all;
-    size_t n;
-
-    db_members(call->xapid->db, call->arena, &n, &all);
-    for (size_t i = 0; id && i < n; i++) {
-        *out = all[i];
-        if (all[i].id == id && *all[i].address)
-            return OK;
-    }
-    return err_cannot_contact_host(call, call_ref(call, host));
-}
-
 static struct error *open_channel(struct op *op, const struct vm_migrate_intent *intent,
                                   struct channel **out)
 {
@@ -144,10 +129,10 @@ static struct error *open_channel(struct op *op, const struct vm_migrate_intent 
     const void *none;
     struct error *e;
 
-    TRY(member_of(call, intent->destination, &member));
-    TRY(address_on(call, intent->destination, intent->network, &host));
-    e = peer_stream_open(call->arena, call->xapid->peers, member.id, member.address, host,
-                         CONNECT_WITHIN, &stream);
+    TRY(host_log_member(call, intent->destination, &member));
+    TRY(migrate_address(call, intent->destination, intent->network, &host));
+    e = peer_stream_open(call->arena, call->xapid->peers, member.id, PEER_STREAM_MIGRATE,
+                         member.address, host, CONNECT_WITHIN, &stream);
     if (e) {
         log_warning("no way to move a VM: %s", error_line(call->arena, e));
         return err_cannot_contact_host(call, call_ref(call, intent->destination));
@@ -192,6 +177,20 @@ static struct error *carry(struct op *op, const struct vm *vm, struct hv_end *en
     return OK;
 }
 
+/* The guest stands still: the last figures of it here are known. */
+static struct error *send_stats(struct op *op, const struct vm *vm, struct channel *c)
+{
+    struct error *e = OK;
+    AUTO(buf) data = {0};
+
+    if (!stats_vm_pack(op->call->xapid->stats, vm->uuid, &data))
+        return OK;
+    for (size_t at = 0; !e && at < data.len; at += CHANNEL_MEMORY)
+        e = channel_send(op->call->arena, c, PIECE_STATS, data.data + at,
+                         MIN(data.len - at, CHANNEL_MEMORY));
+    return e;
+}
+
 /* Until the other host has it all, and says under which intent. */
 static struct error *send_memory(struct op *op, const struct vm *vm,
                                  const struct vm_migrate_intent *intent, struct channel *c,
@@ -203,6 +202,7 @@ static struct error *send_memory(struct op *op, const struct vm *vm,
     TRY(hv_end_out(op, vm->uuid, intent->live, &end));
     TRY(carry(op, vm, &end, c));
     TRY(hv_end_finish(&end, NULL));
+    TRY(send_stats(op, vm, c));
     TRY(channel_send_end(arena, c));
     TRY(channel_expect_word(op->call, c, PIECE_RECEIVED, theirs));
     return vm_step(op, vm->ref, "sent", 0.9);
@@ -222,6 +222,14 @@ static bool has_others(const struct vm *vm, const char *key)
         if (strcmp(vm->current_operations.v[i].key, key) != 0)
             return true;
     return false;
+}
+
+static bool host_is_live(struct txn *txn, ref_t ref)
+{
+    const struct host *host = txn_find(txn, CLASS_host, ref);
+    const struct host_metrics *m = host ? txn_find(txn, CLASS_host_metrics, host->metrics) : NULL;
+
+    return m && m->live;
 }
 
 /*
@@ -246,6 +254,9 @@ static struct error *decide(struct txn *txn, void *arg)
     if (!mine || !theirs || !theirs->received || !ref_equal(theirs->sender, d->op->intent) ||
         !ref_equal(row->host, d->intent->destination))
         return error_internal(call->arena, "the other host has given up");
+    /* Nobody would look after a VM on a host that is dead already. */
+    if (!host_is_live(txn, d->intent->destination))
+        return err_host_not_live(call);
     if (has_others(vm, d->op->task_key) || vm->power_state != VM_RUNNING)
         return err_task_cancelled(call, d->op->task_key);
     TRY(txn_vm_moved(txn, vm->ref, d->intent->destination, (int)theirs->domid));
@@ -376,7 +387,7 @@ static void stay(struct op *op, const struct vm *vm, const struct vm_migrate_int
     e = go_on_here(op, vm);
     if (e)
         vm_give_up(op, vm, e);
-    e = db_update(call, record_stays, (void *)intent);
+    e = op_update(op, record_stays, (void *)intent);
     if (e)
         log_error("what a VM that stays was promised elsewhere stays promised: %s",
                   error_line(call->arena, e));
@@ -406,7 +417,7 @@ static struct error *send(struct op *op, const struct vm *vm,
 
 struct migrate {
     struct vm_migrate_intent intent;
-    bool force;
+    unsigned skip; /* of migrate_check */
 };
 
 static struct error *check_migrate(struct txn *txn, void *arg)
@@ -417,7 +428,7 @@ static struct error *check_migrate(struct txn *txn, void *arg)
 
     TRY(txn_vm_check(txn, m->intent.vm, VM_OP_POOL_MIGRATE, &vm));
     TRY(TXN_GET(txn, host, m->intent.destination, &host));
-    TRY(migrate_check(txn_call(txn), txn_snap(txn), vm, host, m->force));
+    TRY(migrate_check(txn_call(txn), txn_snap(txn), vm, host, m->skip));
     return txn_host_reserve(txn, host->ref, vm);
 }
 
@@ -490,10 +501,10 @@ struct error *vm_pool_migrate(struct call *call, const struct vm_pool_migrate_ar
     /* Within the host there is nothing to be sent anywhere. */
     if (ref_equal(args->host, call->xapid->host))
         return vm_renew_as(call, args->vm, VM_OP_POOL_MIGRATE);
-    TRY(migrate_check(call, call->snap, vm, host, options.force));
+    m.skip = options.force ? MIGRATE_ANY_PROCESSOR : 0;
+    TRY(migrate_check(call, call->snap, vm, host, m.skip));
     if (!call->xapid->peers)
         return err_cannot_contact_host(call, call_ref(call, args->host));
-    m.force = options.force;
     m.intent.live = options.live;
     m.intent.compress = options.compress;
     m.intent.network = options.network;
@@ -512,7 +523,6 @@ struct error *vm_migrate_recover(struct call *call, struct op *op,
         TRY(go_on_here(op, vm));
         return op_commit(op, record_stays, (void *)intent);
     }
-    op->epoch = MAX(op->epoch, xapid_epoch(call->xapid));
     disks = vm_disks_attached(call, vm->ref);
     /* Counted, so that they can be closed. */
     vm_disks_adopt(call, vm);

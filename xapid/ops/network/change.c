@@ -9,6 +9,7 @@
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
+#include "xapid/ops/network/guards.h"
 #include "xapid/ops/network/observe.h"
 #include "xapid/ops/network/offload.h"
 #include "xapid/ops/network/pif.h"
@@ -25,6 +26,7 @@
 struct host_network {
     struct net_kernel *kernel;
     bool simulated;
+    bool guarded; /* atomic */
     struct mutex lock;
     struct cond turn;
     bool busy; /* somebody changes the network, or reads it to that end: the rest is theirs */
@@ -67,6 +69,16 @@ void host_network_free(struct host_network *n)
 bool host_network_is_simulated(const struct host_network *n)
 {
     return n->simulated;
+}
+
+bool host_network_is_guarded(const struct host_network *n)
+{
+    return __atomic_load_n(&n->guarded, __ATOMIC_ACQUIRE);
+}
+
+void host_network_guard(struct host_network *n)
+{
+    __atomic_store_n(&n->guarded, true, __ATOMIC_RELEASE);
 }
 
 /*** one after the other ***/
@@ -343,15 +355,17 @@ static bool has_idle_bridge(const struct net_wanted *wanted, const struct net_st
     return false;
 }
 
-static struct error *look_after(struct call *call, struct host_network *n)
+static struct error *look_after(struct call *call)
 {
+    AUTO(turn) turn = {0};
     struct net_wanted wanted;
     struct net_state state;
     struct net_model m;
 
+    TRY(turn_take(call, &turn));
     model_load(&m, call, NULL, call->xapid->host);
     want(&m, &wanted);
-    TRY(net_read(n->kernel, call->arena, &state));
+    TRY(net_read(turn.network->kernel, call->arena, &state));
     if (has_idle_bridge(&wanted, &state))
         TRY(follow_records(call));
     return observe(call, &state);
@@ -359,13 +373,11 @@ static struct error *look_after(struct call *call, struct host_network *n)
 
 void network_look_after(struct call *call)
 {
-    AUTO(turn) turn = {0};
-    struct error *e = turn_take(call, &turn);
+    struct error *e = look_after(call);
 
-    if (!e)
-        e = look_after(call, turn.network);
     if (e)
         log_warning("the host's network was not looked after: %s", error_line(call->arena, e));
+    guards_settle(call, false);
 }
 
 /*** for machines ***/

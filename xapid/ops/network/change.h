@@ -25,6 +25,9 @@ MUST_CHECK struct error *host_network_new(struct arena *arena, struct xapid *xap
 void host_network_free(struct host_network *network);
 /* True where no real network is touched. */
 bool host_network_is_simulated(const struct host_network *network);
+/* Whether rules of guests' interfaces (guards.h) were ever made here; and that they are now. */
+bool host_network_is_guarded(const struct host_network *network);
+void host_network_guard(struct host_network *network);
 /* What the host has at the moment. */
 MUST_CHECK struct error *host_network_read(struct call *call, struct net_state *out);
 

@@ -105,3 +105,16 @@ struct error *txn_vif_check(struct txn *txn, ref_t ref, enum vif_operations op,
     TRY(TXN_GET(txn, vm, (*out)->vm, &vm));
     return vif_check(txn_call(txn), txn_snap(txn), *out, op);
 }
+
+struct error *txn_vif_check_idle(struct txn *txn, const struct vif *vif)
+{
+    const struct vm *vm = txn_find(txn, CLASS_vm, vif->vm);
+    struct call *call = txn_call(txn);
+
+    if (vif->current_operations.n)
+        return busy_error(call, CLASS_vif, vif->ref, &enum_vif_operations,
+                          &vif->current_operations);
+    return vm && vm_is_changing(vm)
+               ? busy_error(call, CLASS_vm, vm->ref, &enum_vm_operations, &vm->current_operations)
+               : OK;
+}

@@ -226,12 +226,11 @@ static const struct net_link *management_card(const struct net_state *state)
     return NULL;
 }
 
-/* As it is now: an address that lasts was set by somebody, others came from DHCP. */
-static void take_addresses(struct net_model *m, const struct net_state *state, struct pif *pif)
+/* The first IPv4 address of a link, as it is now: one that lasts was set by somebody, others came
+ * from DHCP. */
+static void take_address(struct net_model *m, const struct net_state *state,
+                         const struct net_link *link, struct pif *pif)
 {
-    const struct net_link *link = way_out(state);
-
-    pif->ip_configuration_mode = IP_CONFIGURATION_MODE_DHCP;
     for (size_t i = 0; i < state->n_addresses; i++) {
         const struct net_address *a = &state->addresses[i];
         const char *slash = strchr(a->address, '/');
@@ -240,12 +239,20 @@ static void take_addresses(struct net_model *m, const struct net_state *state, s
         if (strcmp(a->device, link->name) != 0 || strchr(a->address, ':') || !slash ||
             !int_from_text(slash + 1, &bits))
             continue;
-        if (a->lasting)
-            pif->ip_configuration_mode = IP_CONFIGURATION_MODE_STATIC;
+        pif->ip_configuration_mode =
+            a->lasting ? IP_CONFIGURATION_MODE_STATIC : IP_CONFIGURATION_MODE_DHCP;
         pif->ip = arena_strndup(m->arena, a->address, (size_t)(slash - a->address));
         pif->netmask = netmask_text(m->arena, (int)bits);
         break;
     }
+}
+
+/* What the host is reached by, and its way out. */
+static void take_management(struct net_model *m, const struct net_state *state, struct pif *pif)
+{
+    pif->management = true;
+    pif->ip_configuration_mode = IP_CONFIGURATION_MODE_DHCP;
+    take_address(m, state, way_out(state), pif);
     for (size_t i = 0; i < state->n_routes; i++)
         if (strcmp(state->routes[i].to, "0.0.0.0/0") == 0)
             pif->gateway = state->routes[i].via;
@@ -269,10 +276,10 @@ static struct error *adopt(struct net_model *m, void *arg)
             continue;
         pif = add_card(m, link, link->name);
         pif->currently_attached = true;
-        if (link != management)
-            continue;
-        pif->management = true;
-        take_addresses(m, state, pif);
+        if (link == management)
+            take_management(m, state, pif);
+        else
+            take_address(m, state, link, pif);
     }
     return OK;
 }

@@ -8,6 +8,10 @@
 #include "libxapi/value/value.h"
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
+#include "xapid/ops/ha/guard.h"
+#include "xapid/ops/host/here.h"
+#include "xapid/ops/network/check.h"
+#include "xapid/ops/network/guards.h"
 #include "xapid/ops/network/mac.h"
 #include "xapid/ops/network/rules.h"
 #include "xapid/ops/storage/check.h"
@@ -35,6 +39,7 @@ static struct error *create_txn(struct txn *txn, void *arg)
 
     TRY(TXN_GET(txn, vm, row.vm, &vm));
     TRY(TXN_GET(txn, network, row.network, &network));
+    TRY(txn_ha_check_network(txn, vm, row.network));
     if (!*row.mac) {
         row.mac = vif_mac_from_seed(txn_arena(txn), strmap_get(&vm->other_config, "mac_seed"),
                                     row.device);
@@ -88,10 +93,7 @@ static struct error *destroy_txn(struct txn *txn, void *arg)
         return err_operation_not_allowed(call, arena_printf(call->arena,
                                                             "VIF '%s' still attached to '%s'",
                                                             vif->uuid, vm ? vm->uuid : ""));
-    if (vif->current_operations.n)
-        return busy_error(call, CLASS_vif, ref, &enum_vif_operations, &vif->current_operations);
-    if (vm && vm_is_changing(vm))
-        return busy_error(call, CLASS_vm, vm->ref, &enum_vm_operations, &vm->current_operations);
+    TRY(txn_vif_check_idle(txn, vif));
     txn_destroy(txn, CLASS_vif, ref);
     return OK;
 }
@@ -105,21 +107,58 @@ struct error *vif_destroy(struct call *call, const struct vif_destroy_args *args
 
 /*** filtering ***/
 
+/* A change of what may pass, while nobody plugs the interface in or out: what is plugged in is
+ * guarded as the records say at that moment. */
+struct filter_change {
+    ref_t vif;
+    db_txn_fn *fn;
+    void *arg;
+};
+
+static struct error *filter_txn(struct txn *txn, void *arg)
+{
+    const struct filter_change *c = arg;
+    const struct vif *vif;
+
+    TRY(TXN_GET(txn, vif, c->vif, &vif));
+    TRY(txn_vif_check_idle(txn, vif));
+    return c->fn(txn, c->arg);
+}
+
+/* It is in force when the call returns; where that fails it is tried again, as the record says. */
+static struct error *change_filter(struct call *call, ref_t self, db_txn_fn *fn, void *arg)
+{
+    const struct vif *vif;
+    const struct vm *vm;
+
+    TRY(DB_GET(call, vif, self, &vif));
+    vm = db_find(call, CLASS_vm, vif->vm);
+    if (vm && !ref_is_null(vm->resident_on))
+        TRY(host_is_here(call, vm->resident_on));
+    TRY(db_update(call, filter_txn, &(struct filter_change){self, fn, arg}));
+    return vif_guard(call, self);
+}
+
+static struct error *set_filter(struct call *call, int field, ref_t self, const void *value)
+{
+    return change_filter(call, self, db_set_txn, &(struct db_set){field, self, value});
+}
+
 struct error *vif_set_locking_mode(struct call *call, const struct vif_set_locking_mode_args *args)
 {
-    return CALL_SET(call, vif, args->self, locking_mode, args->value);
+    return set_filter(call, FIELD_vif_locking_mode, args->self, &args->value);
 }
 
 struct error *vif_set_ipv4_allowed(struct call *call, const struct vif_set_ipv4_allowed_args *args)
 {
     TRY(check_ips(call, AF_INET, "ipv4_allowed", &args->value));
-    return CALL_SET(call, vif, args->self, ipv4_allowed, args->value);
+    return set_filter(call, FIELD_vif_ipv4_allowed, args->self, &args->value);
 }
 
 struct error *vif_set_ipv6_allowed(struct call *call, const struct vif_set_ipv6_allowed_args *args)
 {
     TRY(check_ips(call, AF_INET6, "ipv6_allowed", &args->value));
-    return CALL_SET(call, vif, args->self, ipv6_allowed, args->value);
+    return set_filter(call, FIELD_vif_ipv6_allowed, args->self, &args->value);
 }
 
 static struct error *add_address(struct call *call, int family, const char *name, int field,
@@ -128,14 +167,14 @@ static struct error *add_address(struct call *call, int family, const char *name
     struct db_member member = {field, self, &value, NULL};
 
     TRY(check_ips(call, family, name, &(struct strings){1, &value}));
-    return db_update(call, db_set_add_txn, &member);
+    return change_filter(call, self, db_set_add_txn, &member);
 }
 
 static struct error *remove_address(struct call *call, int field, ref_t self, const char *value)
 {
     struct db_member member = {field, self, &value, NULL};
 
-    return db_update(call, db_set_remove_txn, &member);
+    return change_filter(call, self, db_set_remove_txn, &member);
 }
 
 struct error *vif_add_ipv4_allowed(struct call *call, const struct vif_add_ipv4_allowed_args *args)

@@ -35,22 +35,6 @@ static const char *request(struct op *op, const char *what, ref_t vif)
     return arena_printf(op->call->arena, "%s %s", what, call_ref(op->call, vif));
 }
 
-static struct error *unplug(struct op *op, const struct card *card, const char *what)
-{
-    struct hv_request rq = op_hv_request(op, what);
-
-    return hotplug_settle(
-        op, what, hv_nic_unplug(op->call->xapid->hv, &rq, card->vm_uuid, card->nic.device, true));
-}
-
-static struct error *plug(struct op *op, const struct card *card, const char *what)
-{
-    struct hv_request rq = op_hv_request(op, what);
-
-    return hotplug_settle(op, what,
-                          hv_nic_plug(op->call->xapid->hv, &rq, card->vm_uuid, &card->nic));
-}
-
 struct error *vifs_move(struct op *op, struct net_model *m, const struct refs *vifs)
 {
     for (size_t i = 0; i < vifs->n; i++) {
@@ -58,10 +42,9 @@ struct error *vifs_move(struct op *op, struct net_model *m, const struct refs *v
         const struct network *to = model_find(m, CLASS_network, vif->network);
         struct card card;
 
-        TRY(card_find(op->call, vif->ref, REF_NULL, &card));
-        card.nic.bridge = to->bridge;
-        TRY(unplug(op, &card, request(op, "out", vif->ref)));
-        TRY(plug(op, &card, request(op, "in", vif->ref)));
+        TRY(card_of(op->call, vif, to, &card));
+        TRY(card_unplug(op, request(op, "out", vif->ref), &card, true));
+        TRY(card_plug(op, request(op, "in", vif->ref), &card));
     }
     return OK;
 }
@@ -79,8 +62,8 @@ static struct error *move_back(struct op *op, ref_t vif)
     if (!card.live)
         return OK;
     if (in)
-        TRY(unplug(op, &card, request(op, "back out", vif)));
-    return plug(op, &card, request(op, "back in", vif));
+        TRY(card_unplug(op, request(op, "back out", vif), &card, true));
+    return card_plug(op, request(op, "back in", vif), &card);
 }
 
 struct error *vifs_move_back(struct op *op, const struct refs *vifs)

@@ -8,6 +8,7 @@
 
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/ha/guard.h"
 #include "xapid/ops/hotplug.h"
 #include "xapid/ops/network/card.h"
 #include "xapid/ops/network/change.h"
@@ -16,25 +17,6 @@
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/domain.h"
-
-struct error *card_find(struct call *call, ref_t ref, ref_t network_ref, struct card *out)
-{
-    const struct network *network;
-    const struct vif *vif;
-    const struct vm *vm;
-
-    TRY(DB_GET(call, vif, ref, &vif));
-    TRY(DB_GET(call, vm, vif->vm, &vm));
-    TRY(DB_GET(call, network, ref_is_null(network_ref) ? vif->network : network_ref, &network));
-    *out = (struct card){
-        .vm_uuid = arena_strdup(call->arena, vm->uuid),
-        .network = network->ref,
-        .live = vif->currently_attached &&
-                (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED),
-        .nic = vif_nic(call->arena, vif, network),
-    };
-    return OK;
-}
 
 struct vif_ctx {
     ref_t vif, network;
@@ -108,15 +90,13 @@ struct error *vif_plug(struct call *call, const struct vif_plug_args *args)
     struct vif_ctx c = {.vif = args->self, .op = VIF_OP_PLUG, .attached = true};
     AUTO(op) op = {0};
     AUTO(plugged) plugged = {0};
-    struct hv_request rq;
     struct card card;
 
     TRY(begin(call, INTENT_vif_plug, &intent, &c, check_vif_op, &op));
     TRY(op_step(&op, "begun", 0.1));
     TRY(card_find(call, args->self, REF_NULL, &card));
     TRY(network_make_ready(call, card.network));
-    rq = op_hv_request(&op, "plug");
-    TRY(hotplug_settle(&op, "plug", hv_nic_plug(call->xapid->hv, &rq, card.vm_uuid, &card.nic)));
+    TRY(card_plug(&op, "plug", &card));
     plugged = (struct plugged){&op, &card};
     TRY(op_step(&op, "plugged", 0.8));
     TRY(op_commit(&op, record_attached, &c));
@@ -145,17 +125,13 @@ static struct error *unplug(struct call *call, ref_t ref, bool force)
 {
     struct vif_unplug_intent intent = {ref};
     struct vif_ctx c = {.vif = ref, .op = VIF_OP_UNPLUG};
-    struct hv_request rq;
-    struct card card;
-    struct error *e;
     AUTO(op) op = {0};
+    struct card card;
 
     TRY(begin(call, INTENT_vif_unplug, &intent, &c, check_vif_op, &op));
     TRY(op_step(&op, "begun", 0.1));
     TRY(card_find(call, ref, REF_NULL, &card));
-    rq = op_hv_request(&op, "unplug");
-    e = hv_nic_unplug(call->xapid->hv, &rq, card.vm_uuid, card.nic.device, force);
-    TRY(hotplug_refused(call, hotplug_settle(&op, "unplug", e), "VIF", ref));
+    TRY(hotplug_refused(call, card_unplug(&op, "unplug", &card, force), "VIF", ref));
     error_ignore(op_step(&op, "unplugged", 0.8)); /* it is, whatever comes */
     return op_commit_forward(&op, record_attached, &c);
 }
@@ -186,7 +162,6 @@ struct error *vif_unplug_recover(struct call *call, struct op *op,
 static struct error *check_move(struct txn *txn, void *arg)
 {
     const struct vif_ctx *c = arg;
-    struct call *call = txn_call(txn);
     const struct network *network;
     const struct vif *vif;
     const struct vm *vm;
@@ -194,11 +169,8 @@ static struct error *check_move(struct txn *txn, void *arg)
     TRY(TXN_GET(txn, vif, c->vif, &vif));
     TRY(TXN_GET(txn, network, c->network, &network));
     TRY(TXN_GET(txn, vm, vif->vm, &vm));
-    if (vif->current_operations.n)
-        return busy_error(call, CLASS_vif, c->vif, &enum_vif_operations, &vif->current_operations);
-    return vm_is_changing(vm)
-               ? busy_error(call, CLASS_vm, vm->ref, &enum_vm_operations, &vm->current_operations)
-               : OK;
+    TRY(txn_ha_check_network(txn, vm, c->network));
+    return txn_vif_check_idle(txn, vif);
 }
 
 static struct error *record_moved(struct txn *txn, void *arg)
@@ -213,8 +185,6 @@ static struct error *record_moved(struct txn *txn, void *arg)
 /* Out of one bridge and into the other; where the second fails it goes back into the first. */
 static struct error *change_bridge(struct op *op, ref_t vif, ref_t network)
 {
-    struct hv *hv = op->call->xapid->hv;
-    struct hv_request rq = op_hv_request(op, "out");
     struct card before, after;
     struct error *e;
 
@@ -223,14 +193,11 @@ static struct error *change_bridge(struct op *op, ref_t vif, ref_t network)
     if (!before.live)
         return OK;
     TRY(network_make_ready(op->call, network));
-    e = hv_nic_unplug(hv, &rq, before.vm_uuid, before.nic.device, true);
-    TRY(hotplug_settle(op, "out", e));
-    rq = op_hv_request(op, "in");
-    e = hotplug_settle(op, "in", hv_nic_plug(hv, &rq, after.vm_uuid, &after.nic));
+    TRY(card_unplug(op, "out", &before, true));
+    e = card_plug(op, "in", &after);
     if (!e || op->unknown)
         return e;
-    rq = op_hv_request(op, "back");
-    if (hv_nic_plug(hv, &rq, before.vm_uuid, &before.nic))
+    if (card_plug(op, "back", &before))
         op->unknown = true; /* recovery tries again */
     return e;
 }

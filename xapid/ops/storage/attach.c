@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/ops/storage/attach.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,8 @@
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/check.h"
+#include "xapid/ops/storage/coalesce.h"
+#include "xapid/ops/storage/shared.h"
 
 /* A disk that somebody reaches through a path. */
 struct disk {
@@ -19,6 +22,7 @@ struct disk {
     char *location, *path, *format;
     char uuid[UUID_TEXT_SIZE]; /* its name in the data path */
     bool served;               /* by the data path */
+    bool remote;               /* as in struct vdi_path */
     bool reported;             /* that its server has died */
     bool writable, busy;       /* busy: the driver is being asked */
     int count;
@@ -39,6 +43,7 @@ struct sr_table {
     struct cond changed; /* some 'busy' ended */
     struct sr_entry *entries;
     struct datapath *datapath; /* NULL: the hypervisor gets images as they are */
+    struct sr_site site;
 };
 
 /*** the table ***/
@@ -63,10 +68,11 @@ static void entry_free(struct sr_entry *e)
     free(e);
 }
 
-struct sr_table *sr_table_new(void)
+struct sr_table *sr_table_new(const struct sr_site *site)
 {
     struct sr_table *t = xcalloc(1, sizeof *t);
 
+    t->site = *site;
     mutex_init(&t->lock);
     cond_init(&t->changed);
     return t;
@@ -151,11 +157,13 @@ static struct error *resolve_secrets(struct call *call, const struct strmap *con
     return OK;
 }
 
-static void handle_init(struct arena *arena, const struct sr_driver *driver, const char *uuid,
+static void handle_init(struct arena *arena, const struct sr_table *t,
+                        const struct sr_driver *driver, const char *uuid,
                         const struct strmap *config, struct sr_handle *out)
 {
     *out = (struct sr_handle){
         .driver = driver,
+        .site = &t->site,
         .uuid = arena_strdup(arena, uuid),
         .state = arena_zalloc(arena, MAX(driver->state_size, (size_t)1)),
     };
@@ -165,19 +173,22 @@ static void handle_init(struct arena *arena, const struct sr_driver *driver, con
 struct error *sr_handle_new(struct call *call, const char *type, const char *uuid,
                             const struct strmap *device_config, struct sr_handle *out)
 {
-    const struct sr_driver *driver = sr_driver_by_type(type);
+    const struct sr_driver *driver = sr_driver_for(type, device_config);
     struct strmap config;
 
     if (!driver)
         return err_sr_unknown_driver(call, type);
     TRY(resolve_secrets(call, device_config, &config));
-    handle_init(call->arena, driver, uuid, &config, out);
+    handle_init(call->arena, call->xapid->srs, driver, uuid, &config, out);
     return OK;
 }
 
 static struct error *driver_attach(struct call *call, struct sr_table *t, struct sr_entry *entry)
 {
-    struct error *e = entry->handle.driver->attach(call, &entry->handle);
+    const struct sr_driver *driver = entry->handle.driver;
+    struct error *e = driver->remains && driver->remains(call, &entry->handle)
+                          ? OK
+                          : driver->attach(call, &entry->handle);
 
     MUTEX_GUARD(&t->lock);
     if (e)
@@ -191,7 +202,7 @@ static struct error *driver_attach(struct call *call, struct sr_table *t, struct
 struct error *sr_attach_as(struct call *call, ref_t ref, const char *type, const char *uuid,
                            const struct strmap *device_config)
 {
-    const struct sr_driver *driver = sr_driver_by_type(type);
+    const struct sr_driver *driver = sr_driver_for(type, device_config);
     struct sr_table *t = call->xapid->srs;
     struct sr_entry *entry;
     struct strmap config;
@@ -207,7 +218,7 @@ struct error *sr_attach_as(struct call *call, ref_t ref, const char *type, const
     entry = xcalloc(1, sizeof *entry);
     entry->sr = ref;
     entry->busy = true;
-    handle_init(&entry->arena, driver, uuid, &config, &entry->handle);
+    handle_init(&entry->arena, t, driver, uuid, &config, &entry->handle);
     entry->handle.datapath = t->datapath;
     entry->next = t->entries;
     t->entries = entry;
@@ -234,7 +245,7 @@ struct error *sr_detach(struct call *call, ref_t sr)
         ref_t vdi = entry->disks ? entry->disks->vdi : sr;
 
         mutex_unlock(&t->lock);
-        return err_vdi_in_use(call, call_ref(call, vdi), "unplug");
+        return vdi_used_error(call, call->snap, vdi, "unplug");
     }
     if (entry)
         entry->busy = true;
@@ -242,6 +253,8 @@ struct error *sr_detach(struct call *call, ref_t sr)
     if (!entry)
         return OK;
     entry->handle.driver->detach(call, &entry->handle);
+    if (entry->handle.driver->leave)
+        entry->handle.driver->leave(call, &entry->handle);
     mutex_lock(&t->lock);
     remove_entry(t, entry);
     cond_broadcast(&t->changed);
@@ -317,6 +330,15 @@ static struct refs own_pbds(struct call *call)
     return db_referrers(call, FIELD_pbd_host, call->xapid->host);
 }
 
+/* Whether it may keep whoever asks waiting. */
+static bool is_far(struct call *call, const struct pbd *pbd)
+{
+    const struct sr *sr = db_find(call, CLASS_sr, pbd->sr);
+    const struct sr_driver *driver = sr ? sr_driver_for(sr->type, &pbd->device_config) : NULL;
+
+    return driver && driver->remains;
+}
+
 void srs_refresh_sizes(struct call *call)
 {
     struct refs pbds = own_pbds(call);
@@ -325,7 +347,7 @@ void srs_refresh_sizes(struct call *call)
         const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
         struct error *e;
 
-        if (!pbd || !pbd->currently_attached)
+        if (!pbd || !pbd->currently_attached || is_far(call, pbd))
             continue;
         e = sr_refresh_sizes(call, pbd->sr);
         if (e && !error_is(e, "SR_NOT_ATTACHED"))
@@ -336,28 +358,93 @@ void srs_refresh_sizes(struct call *call)
 
 /*** at start ***/
 
-static struct error *attach_recorded(struct call *call, const struct pbd *pbd)
-{
-    ref_t ref = pbd->ref, sr = pbd->sr;
-    const char *uuid = arena_strdup(call->arena, pbd->uuid);
-    struct error *e = sr_attach(call, sr, &pbd->device_config);
+/* One repository that is attached at start. */
+struct attaching {
+    struct thread thread;
+    struct xapid *xapid;
+    ref_t pbd;
+    struct error *e; /* that its failure could not be recorded */
+    struct arena arena;
+};
 
-    if (!e)
-        return OK;
-    log_error("the storage of PBD %s was not attached: %s", uuid, error_line(call->arena, e));
-    return CALL_SET(call, pbd, ref, currently_attached, false);
+static struct error *attach_recorded(struct call *call, ref_t ref)
+{
+    const struct pbd *pbd = db_find(call, CLASS_pbd, ref);
+    struct error *e = pbd ? sr_attach(call, pbd->sr, &pbd->device_config) : OK;
+
+    return e ? pbd_failed(call, ref, e) : OK;
+}
+
+static void *attach_thread(void *arg)
+{
+    struct attaching *a = arg;
+    struct call call;
+
+    call_init_internal(&call, a->xapid, &a->arena);
+    a->e = attach_recorded(&call, a->pbd);
+    call_release(&call);
+    return NULL;
+}
+
+/* All at once: each may take as long as storage may take to answer. */
+static struct error *attach_far(struct call *call, size_t n, struct attaching *v)
+{
+    struct error *e = OK;
+
+    for (size_t i = 0; i < n; i++)
+        thread_start(&v[i].thread, "attach", attach_thread, &v[i]);
+    for (size_t i = 0; i < n; i++) {
+        thread_join(&v[i].thread);
+        if (v[i].e && !e)
+            e = error_copy(call->arena, v[i].e);
+        arena_release(&v[i].arena);
+    }
+    call_refresh(call);
+    return e;
+}
+
+/* What is mounted for a repository that this host has no more: it has left a pool, or the SR was
+ * forgotten while its daemon was away. */
+static void leave_unknown(struct call *call)
+{
+    static const struct strmap nothing = {0};
+    DIR *d = opendir(call->xapid->srs->site.mounts);
+    struct dirent *entry;
+    uint8_t bytes[16];
+
+    while (d && (entry = readdir(d)) != NULL) {
+        struct sr_handle handle;
+        ref_t sr;
+
+        if (!uuid_from_text(entry->d_name, bytes) ||
+            (!db_by_uuid(call, CLASS_sr, entry->d_name, &sr) && sr_is_attached(call->xapid, sr)))
+            continue;
+        log_info("the storage of SR %s is not this host's any more", entry->d_name);
+        if (!sr_handle_new(call, "nfs", entry->d_name, &nothing, &handle))
+            handle.driver->leave(call, &handle);
+    }
+    if (d)
+        closedir(d);
 }
 
 struct error *srs_attach_all(struct call *call)
 {
     struct refs pbds = own_pbds(call);
+    struct attaching *far = arena_array(call->arena, struct attaching, pbds.n + 1);
+    size_t n = 0;
 
     for (size_t i = 0; i < pbds.n; i++) {
         const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
 
-        if (pbd && pbd->currently_attached)
-            TRY(attach_recorded(call, pbd));
+        if (!pbd || !pbd->currently_attached)
+            continue;
+        if (is_far(call, pbd))
+            far[n++] = (struct attaching){.xapid = call->xapid, .pbd = pbd->ref};
+        else
+            TRY(attach_recorded(call, pbd->ref));
     }
+    TRY(attach_far(call, n, far));
+    leave_unknown(call);
     srs_refresh_sizes(call);
     return OK;
 }
@@ -436,6 +523,7 @@ static void disk_answered(struct sr_use *use, struct disk *d, const struct vdi_p
         d->format = xstrdup(path->format);
         d->writable |= writable;
         d->served = served;
+        d->remote = path->remote;
         d->count++;
     } else if (!d->count) {
         disk_remove(use->entry, d);
@@ -462,13 +550,17 @@ static void report_death(struct call *call, struct sr_table *t, const char *uuid
         log_error("disk %s: %s", uuid, error_line(call->arena, e));
 }
 
-static struct error *serve(struct call *call, struct sr_table *t, const struct disk *d,
+static struct error *serve(struct call *call, struct sr_use *use, const struct disk *d,
                            bool writable, bool adopt, struct vdi_path *path)
 {
+    const struct sr_driver *driver = use->handle->driver;
+    struct sr_table *t = use->table;
     struct datapath_disk disk = {
         .name = d->uuid, .image = path->path, .format = path->format, .writable = writable};
     bool alive = true;
 
+    if (!adopt && driver->vdi_serve)
+        return driver->vdi_serve(call, use->handle, &disk, path);
     if (!adopt)
         return datapath_attach(call, t->datapath, &disk, path);
     TRY(datapath_adopt(call, t->datapath, &disk, &alive, path));
@@ -485,9 +577,13 @@ static struct error *ask_driver(struct call *call, struct sr_use *use, struct di
     struct error *e;
     bool served;
 
-    TRY(driver->vdi_attach(call, use->handle, d->location, writable, out));
+    /* A disk in use is found by its name, whether its storage answers or not. */
+    if (adopt && driver->vdi_serve && use->table->datapath)
+        *out = (struct vdi_path){.path = "", .format = "qcow2", .remote = true};
+    else
+        TRY(driver->vdi_attach(call, use->handle, d->location, writable, out));
     served = needs_server(use->table, out, writable);
-    e = served ? serve(call, use->table, d, writable, adopt, out) : OK;
+    e = served ? serve(call, use, d, writable, adopt, out) : OK;
     if (e)
         driver->vdi_detach(call, use->handle, d->location);
     else
@@ -510,11 +606,12 @@ static struct error *path_attach(struct call *call, ref_t ref, bool writable, bo
     TRY(sr_use(call, sr, &use));
     d = disk_claim(&use, vdi, writable, &claim);
     if (claim == REFUSED)
-        return err_vdi_in_use(call, call_ref(call, ref), "attach");
+        return vdi_used_error(call, call->snap, ref, "attach");
     if (claim == READY) {
         MUTEX_GUARD(&use.table->lock);
-        *out = (struct vdi_path){arena_strdup(call->arena, d->path),
-                                 arena_strdup(call->arena, d->format)};
+        *out = (struct vdi_path){.path = arena_strdup(call->arena, d->path),
+                                 .format = arena_strdup(call->arena, d->format),
+                                 .remote = d->remote};
         return OK;
     }
     e = ask_driver(call, &use, d, writable, adopt, out);
@@ -579,6 +676,7 @@ void vdi_path_detach(struct call *call, ref_t ref)
     d->busy = true;
     mutex_unlock(&t->lock);
     driver_detach(call, t, entry, d);
+    coalescer_kick(call->xapid->coalescer, entry->sr, false);
     mutex_lock(&t->lock);
     disk_remove(entry, d);
     cond_broadcast(&t->changed);
@@ -608,6 +706,45 @@ bool vdi_is_served(struct call *call, ref_t vdi)
     MUTEX_GUARD(&call->xapid->srs->lock);
     d = disk_by_ref(call->xapid->srs, vdi);
     return d && d->served && !d->busy;
+}
+
+struct datapath *srs_datapath(struct xapid *xapid)
+{
+    return xapid->srs->datapath;
+}
+
+/* Takes it out of the repository's disks, or gives NULL.  The lock is held. */
+static struct disk *disk_take(struct sr_entry *entry, ref_t vdi)
+{
+    for (struct disk **p = &entry->disks; *p; p = &(*p)->next) {
+        struct disk *d = *p;
+
+        if (!ref_equal(d->vdi, vdi))
+            continue;
+        *p = d->next;
+        entry->uses--;
+        return d;
+    }
+    return NULL;
+}
+
+void vdi_path_moved(struct call *call, ref_t vdi, ref_t sr, const char *location)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct sr_entry *entry, *to;
+    struct disk *d = NULL;
+
+    MUTEX_GUARD(&t->lock);
+    to = find_settled(t, sr);
+    for (entry = t->entries; to && entry && !d; entry = entry->next)
+        d = entry == to ? NULL : disk_take(entry, vdi);
+    if (!d)
+        return;
+    free(d->location);
+    d->location = xstrdup(location);
+    d->next = to->disks;
+    to->disks = d;
+    to->uses++;
 }
 
 void vdi_prefer(struct call *call, ref_t vdi, int priority)
@@ -698,11 +835,12 @@ void srs_check_servers(struct call *call)
 
 struct error *vdi_error(struct call *call, struct error *e, ref_t sr, ref_t vdi)
 {
-    static const char *const with_vdi[] = {"VDI_IN_USE", "VDI_READONLY", "VDI_TOO_SMALL",
-                                           "VDI_TOO_LARGE"};
+    static const char *const with_vdi[] = {"VDI_READONLY", "VDI_TOO_SMALL", "VDI_TOO_LARGE"};
 
     if (error_is(e, "VDI_MISSING"))
         return err_vdi_missing(call, call_ref(call, sr), call_ref(call, vdi));
+    if (error_is(e, "VDI_IN_USE") && e->n_params > 1)
+        return vdi_used_error(call, call->snap, vdi, e->params[1]);
     for (size_t i = 0; i < ARRAY_SIZE(with_vdi); i++) {
         struct error *copy;
 

@@ -17,7 +17,8 @@
 struct sr_table;
 struct sr_entry;
 
-struct sr_table *sr_table_new(void);
+/* 'site' is copied, but not its strings. */
+struct sr_table *sr_table_new(const struct sr_site *site);
 /* From now on disks are given to the hypervisor through the data path, whose folder 'dir' is.
  * Before anything is attached. */
 void sr_table_serve(struct sr_table *table, const char *dir, enum datapath_kind kind);
@@ -26,12 +27,13 @@ void sr_table_free(struct sr_table *table);
 
 /*
  * At start, before operations are recovered: attaches every SR whose PBD on this host is recorded
- * as attached.  One that cannot be is logged and recorded as detached.  The disks of domains that
+ * as attached.  One that cannot be is recorded as detached, with the reason (shared.h); storage of
+ * other machines does not hold up the rest.  The disks of domains that
  * exist are counted afterwards (vm/disks.h, vm_disks_adopt).
  */
 MUST_CHECK struct error *srs_attach_all(struct call *call);
-/* Asks the drivers of all attached SRs for their sizes, which are written lazily; every now and
- * then. */
+/* Asks the drivers of the attached SRs of this machine for their sizes, which are written lazily.
+ */
 void srs_refresh_sizes(struct call *call);
 
 /* Attaches; secrets named by <key>_secret are looked up for the driver.  Nothing if it is attached.
@@ -89,6 +91,11 @@ void srs_describe(struct call *call, struct buf *out);
 void srs_end_servers(struct call *call);
 /* Logs the servers that have died since this was asked last; every now and then. */
 void srs_check_servers(struct call *call);
+/* A disk that is in use here is in another repository now, and its users reach it as before;
+ * nothing where it is not. */
+void vdi_path_moved(struct call *call, ref_t vdi, ref_t sr, const char *location);
+/* How this host serves disks; NULL: it does not. */
+struct datapath *srs_datapath(struct xapid *xapid);
 /* A disk that is not attached is no error. */
 void vdi_path_detach(struct call *call, ref_t vdi);
 

@@ -33,6 +33,13 @@ uint64_t current_bits(const struct enummap *current);
 /* OTHER_OPERATION_IN_PROGRESS for the first of them. */
 MUST_CHECK struct error *busy_error(struct call *call, int class_id, ref_t ref,
                                     const struct enum_desc *e, const struct enummap *current);
+/*
+ * VDI_IN_USE, whose second parameter says what was asked for and who has the disk: each VM that has
+ * it attached and since when it runs, and each operation that holds it with its host, task and
+ * epoch.
+ */
+MUST_CHECK struct error *vdi_used_error(struct call *call, const struct db_snap *snap, ref_t vdi,
+                                        const char *operation);
 /* A transaction that depends on who uses a disk: its VBDs and their VMs. */
 void txn_rely_on_users(struct txn *txn, ref_t vdi);
 /* True where the VM of a VBD is about to attach it, or to leave it. */
@@ -40,6 +47,8 @@ bool vbd_vm_is_changing(const struct db_snap *snap, const struct vbd *vbd);
 /* Operations of a VM during which its devices are left alone. */
 bool vm_is_changing(const struct vm *vm);
 
+/* As its metrics say. */
+bool host_lives(const struct db_snap *snap, ref_t host);
 /* Whether it is plugged in on that host. */
 bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host);
 /*

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* check_sr.c -- what a storage repository allows. */
-#include "xapid/ops/storage/check.h"
-#include "xapid/ops/storage/vdi_ops.h"
+#include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/main/xapid.h"
+#include "xapid/ops/intent.h"
+#include "xapid/ops/storage/check.h"
+#include "xapid/ops/storage/vdi_ops.h"
 
 #define BIT(op) (1ull << SR_OP_##op)
 #define ALL_OPS ((1ull << (SR_OP_PBD_DESTROY + 1)) - 1)
@@ -14,12 +17,17 @@
     (BIT(PLUG) | BIT(VDI_CREATE) | BIT(VDI_INTRODUCE) | BIT(VDI_DESTROY) | BIT(VDI_RESIZE) |       \
      BIT(VDI_CLONE) | BIT(VDI_SNAPSHOT) | BIT(VDI_COPY) | BIT(VDI_FORGET) |                        \
      BIT(VDI_RESIZE_ONLINE) | BIT(VDI_UPDATE) | BIT(VDI_SET_ON_BOOT) | BIT(VDI_BLOCKED) |          \
-     BIT(VDI_REVERT) | TRACKING)
+     BIT(VDI_REVERT) | BIT(VDI_MIRROR) | TRACKING)
 #define TRACKING                                                                                   \
     (BIT(VDI_ENABLE_CBT) | BIT(VDI_DISABLE_CBT) | BIT(VDI_DATA_DESTROY) |                          \
      BIT(VDI_LIST_CHANGED_BLOCKS))
 #define NEEDS_STORAGE                                                                              \
     (BIT(SCAN) | BIT(UPDATE) | BIT(UNPLUG) | (TOGETHER & ~(BIT(PLUG) | BIT(VDI_FORGET))))
+
+/* Work on chains of images: which lies on which. */
+#define CHAIN_WORK                                                                                 \
+    (BIT(VDI_CLONE) | BIT(VDI_SNAPSHOT) | BIT(VDI_DESTROY) | BIT(VDI_REVERT) | BIT(VDI_RESIZE) |   \
+     BIT(VDI_SET_ON_BOOT) | BIT(VDI_DATA_DESTROY))
 
 struct sr_ctx {
     const struct sr *sr;
@@ -57,7 +65,7 @@ static uint64_t feature_mask(const struct sr_ctx *c)
     } needs[] = {
         {BIT(SCAN), SR_F_SCAN},
         {BIT(DESTROY), SR_F_CREATE},
-        {BIT(VDI_CREATE), SR_F_VDI_CREATE},
+        {BIT(VDI_CREATE) | BIT(VDI_MIRROR), SR_F_VDI_CREATE},
         {BIT(VDI_INTRODUCE), SR_F_VDI_INTRODUCE},
         {BIT(VDI_DESTROY), SR_F_VDI_DELETE},
         {BIT(VDI_RESIZE), SR_F_VDI_RESIZE},
@@ -68,7 +76,7 @@ static uint64_t feature_mask(const struct sr_ctx *c)
         {BIT(VDI_REVERT), SR_F_VDI_REVERT},
         {TRACKING, SR_F_VDI_CBT},
         /* Not possible with any driver yet. */
-        {BIT(VDI_MIRROR) | BIT(VDI_FORCE_UNLOCK) | BIT(VDI_GENERATE_CONFIG), 0},
+        {BIT(VDI_FORCE_UNLOCK) | BIT(VDI_GENERATE_CONFIG), 0},
     };
     uint64_t mask = ALL_OPS;
 
@@ -179,6 +187,48 @@ struct error *sr_check(struct call *call, const struct db_snap *snap, const stru
     return OK;
 }
 
+/* Whether an intent does chain work on the repository, by what it holds that for. */
+static bool works_on_chains(struct call *call, const struct intent *row, const struct sr *sr)
+{
+    const struct enummap *current = &sr->current_operations;
+    struct op op = {.call = call};
+    bool held = false;
+
+    if (!intent_read_holds(call->arena, row, &op))
+        return false;
+    for (size_t i = 0; i < op.n_holds; i++)
+        held |= op.holds[i].class_id == CLASS_sr && ref_equal(op.holds[i].ref, sr->ref);
+    for (size_t i = 0; held && i < current->n; i++)
+        if (strcmp(current->v[i].key, op.task_key) == 0 && CHAIN_WORK >> current->v[i].value & 1)
+            return true;
+    return false;
+}
+
+/*
+ * Of several hosts one at a time does chain work.  Its intents say which, for as long as they stand
+ * and the host lives: until its work is done or undone, by whatever daemon is there next.  One that
+ * does not live holds nobody up; that none of its processes is at work still, the lock of the
+ * directory sees to.  Who begins has read the repository's row, which each of them writes.
+ */
+static struct error *other_host_check(struct txn *txn, const struct sr *sr,
+                                      enum storage_operations op)
+{
+    struct call *call = txn_call(txn);
+    const struct intent *row;
+    struct db_walk walk;
+
+    if (!sr->shared || !(CHAIN_WORK >> op & 1) ||
+        !(current_bits(&sr->current_operations) & CHAIN_WORK))
+        return OK;
+    db_walk(txn_snap(txn), CLASS_intent, &walk);
+    while ((row = db_walk_next(&walk)))
+        if (!ref_equal(row->host, call->xapid->host) && host_lives(txn_snap(txn), row->host) &&
+            works_on_chains(call, row, sr))
+            return busy_error(call, CLASS_sr, sr->ref, &enum_storage_operations,
+                              &sr->current_operations);
+    return OK;
+}
+
 struct error *txn_sr_check(struct txn *txn, ref_t ref, enum storage_operations op,
                            const struct sr **out)
 {
@@ -187,6 +237,7 @@ struct error *txn_sr_check(struct txn *txn, ref_t ref, enum storage_operations o
     if (op == SR_OP_DESTROY || op == SR_OP_FORGET)
         txn_referrers(txn, FIELD_vdi_sr, ref);
     TRY(sr_check(txn_call(txn), txn_snap(txn), *out, op));
+    TRY(other_host_check(txn, *out, op));
     return NEEDS_STORAGE & ~BIT(UNPLUG) & 1ull << op ? sr_is_here(txn_call(txn), txn_snap(txn), ref)
                                                      : OK;
 }

@@ -196,7 +196,7 @@ static struct error *disk_error(struct call *call, const struct db_snap *snap,
     TRY(vdi_check_contents(call, vdi));
     look_at_users(snap, vdi->ref, vbd, &read, &written);
     if (!vdi->sharable && (written || (writable && read)))
-        return err_vdi_in_use(call, ref, "attach");
+        return vdi_used_error(call, snap, vdi->ref, "attach");
     if (writable && vdi->read_only)
         return err_vdi_readonly(call, ref);
     return OK;

@@ -11,7 +11,7 @@
 #define POSSIBLE                                                                                   \
     (BIT(CLONE) | BIT(COPY) | BIT(RESIZE) | BIT(RESIZE_ONLINE) | BIT(SNAPSHOT) | BIT(DESTROY) |    \
      BIT(FORGET) | BIT(UPDATE) | BIT(SET_ON_BOOT) | BIT(BLOCKED) | BIT(REVERT_TO) |                \
-     BIT(REVERT_FROM) | TRACKING)
+     BIT(REVERT_FROM) | BIT(MIRROR) | TRACKING)
 #define TRACKING (BIT(ENABLE_CBT) | BIT(DISABLE_CBT) | BIT(DATA_DESTROY) | BIT(LIST_CHANGED_BLOCKS))
 
 struct vdi_ctx {
@@ -141,7 +141,7 @@ static uint64_t attached_mask(const struct vdi_ctx *c)
 
 static struct error *attached_error(struct call *call, const struct vdi_ctx *c, int op)
 {
-    return err_vdi_in_use(call, call_ref(call, c->vdi->ref), enum_name(&enum_vdi_operations, op));
+    return vdi_used_error(call, c->snap, c->vdi->ref, enum_name(&enum_vdi_operations, op));
 }
 
 static uint64_t device_mask(const struct vdi_ctx *c)
@@ -167,14 +167,10 @@ static uint64_t feature_mask(const struct vdi_ctx *c)
         uint64_t ops;
         unsigned any; /* one of these features is enough */
     } needs[] = {
-        {BIT(CLONE), SR_F_VDI_CLONE | SR_F_VDI_CREATE},
-        {BIT(RESIZE), SR_F_VDI_RESIZE},
-        {BIT(RESIZE_ONLINE), SR_F_VDI_RESIZE_ONLINE},
-        {BIT(SNAPSHOT), SR_F_VDI_SNAPSHOT},
-        {BIT(DESTROY), SR_F_VDI_DELETE},
-        {BIT(SET_ON_BOOT), SR_F_VDI_RESET},
-        {BIT(REVERT_TO) | BIT(REVERT_FROM), SR_F_VDI_REVERT},
-        {TRACKING, SR_F_VDI_CBT},
+        {BIT(CLONE), SR_F_VDI_CLONE | SR_F_VDI_CREATE},       {BIT(RESIZE), SR_F_VDI_RESIZE},
+        {BIT(RESIZE_ONLINE), SR_F_VDI_RESIZE_ONLINE},         {BIT(SNAPSHOT), SR_F_VDI_SNAPSHOT},
+        {BIT(DESTROY) | BIT(MIRROR), SR_F_VDI_DELETE},        {BIT(SET_ON_BOOT), SR_F_VDI_RESET},
+        {BIT(REVERT_TO) | BIT(REVERT_FROM), SR_F_VDI_REVERT}, {TRACKING, SR_F_VDI_CBT},
     };
     uint64_t mask = POSSIBLE;
 
@@ -247,9 +243,11 @@ static uint64_t kind_mask(const struct vdi_ctx *c)
     if (c->vdi->type == VDI_TYPE_RRD)
         mask &= ~(BIT(DESTROY) | BIT(FORGET));
     if (c->vdi->type == VDI_TYPE_HA_STATEFILE || c->vdi->type == VDI_TYPE_REDO_LOG)
-        mask &= ~BIT(COPY);
+        mask &= ~(BIT(COPY) | BIT(MIRROR));
     if (c->vdi->sharable || c->vdi->on_boot == ON_BOOT_RESET)
         mask &= ~BIT(SNAPSHOT);
+    if (c->vdi->on_boot == ON_BOOT_RESET)
+        mask &= ~BIT(MIRROR);
     /* What it goes back to may not change under a running VM. */
     if (c->active && c->vdi->on_boot == ON_BOOT_RESET)
         mask &= ~BIT(CLONE);
@@ -276,7 +274,10 @@ static struct error *kind_error(struct call *call, const struct vdi_ctx *c, int 
         return err_vdi_is_sharable(call);
     if (op == VDI_OP_REVERT_FROM)
         return err_operation_not_allowed(call, "The disk is no snapshot.");
-    if ((op == VDI_OP_SNAPSHOT || op == VDI_OP_CLONE) && c->vdi->on_boot == ON_BOOT_RESET)
+    if (op == VDI_OP_MIRROR && c->vdi->type != VDI_TYPE_USER && c->vdi->type != VDI_TYPE_SYSTEM)
+        return err_vdi_incompatible_type(call, ref, enum_name(&enum_vdi_type, c->vdi->type));
+    if ((op == VDI_OP_SNAPSHOT || op == VDI_OP_CLONE || op == VDI_OP_MIRROR) &&
+        c->vdi->on_boot == ON_BOOT_RESET)
         return err_vdi_on_boot_mode_incompatible_with_operation(call);
     return err_vdi_not_managed(call, ref);
 }

@@ -7,9 +7,11 @@
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/coalesce.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/secrets.h"
+#include "xapid/ops/storage/shared.h"
 #include "xapid/ops/host/here.h"
 
 /*** create, destroy ***/
@@ -114,8 +116,10 @@ static struct error *record_plugged(struct txn *txn, void *arg)
 {
     const struct plugging *p = arg;
 
-    if (txn_find(txn, CLASS_pbd, p->pbd))
-        TXN_SET(txn, pbd, p->pbd, currently_attached, p->attached);
+    if (!txn_find(txn, CLASS_pbd, p->pbd))
+        return OK;
+    TXN_SET(txn, pbd, p->pbd, currently_attached, p->attached);
+    txn_pbd_settled(txn, p->pbd);
     return OK;
 }
 
@@ -226,7 +230,7 @@ static struct error *check_unplug(struct txn *txn, void *arg)
             const struct vbd *vbd = txn_find(txn, CLASS_vbd, vbds.v[k]);
 
             if (vbd && is_used_at(txn, vbd, pbd->host))
-                return err_vdi_in_use(call, call_ref(call, vdis.v[i]), "unplug");
+                return vdi_used_error(call, txn_snap(txn), vdis.v[i], "unplug");
         }
     }
     return OK;
@@ -253,6 +257,7 @@ struct error *pbd_unplug(struct call *call, const struct pbd_unplug_args *args)
                                    .arg = &p},
                  &op));
     TRY(op_step(&op, "begun", 0.1));
+    coalescer_leave(call->xapid->coalescer, sr);
     TRY(sr_detach(call, sr));
     error_ignore(op_step(&op, "detached", 0.7)); /* it is, whatever comes */
     return op_commit_forward(&op, record_plugged, &p);

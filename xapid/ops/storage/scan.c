@@ -8,8 +8,6 @@
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/vdi_ops.h"
 
-#define PARENT_KEY "vhd-parent"
-
 struct error *scan_storage(struct call *call, ref_t sr, struct scan *out)
 {
     AUTO(sr_use) use = {0};
@@ -48,8 +46,8 @@ static struct strmap sm_config_of(struct txn *txn, const struct vdi_info *info, 
 
     for (size_t i = 0; i < info->sm_config.n; i++)
         map = strmap_with(arena, map, info->sm_config.v[i].key, info->sm_config.v[i].value);
-    return info->parent[0] ? strmap_with(arena, map, PARENT_KEY, info->parent)
-                           : strmap_without(arena, map, PARENT_KEY);
+    return info->parent[0] ? strmap_with(arena, map, VDI_KEY_PARENT, info->parent)
+                           : strmap_without(arena, map, VDI_KEY_PARENT);
 }
 
 void txn_vdi_seen(struct txn *txn, const struct vdi *vdi, const struct vdi_info *info, bool names)

@@ -12,6 +12,7 @@
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/secrets.h"
+#include "xapid/ops/storage/shared.h"
 #include "xapid/ops/storage/vdi_ops.h"
 #include "xapid/ops/host/here.h"
 
@@ -132,6 +133,8 @@ struct error *sr_create(struct call *call, const struct sr_create_args *args, re
     TRY(op_commit(&op, record_created, &c));
     making.intent = NULL;
     *result = intent.sr;
+    if (args->shared)
+        sr_plug_elsewhere(call, intent.sr);
     /* It exists; what is in it can be looked for again. */
     error_ignore(sr_scan(call, &(struct sr_scan_args){intent.sr}));
     return OK;

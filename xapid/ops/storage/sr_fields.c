@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* sr_fields.c -- storage repositories that exist: scan and update, probes, questions, fields. */
+/* sr_fields.c -- storage repositories that exist: scan and update, questions, fields. */
 #include <string.h>
 
 #include "libxapi/base/log.h"
@@ -7,6 +7,7 @@
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/coalesce.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/scan.h"
 #include "xapid/ops/storage/check.h"
@@ -58,6 +59,7 @@ struct error *sr_scan(struct call *call, const struct sr_scan_args *args)
     TRY(scan_storage(call, args->sr, &look.scan));
     TRY(op_step(&op, "seen", 0.7));
     TRY(op_commit(&op, record_scan, &look));
+    coalescer_kick(call->xapid->coalescer, args->sr, true);
     return sr_refresh_sizes(call, args->sr);
 }
 
@@ -82,7 +84,7 @@ struct error *sr_update(struct call *call, const struct sr_update_args *args)
     return op_commit(&op, NULL, NULL);
 }
 
-/*** drivers and probes ***/
+/*** drivers ***/
 
 struct error *sr_get_supported_types(struct call *call, struct strings *result)
 {
@@ -96,30 +98,6 @@ struct error *sr_get_supported_types(struct call *call, struct strings *result)
         v[i] = sr_drivers[i]->type;
     *result = (struct strings){n, v};
     return OK;
-}
-
-/* No driver can look for storage yet. */
-static struct error *probe(struct call *call, ref_t host_ref, const char *type)
-{
-    const struct host *host;
-
-    TRY(DB_GET(call, host, host_ref, &host));
-    if (!sr_driver_by_type(type))
-        return err_sr_unknown_driver(call, type);
-    return err_sr_operation_not_supported(call, type);
-}
-
-struct error *sr_probe(struct call *call, const struct sr_probe_args *args, const char **result)
-{
-    *result = "";
-    return probe(call, args->host, args->type);
-}
-
-struct error *sr_probe_ext(struct call *call, const struct sr_probe_ext_args *args,
-                           struct set *result)
-{
-    *result = (struct set){0};
-    return probe(call, args->host, args->type);
 }
 
 /*** questions ***/

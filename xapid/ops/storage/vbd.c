@@ -5,6 +5,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
+#include "xapid/ops/ha/guard.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
@@ -24,8 +25,11 @@ static struct error *check_disk(struct txn *txn, const struct vbd *row)
 {
     struct call *call = txn_call(txn);
     const struct vdi *vdi;
+    const struct vm *vm;
 
+    TRY(TXN_GET(txn, vm, row->vm, &vm));
     TRY(TXN_GET(txn, vdi, row->vdi, &vdi));
+    TRY(txn_ha_check_sr(txn, vm, vdi->sr));
     if (!type_ok(vdi->type))
         return err_vdi_incompatible_type(call, call_ref(call, row->vdi),
                                          enum_name(&enum_vdi_type, (int)vdi->type));

@@ -208,10 +208,9 @@ static struct error *unplug(struct call *call, ref_t ref, enum vbd_operations vb
     e = hv_disk_unplug(call->xapid->hv, &rq, drive.vm_uuid, drive.disk.device, force);
     TRY(hotplug_refused(call, hotplug_settle(&op, "unplug", e), "VBD", ref));
     error_ignore(op_step(&op, "unplugged", 0.8)); /* it is, whatever comes */
-    TRY(op_commit_forward(&op, record_attached, &a));
     if (!drive.empty)
         vdi_path_detach(call, drive.vdi);
-    return OK;
+    return op_commit_forward(&op, record_attached, &a);
 }
 
 struct error *vbd_unplug(struct call *call, const struct vbd_unplug_args *args)
@@ -240,10 +239,9 @@ struct error *vbd_unplug_recover(struct call *call, struct op *op,
     TRY(hotplug_happened(op, "unplug", &happened));
     if (!happened || find_drive(call, intent->vbd, &drive) != OK)
         return OK;
-    TRY(op_commit(op, record_attached, &a));
     if (!drive.empty)
         vdi_path_detach(call, drive.vdi);
-    return OK;
+    return op_commit(op, record_attached, &a);
 }
 
 /*** media ***/

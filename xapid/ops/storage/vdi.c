@@ -26,9 +26,8 @@ void making_release(struct making *m)
     e = vdi_unmake(m->op->call, m->plan);
     if (!e)
         return;
-    log_error("an unfinished disk is removed at the next start: %s",
-              error_line(m->op->call->arena, e));
-    m->op->unknown = true; /* keeps the intent for recovery */
+    log_error("an unfinished disk is removed later: %s", error_line(m->op->call->arena, e));
+    op_leave(m->op);
 }
 
 void making_keep(struct making *m)

@@ -11,7 +11,9 @@
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/db/ready.h"
+#include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/coalesce.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/scan.h"
 #include "xapid/ops/storage/vdi_ops.h"
@@ -108,6 +110,7 @@ struct error *vdi_revert(struct call *call, const struct vdi_revert_args *args)
                      .arg = &intent},
                  &op));
     TRY(run_revert(&op, &plan, intent.vdi));
+    coalescer_kick(call->xapid->coalescer, plan.sr, false);
     error_ignore(sr_refresh_sizes(call, plan.sr)); /* comes right at the next look anyway */
     return OK;
 }

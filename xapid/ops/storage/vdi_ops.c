@@ -7,12 +7,12 @@
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
+#include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/coalesce.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/vdi_copy.h"
 #include "xapid/task/task.h"
-
-#define PARENT_KEY "vhd-parent"
 
 /*** names that follow from a reference ***/
 
@@ -45,12 +45,12 @@ const char *vdi_uuid_for(struct arena *arena, ref_t vdi)
     return derive_uuid(arena, vdi, "disk");
 }
 
-/* The hidden image a fork that makes 'vdi' leaves below it, and its row. */
-static const char *base_uuid(struct arena *arena, ref_t vdi)
+const char *vdi_base_uuid_for(struct arena *arena, ref_t vdi)
 {
     return derive_uuid(arena, vdi, "base");
 }
 
+/* Of its row. */
 static ref_t base_ref(ref_t vdi)
 {
     uint8_t bytes[16];
@@ -132,7 +132,7 @@ static struct error *fork_disk(struct call *call, struct sr_use *use, const stru
                                struct vdi_made *out)
 {
     const struct sr_driver *driver = use->handle->driver;
-    const char *base = base_uuid(call->arena, plan->vdi);
+    const char *base = vdi_base_uuid_for(call->arena, plan->vdi);
     struct vdi_info info;
     struct error *e = driver->vdi_fork(call, use->handle, source->location, base, spec, &out->info);
 
@@ -232,7 +232,7 @@ struct error *vdi_unmake(struct call *call, const struct vdi_plan *plan)
         plan->sr, plan->vdi));
     if (!is_fork(plan))
         return OK;
-    e = use.handle->driver->vdi_delete(call, use.handle, base_uuid(call->arena, plan->vdi));
+    e = use.handle->driver->vdi_delete(call, use.handle, vdi_base_uuid_for(call->arena, plan->vdi));
     /* The source lies on it by now, and keeps it. */
     return error_is(e, "VDI_IN_USE") ? OK : vdi_error(call, e, plan->sr, plan->vdi);
 }
@@ -267,7 +267,7 @@ static void record_base(struct txn *txn, const struct vdi_plan *plan, const stru
     row.ref = base_ref(plan->vdi);
     if (txn_find(txn, CLASS_vdi, row.ref))
         return;
-    row.uuid = base_uuid(txn_arena(txn), plan->vdi);
+    row.uuid = vdi_base_uuid_for(txn_arena(txn), plan->vdi);
     row.name_label = base->name_label;
     row.name_description = base->name_description;
     row.sr = plan->sr;
@@ -277,7 +277,7 @@ static void record_base(struct txn *txn, const struct vdi_plan *plan, const stru
     row.on_boot = ON_BOOT_PERSIST;
     fill_from_info(&row, base);
     if (base->parent[0])
-        row.sm_config = strmap_with(txn_arena(txn), row.sm_config, PARENT_KEY, base->parent);
+        row.sm_config = strmap_with(txn_arena(txn), row.sm_config, VDI_KEY_PARENT, base->parent);
     txn_free_uuid(txn, row.uuid, row.ref);
     txn_create(txn, CLASS_vdi, &row);
 }
@@ -292,7 +292,7 @@ static void fill_from_source(struct txn *txn, struct vdi *row, const struct vdi 
     row->read_only = source->read_only;
     row->other_config = source->other_config;
     row->xenstore_data = source->xenstore_data;
-    row->sm_config = strmap_without(txn_arena(txn), source->sm_config, PARENT_KEY);
+    row->sm_config = strmap_without(txn_arena(txn), source->sm_config, VDI_KEY_PARENT);
     row->tags = source->tags;
     row->allow_caching = source->allow_caching;
 }
@@ -319,8 +319,8 @@ void txn_vdi_forked(struct txn *txn, const struct vdi_plan *plan, const struct v
     if (!made->forked)
         return;
     record_base(txn, plan, &made->base);
-    txn_strmap_put(txn, FIELD_vdi_sm_config, plan->source, PARENT_KEY,
-                   base_uuid(txn_arena(txn), plan->vdi));
+    txn_strmap_put(txn, FIELD_vdi_sm_config, plan->source, VDI_KEY_PARENT,
+                   vdi_base_uuid_for(txn_arena(txn), plan->vdi));
     TXN_SET(txn, vdi, plan->source, physical_utilisation, made->source_utilisation);
 }
 
@@ -353,7 +353,8 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
         row.cbt_enabled = source->cbt_enabled;
     }
     if (made->info.parent[0])
-        row.sm_config = strmap_with(txn_arena(txn), row.sm_config, PARENT_KEY, made->info.parent);
+        row.sm_config =
+            strmap_with(txn_arena(txn), row.sm_config, VDI_KEY_PARENT, made->info.parent);
     txn_vdi_forked(txn, plan, made);
     txn_free_uuid(txn, row.uuid, row.ref);
     txn_create(txn, CLASS_vdi, &row);
@@ -394,6 +395,7 @@ struct error *vdi_erase(struct call *call, ref_t ref, struct vdi_gone *out)
     TRY(vdi_error(call, use.handle->driver->vdi_delete(call, use.handle, vdi->location), vdi->sr,
                   ref));
     out->bases = vdi_bases_gone(call, &use, vdi->sr);
+    coalescer_kick(call->xapid->coalescer, vdi->sr, false);
     return OK;
 }
 

@@ -46,8 +46,13 @@ struct vdi_made {
     int64_t source_utilisation; /* bytes, of the source after the fork */
 };
 
+/* sm_config of a disk: the location of the image below it. */
+#define VDI_KEY_PARENT "vhd-parent"
+
 /* uuid of the disk (and its location) that has or will have this reference, if xapid makes it. */
 const char *vdi_uuid_for(struct arena *arena, ref_t vdi);
+/* The hidden image that a fork which makes 'vdi' leaves below it. */
+const char *vdi_base_uuid_for(struct arena *arena, ref_t vdi);
 
 /* Adds the SR to an op's holds unless it is there; false if there is no more room. */
 bool op_hold_sr(struct op_hold holds[OP_MAX_HOLDS], size_t *n, ref_t sr,

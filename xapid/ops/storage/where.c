@@ -4,8 +4,9 @@
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/storage/check.h"
 
-static bool lives(const struct db_root *root, ref_t ref)
+bool host_lives(const struct db_snap *snap, ref_t ref)
 {
+    const struct db_root *root = snap_root(snap);
     const struct host *host = root_get(root, CLASS_host, ref);
     const struct host_metrics *metrics =
         host ? root_get(root, CLASS_host_metrics, host->metrics) : NULL;
@@ -43,7 +44,7 @@ struct error *sr_is_here(struct call *call, const struct db_snap *snap, ref_t sr
             continue;
         if (ref_equal(pbd->host, call->xapid->host))
             return OK;
-        if (ref_is_null(other) || lives(root, pbd->host))
+        if (ref_is_null(other) || host_lives(snap, pbd->host))
             other = pbd->host;
     }
     return ref_is_null(other) ? OK : host_is_here(call, other);

@@ -63,7 +63,7 @@ struct error *vm_bring_back(struct op *op, const struct vm *vm, struct vm_image 
     TRY(domain_config(call, vm, &disks, &config));
     TRY(domain_build(op, vm, &config, image->path, &domain));
     TRY(domain_unpause(op, &domain));
-    e = db_update(call, record_back, &(struct back){vm->ref, domain.domid});
+    e = op_update(op, record_back, &(struct back){vm->ref, domain.domid});
     if (db_outcome_is_unknown(e))
         op->unknown = true;
     TRY(e);
@@ -90,7 +90,7 @@ void vm_give_up(struct op *op, const struct vm *vm, const struct error *why)
     log_warning("VM %s (%s) cannot go on and is halted: %s", vm->uuid, vm->name_label,
                 error_line(call->arena, why));
     error_ignore(domain_end(op, vm, "give-up")); /* a domain that is left is found by the watch */
-    e = db_update(call, record_halted, &ref);
+    e = op_update(op, record_halted, &ref);
     if (e)
         log_error("that VM %s is halted could not be recorded: %s", vm->uuid,
                   error_line(call->arena, e));

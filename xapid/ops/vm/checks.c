@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/db/ready.h"
 #include "xapid/ops/vm/vtpm.h"
 
 #define MIB ((int64_t)1 << 20)
@@ -173,4 +174,23 @@ struct error *vm_check_bootable(struct call *call, const struct vm *vm, bool for
     for (size_t i = 0; i < vbds.n; i++)
         TRY(check_disk(call, vm, db_find(call, CLASS_vbd, vbds.v[i])));
     return OK;
+}
+
+/*** agility ***/
+
+struct error *vm_check_sr_is_shared(struct call *call, ref_t ref)
+{
+    const struct sr *sr = db_find(call, CLASS_sr, ref);
+
+    return !sr || sr->shared ? OK
+                             : err_ha_constraint_violation_sr_not_shared(call, call_ref(call, ref));
+}
+
+struct error *vm_check_network_is_shared(struct call *call, ref_t network)
+{
+    size_t hosts = snap_root(call->snap)->tables[CLASS_host].count;
+
+    if (hosts <= 1 || db_referrers(call, FIELD_pif_network, network).n >= hosts)
+        return OK;
+    return err_ha_constraint_violation_network_not_shared(call, call_ref(call, network));
 }

@@ -28,6 +28,11 @@ MUST_CHECK struct error *vm_check_shadow_multiplier(struct call *call, double va
  */
 MUST_CHECK struct error *vm_check_bootable(struct call *call, const struct vm *vm, bool force);
 
+/* HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED, ..._NETWORK_NOT_SHARED: a VM that uses it can run on some
+ * hosts only. */
+MUST_CHECK struct error *vm_check_sr_is_shared(struct call *call, ref_t sr);
+MUST_CHECK struct error *vm_check_network_is_shared(struct call *call, ref_t network);
+
 /* Bytes for the page tables of a VM that has hardware virtualisation: a part of its overhead. */
 int64_t vm_shadow_memory(const struct vm *vm);
 /* Bytes of host memory the VM needs beyond its own. */

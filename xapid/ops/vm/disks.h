@@ -33,7 +33,8 @@ void vm_disks_keep(struct vm_disks *disks);
 /* Guard: detaches them, where op_may_undo. */
 void vm_disks_release(struct vm_disks *disks);
 /* The VDIs that the VM's VBDs show as attached: to be asked for before the record says otherwise,
- * and let go of after the domain's end was recorded. */
+ * and let go of once the domain is gone, before that is recorded: from then on another host may
+ * open them. */
 struct refs vm_disks_attached(struct call *call, ref_t vm);
 void vm_disks_detach(struct call *call, const struct refs *vdis);
 /* At start of the daemon, for a domain that exists: counts its disks as attached again.  What fails

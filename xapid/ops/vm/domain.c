@@ -10,6 +10,7 @@
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/network/change.h"
+#include "xapid/ops/network/guards.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/device.h"
 #include "xapid/ops/vm/lifecycle.h"
@@ -35,7 +36,9 @@ static void request_id(const char *op_id, const char *what, char out[UUID_TEXT_S
 
 struct hv_request op_hv_request(struct op *op, const char *what)
 {
-    struct hv_request rq = {.arena = op->call->arena, .epoch = op->epoch};
+    /* An operation goes on, or is undone, in the name of the present coordinator. */
+    struct hv_request rq = {.arena = op->call->arena,
+                            .epoch = MAX(op->epoch, xapid_epoch(op->call->xapid))};
 
     if (what)
         request_id(op->id, what, rq.id);
@@ -123,6 +126,7 @@ struct error *domain_config(struct call *call, const struct vm *vm, const struct
         .xenstore_data = vm->xenstore_data,
         .vcpus_params = vm->vcpus_params,
         .bios_strings = vm->bios_strings,
+        .cpu_features = or_empty(strmap_get(&vm->last_boot_cpu_flags, "features")),
         .n_disks = disks->n,
         .disks = disks->hv,
     };
@@ -179,7 +183,7 @@ struct error *domain_build(struct op *op, const struct vm *vm,
     /* Of what failed nothing is left; without an answer there may be a domain, or be one soon. */
     if (!e || hv_failure_of(e) == HV_UNKNOWN)
         *out = (struct domain){op, vm->uuid, out->domid};
-    return vm_hv_error(op->call, vm, e);
+    return e ? vm_hv_error(op->call, vm, e) : vm_guard(op->call, vm, out->domid);
 }
 
 struct error *domain_unpause(struct op *op, const struct domain *domain)
@@ -200,9 +204,6 @@ struct error *domain_outcome(struct op *op, const char *what, bool *done)
     struct hv_request rq;
     bool known;
 
-    /* An operation of an earlier life is finished or undone in the name of the present coordinator.
-     */
-    op->epoch = MAX(op->epoch, xapid_epoch(op->call->xapid));
     rq = op_hv_request(op, what);
     rq.timeout = BUILD_TIMEOUT;
     TRY(hv_outcome(op->call->xapid->hv, &rq, &known, &outcome));

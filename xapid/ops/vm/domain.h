@@ -36,7 +36,8 @@ MUST_CHECK struct error *domain_config(struct call *call, const struct vm *vm,
  * that were told to make room have done so, or do not do it.
  */
 MUST_CHECK struct error *vm_make_room(struct op *op, ref_t vm);
-/* Builds the domain, paused; from a memory image where 'image' (a path) is not NULL. */
+/* Builds the domain, paused, with its interfaces guarded; from a memory image where 'image' (a
+ * path) is not NULL. */
 MUST_CHECK struct error *domain_build(struct op *op, const struct vm *vm,
                                       const struct hv_domain_config *config, const char *image,
                                       struct domain *out);

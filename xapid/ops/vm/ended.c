@@ -217,8 +217,8 @@ static struct error *halt(struct call *call, ref_t ref)
         TRY(domain_end(&op, vm, "destroy"));
     }
     TRY(op_step(&op, "destroyed", 0.5));
-    TRY(op_commit(&op, record_end, &end));
     vm_disks_detach(call, &disks);
+    TRY(op_commit(&op, record_end, &end));
     tell(call, vm, d);
     return OK;
 }
@@ -237,9 +237,8 @@ struct error *vm_ended_recover(struct call *call, struct op *op,
     if (d)
         return op_commit(op, NULL, NULL); /* the watch looks at it again */
     disks = vm_disks_attached(call, vm->ref);
-    TRY(op_commit(op, record_end, &(struct end){.vm = vm->ref}));
     vm_disks_detach(call, &disks);
-    return OK;
+    return op_commit(op, record_end, &(struct end){.vm = vm->ref});
 }
 
 /*** started again ***/

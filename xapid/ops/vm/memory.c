@@ -256,7 +256,6 @@ struct error *vm_memory_recover(struct call *call, struct op *op,
 {
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
 
-    op->epoch = MAX(op->epoch, xapid_epoch(call->xapid));
     /* A VM that ended meanwhile, or a host that has become too full: nothing depends on it. */
     if (vm && vm->power_state == VM_RUNNING)
         error_ignore(tell(op, vm, intent->target));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* pause.c -- VM.pause and VM.unpause.  After a crash the record follows what the domain does. */
 #include "xapid/main/xapid.h"
+#include "xapid/ops/vm/cut_off.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/lifecycle.h"
 
@@ -43,6 +44,8 @@ static struct error *set_paused(struct call *call, ref_t vm_ref, bool pause)
     struct error *e;
 
     TRY(DB_GET(call, vm, vm_ref, &vm));
+    if (vm_is_cut_off(call, vm))
+        return vm_do_cut_off(call, vm, operation);
     TRY(vm_check_unless_busy(call, vm, operation));
     TRY(host_is_here(call, vm->resident_on));
     TRY(op_begin(call,

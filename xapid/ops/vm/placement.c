@@ -7,10 +7,17 @@
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/ha/guard.h"
+#include "xapid/ops/ha/state.h"
+#include "xapid/ops/host/cpu.h"
+#include "xapid/ops/host/here.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/claims.h"
 #include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/share.h"
+
+/* Hosts that are tried for one VM while others take the memory away. */
+#define CHOICES_MAX 4
 
 /*** memory ***/
 
@@ -160,8 +167,14 @@ static bool host_has_hvm(const struct host *host)
     return false;
 }
 
+static bool runs_on(const struct vm *vm, ref_t host)
+{
+    return ref_equal(vm->resident_on, host) || ref_equal(vm->scheduled_to_be_resident_on, host);
+}
+
 /* VMs on the host, or coming to it, that are in a group with this one and want to be apart. */
-static int64_t company(const struct db_snap *snap, const struct vm *vm, ref_t host)
+static int64_t company(const struct call *call, const struct db_snap *snap, const struct vm *vm,
+                       ref_t host)
 {
     const struct vm_group *group =
         vm->groups.n ? root_get(snap_root(snap), CLASS_vm_group, vm->groups.v[0]) : NULL;
@@ -175,8 +188,8 @@ static int64_t company(const struct db_snap *snap, const struct vm *vm, ref_t ho
     while (index_next(&walk, &ref)) {
         const struct vm *other = root_get(snap_root(snap), CLASS_vm, ref);
 
-        n += !ref_equal(ref, vm->ref) && (ref_equal(other->resident_on, host) ||
-                                          ref_equal(other->scheduled_to_be_resident_on, host));
+        n += !ref_equal(ref, vm->ref) &&
+             (runs_on(other, host) || claims_has(call->xapid->claims, snap, ref, host));
     }
     return n;
 }
@@ -194,18 +207,18 @@ static void gather_host(struct call *call, const struct db_snap *snap, const str
 
     *out = (struct place_host){
         .ref = host->ref,
-        .live = metrics && metrics->live,
+        .live = metrics && metrics->live && ha_takes_vms(call, snap, host->ref),
         .enabled = host->enabled,
         .hvm = host_has_hvm(host),
-        .here = ref_equal(host->ref, call->xapid->host),
         .n_versions = host->virtual_hardware_platform_versions.n,
         .versions = host->virtual_hardware_platform_versions.v,
         .cpu_vendor = or_empty(strmap_get(&host->cpu_info, "vendor")),
-        .cpu_features = or_empty(strmap_get(&host->cpu_info, "features_hvm")),
+        .cpu_features = or_empty(strmap_get(&host->cpu_info, vm_cpu_key(vm))),
         .devices = host_has_devices(call, snap, host, vm),
         .free = host_memory_free(snap, host, vm->ref),
         .reclaimable = host_memory_reclaimable(call->xapid, snap, host, vm->ref),
-        .company = company(snap, vm, host->ref),
+        .claimed = claims_memory(call->xapid->claims, snap, host->ref, vm->ref),
+        .company = company(call, snap, vm, host->ref),
     };
     for (size_t i = 0; i < needs->srs.n; i++)
         if (sr_is_plugged(snap, needs->srs.v[i], host->ref))
@@ -310,31 +323,69 @@ struct hosts_ranked hosts_rank(struct call *call, const struct vm *vm, struct pl
     return (struct hosts_ranked){n, fitting, ranks};
 }
 
-/* The reason of each host, for whoever looks why a VM cannot start. */
-static void log_obstacles(struct call *call, const struct vm *vm, const struct hosts_ranked *all)
+/* One parameter for each host: "UUID (name): CODE(parameters)". */
+static struct error *none_available(struct call *call, const struct vm *vm,
+                                    const struct hosts_ranked *all)
 {
+    struct error *e = arena_alloc(call->arena, sizeof *e + (all->n + 1) * sizeof(*e->params)), *why;
+
+    e->code = "NO_HOSTS_AVAILABLE";
+    e->n_params = all->n;
     for (size_t i = 0; i < all->n; i++) {
         const struct host *host = db_find(call, CLASS_host, all->v[i].host);
 
-        log_info("VM %s (%s) cannot run on host %s (%s): %s", vm->uuid, vm->name_label, host->uuid,
-                 host->name_label, error_line(call->arena, all->v[i].why));
+        why = all->v[i].why;
+        e->params[i] = arena_printf(call->arena, "%s (%s): %s", host->uuid, host->name_label,
+                                    error_line(call->arena, why));
     }
+    log_info("VM %s (%s): %s", vm->uuid, vm->name_label, error_line(call->arena, e));
+    return e;
 }
 
-struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host)
+struct error *hosts_obstacle(struct call *call, const struct vm *vm, const struct hosts_ranked *all)
+{
+    for (size_t i = 1; i < all->n; i++)
+        if (!error_is(all->v[i].why, all->v[0].why->code))
+            return none_available(call, vm, all);
+    return all->n ? all->v[0].why : err_no_hosts_available(call);
+}
+
+static struct error *choose_best(struct call *call, const struct vm *vm, ref_t *host)
 {
     const struct place_rules rules = {.memory = true, .enabled = true};
     struct hosts_ranked all = hosts_rank(call, vm, rules);
 
-    if (all.fitting) {
-        *host = all.v[0].host;
-        return OK;
+    if (!all.fitting)
+        return hosts_obstacle(call, vm, &all);
+    *host = all.v[0].host;
+    return OK;
+}
+
+struct error *vm_choose_host(struct call *call, const struct vm *vm, ref_t asked, ref_t *host)
+{
+    const struct place_rules rules = {.memory = true, .enabled = true};
+    const struct host *here = host_here(call), *row;
+
+    if (!ref_is_null(asked)) {
+        TRY(DB_GET(call, host, asked, &row));
+        TRY(host_can_run(call, call->snap, row, vm, rules));
+        *host = asked;
+    } else if (call->hops > 0 && here && !host_can_run(call, call->snap, here, vm, rules)) {
+        *host = here->ref;
+    } else {
+        TRY(choose_best(call, vm, host));
+        claims_add(call->xapid->claims, vm->ref, *host, vm_memory_least(vm));
     }
-    log_obstacles(call, vm, &all);
-    for (size_t i = 1; i < all.n; i++)
-        if (!error_is(all.v[i].why, all.v[0].why->code))
-            return err_no_hosts_available(call);
-    return all.n ? all.v[0].why : err_no_hosts_available(call);
+    return host_is_here(call, *host);
+}
+
+bool vm_choose_again(struct call *call, const struct error *e, ref_t asked, int *tries)
+{
+    if (!ref_is_null(asked) || !error_is(e, "HOST_NOT_ENOUGH_FREE_MEMORY") ||
+        ++*tries == CHOICES_MAX)
+        return false;
+    call_refresh(call);
+    return true;
 }
 
 struct error *txn_host_reserve(struct txn *txn, ref_t host_ref, const struct vm *vm)

@@ -30,11 +30,21 @@ struct hosts_ranked {
 };
 /* All hosts of the pool, in the call's snapshot. */
 struct hosts_ranked hosts_rank(struct call *call, const struct vm *vm, struct place_rules rules);
+/* Why no host can run the VM: the obstacle where all hosts have the same, else NO_HOSTS_AVAILABLE
+ * with each host's in its parameters. */
+MUST_CHECK struct error *hosts_obstacle(struct call *call, const struct vm *vm,
+                                        const struct hosts_ranked *all);
 /*
- * The best host for the VM.  Without any: the obstacle where all hosts have the same, else
- * NO_HOSTS_AVAILABLE; the log has each host's.
+ * The host for a VM that is about to run: the one that was asked for, or (null) the best;
+ * hosts_obstacle without any.  Then that it is this host (host_is_here): a member that gets a call
+ * from another one takes the VM where it can, and looks for a better place only if that has changed
+ * meanwhile.
  */
-MUST_CHECK struct error *host_choose(struct call *call, const struct vm *vm, ref_t *host);
+MUST_CHECK struct error *vm_choose_host(struct call *call, const struct vm *vm, ref_t asked,
+                                        ref_t *host);
+/* Whether it is worth choosing again after an operation could not begin with 'e': others were
+ * quicker, and the host was not asked for.  '*tries' counts; zero at first. */
+bool vm_choose_again(struct call *call, const struct error *e, ref_t asked, int *tries);
 /*
  * The same check in a transaction, which relies on the host and on all VMs whose memory counts, and
  * the reservation: scheduled_to_be_resident_on and memory_target, also of those that make room.

@@ -113,13 +113,6 @@ struct error *vm_assert_can_boot_here(struct call *call,
 
 /*** agility ***/
 
-static bool network_is_shared(struct call *call, ref_t network)
-{
-    size_t hosts = snap_root(call->snap)->tables[CLASS_host].count;
-
-    return hosts <= 1 || db_referrers(call, FIELD_pif_network, network).n >= hosts;
-}
-
 struct error *vm_assert_agile(struct call *call, const struct vm_assert_agile_args *args)
 {
     struct refs vbds, vifs;
@@ -135,17 +128,14 @@ struct error *vm_assert_agile(struct call *call, const struct vm_assert_agile_ar
     for (size_t i = 0; i < vbds.n; i++) {
         const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
         const struct vdi *vdi = db_find(call, CLASS_vdi, vbd->vdi);
-        const struct sr *sr = vdi ? db_find(call, CLASS_sr, vdi->sr) : NULL;
 
-        if (sr && !sr->shared)
-            return err_ha_constraint_violation_sr_not_shared(call, call_ref(call, sr->ref));
+        if (vdi)
+            TRY(vm_check_sr_is_shared(call, vdi->sr));
     }
     for (size_t i = 0; i < vifs.n; i++) {
         const struct vif *vif = db_find(call, CLASS_vif, vifs.v[i]);
 
-        if (!network_is_shared(call, vif->network))
-            return err_ha_constraint_violation_network_not_shared(call,
-                                                                  call_ref(call, vif->network));
+        TRY(vm_check_network_is_shared(call, vif->network));
     }
     return OK;
 }

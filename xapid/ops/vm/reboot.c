@@ -8,6 +8,7 @@
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/cpu.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/power.h"
 
@@ -32,8 +33,19 @@ static struct error *record_halted(struct txn *txn, void *arg)
     return txn_find(txn, CLASS_vm, *vm) ? txn_vm_halted(txn, *vm) : OK;
 }
 
+/* Only now: until the old domain had ended its guest might have gone on. */
+static struct error *record_boot(struct txn *txn, void *arg)
+{
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, *(const ref_t *)arg, &vm));
+    txn_vm_will_boot(txn, vm);
+    return OK;
+}
+
 static struct error *build_again(struct op *op, const struct vm *vm)
 {
+    ref_t ref = vm->ref;
     AUTO(vm_disks) disks = {0};
     AUTO(domain) domain = {0};
     struct hv_domain_config config;
@@ -41,6 +53,8 @@ static struct error *build_again(struct op *op, const struct vm *vm)
     TRY(vm_step(op, vm->ref, "ended", 0.4));
     TRY(vm_disks_put_back(op->call, vm->ref));
     TRY(vm_disks_attach(op, vm, &disks));
+    TRY(op_update(op, record_boot, &ref));
+    TRY(DB_GET(op->call, vm, ref, &vm));
     TRY(domain_config(op->call, vm, &disks, &config));
     TRY(domain_build(op, vm, &config, NULL, &domain));
     TRY(vm_step(op, vm->ref, "built", 0.8));
@@ -64,7 +78,7 @@ struct error *vm_rebuild(struct op *op, const struct vm *vm)
     e = build_again(op, vm);
     if (!e || !op_may_undo(op))
         return e;
-    e2 = db_update(op->call, record_halted, &ref);
+    e2 = op_update(op, record_halted, &ref);
     if (e2)
         log_error("VM %s could not be built again, and that it is halted could not be recorded: %s",
                   vm->uuid, error_line(op->call->arena, e2));

@@ -165,17 +165,6 @@ static void no_domain(struct txn *txn, const struct vm *vm)
     drop_guest_metrics(txn, vm);
 }
 
-static void record_boot(struct txn *txn, const struct vm *vm, const struct host *host)
-{
-    const char *vendor = strmap_get(&host->cpu_info, "vendor"),
-               *features = strmap_get(&host->cpu_info, "features_hvm");
-    const struct strpair flags[] = {{"vendor", vendor ? vendor : ""},
-                                    {"features", features ? features : ""}};
-
-    TXN_SET(txn, vm, vm->ref, last_boot_cpu_flags, (struct strmap){2, flags});
-    TXN_SET(txn, vm, vm->ref, last_booted_record, vm_dump(txn_arena(txn), vm));
-}
-
 struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paused)
 {
     ref_t here = txn_call(txn)->xapid->host;
@@ -195,7 +184,7 @@ struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paus
     TXN_SET(txn, vm, vm_ref, pending_guidances_full, (struct enums){0});
     if (strcmp(vm->ha_restart_priority, "restart") == 0)
         TXN_SET(txn, vm, vm_ref, ha_always_run, true);
-    record_boot(txn, vm, host);
+    TXN_SET(txn, vm, vm_ref, last_booted_record, vm_dump(txn_arena(txn), vm));
     txn_vm_default_bios_strings(txn, vm);
     devices_attached(txn, vm_ref);
     metrics_started(txn, vm);
@@ -235,6 +224,7 @@ struct error *txn_vm_suspended(struct txn *txn, ref_t vm_ref, ref_t image)
     TRY(TXN_GET(txn, vm, vm_ref, &vm));
     TXN_SET(txn, vm, vm_ref, power_state, VM_SUSPENDED);
     TXN_SET(txn, vm, vm_ref, suspend_vdi, image);
+    TXN_SET(txn, vm, vm_ref, ha_always_run, false); /* somebody wants it to rest */
     no_domain(txn, vm);
     return OK;
 }

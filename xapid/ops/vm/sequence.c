@@ -4,9 +4,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/forward/forward.h"
-#include "xapid/main/xapid.h"
-#include "xapid/task/task.h"
-#include "xapid/worker/workers.h"
+#include "xapid/ops/parallel.h"
 
 #define SLICE (250 * USEC_PER_MSEC) /* between two looks at who wants it to end */
 
@@ -50,136 +48,53 @@ static bool is_there(enum sequence_kind kind, const struct vm *vm)
 
 /*** one VM ***/
 
-struct latch {
-    struct mutex lock;
-    struct cond changed;
-    size_t left;
-};
-
-static void latch_release(struct latch *l)
-{
-    cond_release(&l->changed);
-    mutex_release(&l->lock);
-}
-
-struct job {
-    struct xapid *xapid;
-    struct latch *latch;
+struct group {
     enum sequence_kind kind;
-    ref_t vm;
-    struct task_handle *task; /* under the latch's lock: of one that runs */
-    bool cancelled;           /* the same */
+    const struct sequence_vm *v;
 };
 
 /* Each VM on its own host. */
-static struct error *do_one(struct call *call, const struct job *job)
+static struct error *do_one(struct call *call, enum sequence_kind kind, ref_t vm)
 {
-    switch (job->kind) {
+    switch (kind) {
     case SEQUENCE_START:
     case SEQUENCE_START_PAUSED:
         return forward_run(
             call, MSG_vm_start,
-            &(struct vm_start_args){.vm = job->vm, .start_paused = job->kind != SEQUENCE_START},
-            NULL);
+            &(struct vm_start_args){.vm = vm, .start_paused = kind != SEQUENCE_START}, NULL);
     case SEQUENCE_CLEAN_SHUTDOWN:
-        return forward_run(call, MSG_vm_clean_shutdown, &(struct vm_clean_shutdown_args){job->vm},
-                           NULL);
+        return forward_run(call, MSG_vm_clean_shutdown, &(struct vm_clean_shutdown_args){vm}, NULL);
     case SEQUENCE_HARD_SHUTDOWN:
-        return forward_run(call, MSG_vm_hard_shutdown, &(struct vm_hard_shutdown_args){job->vm},
-                           NULL);
+        return forward_run(call, MSG_vm_hard_shutdown, &(struct vm_hard_shutdown_args){vm}, NULL);
     case SEQUENCE_SHUTDOWN:
-        return forward_run(call, MSG_vm_shutdown, &(struct vm_shutdown_args){job->vm}, NULL);
+        return forward_run(call, MSG_vm_shutdown, &(struct vm_shutdown_args){vm}, NULL);
     }
     return OK;
 }
 
-static void set_task(struct job *job, struct task_handle *task)
+static struct error *run_one(struct call *call, void *arg, size_t i)
 {
-    MUTEX_GUARD(&job->latch->lock);
-    job->task = task;
-    if (task && job->cancelled)
-        __atomic_store_n(&task->cancelled, true, __ATOMIC_RELAXED);
-}
+    const struct group *g = arg;
 
-static void run_job(void *arg)
-{
-    struct job *job = arg;
-    struct latch *latch = job->latch;
-    AUTO(arena) arena = {0};
-    struct call call;
-    struct error *e;
-
-    call_init_internal(&call, job->xapid, &arena);
-    e = task_begin(&call, "VM of a sequence", false, REF_NULL);
-    if (!e) {
-        set_task(job, call.task);
-        e = do_one(&call, job);
-        set_task(job, NULL);
-        task_end(&call, e, NULL);
-    }
-    if (e)
-        log_warning("VM %s of a sequence: %s", ref_text(&arena, job->vm), error_line(&arena, e));
-    call_release(&call);
-    MUTEX_GUARD(&latch->lock);
-    latch->left--;
-    cond_broadcast(&latch->changed);
+    return do_one(call, g->kind, g->v[i].vm);
 }
 
 /*** a group ***/
 
-static struct error *check_wanted(struct call *call)
-{
-    TRY(task_check(call));
-    return xapid_is_stopping(call->xapid)
-               ? err_task_cancelled(call, call->task ? call->task->key : "")
-               : OK;
-}
-
-/* With the lock held. */
-static void cancel_all(size_t n, struct job *jobs)
-{
-    for (size_t i = 0; i < n; i++) {
-        jobs[i].cancelled = true;
-        if (jobs[i].task)
-            __atomic_store_n(&jobs[i].task->cancelled, true, __ATOMIC_RELAXED);
-    }
-}
-
-/* Jobs are never left: they use our memory. */
-static struct error *wait_for_all(struct call *call, struct latch *latch, size_t n,
-                                  struct job *jobs)
-{
-    struct error *e = OK;
-
-    mutex_lock(&latch->lock);
-    while (latch->left) {
-        cond_wait_until(&latch->changed, &latch->lock, clock_mono() + SLICE);
-        if (!e && latch->left) {
-            mutex_unlock(&latch->lock);
-            e = check_wanted(call);
-            mutex_lock(&latch->lock);
-            if (e)
-                cancel_all(n, jobs);
-        }
-    }
-    mutex_unlock(&latch->lock);
-    return e;
-}
-
 static struct error *run_group(struct call *call, enum sequence_kind kind, size_t n,
                                const struct sequence_vm *v)
 {
-    struct job *jobs = arena_array(call->arena, struct job, n);
-    AUTO(latch) latch = {.left = n};
+    struct error **errors = arena_array(call->arena, struct error *, n + 1), *e;
+    struct group g = {kind, v};
 
-    mutex_init(&latch.lock);
-    cond_init(&latch.changed);
-    for (size_t i = 0; i < n; i++) {
-        jobs[i] = (struct job){.xapid = call->xapid, .latch = &latch, .kind = kind, .vm = v[i].vm};
-        if (!workers_run(call->xapid->workers, run_job, &jobs[i]))
-            run_job(&jobs[i]);
-    }
-    return wait_for_all(call, &latch, n, jobs);
+    e = parallel_run(
+        call, &(struct parallel){.name = "VM of a sequence", .n = n, .run = run_one, .arg = &g},
+        errors);
+    for (size_t i = 0; i < n; i++)
+        if (errors[i])
+            log_warning("VM %s of a sequence: %s", call_ref(call, v[i].vm),
+                        error_line(call->arena, errors[i]));
+    return e;
 }
 
 static struct error *pause_between(struct call *call, int64_t seconds)
@@ -187,7 +102,7 @@ static struct error *pause_between(struct call *call, int64_t seconds)
     usec_t until = clock_mono() + MIN(seconds, (int64_t)24 * 3600) * USEC_PER_SEC;
 
     while (clock_mono() < until) {
-        TRY(check_wanted(call));
+        TRY(parallel_check(call));
         clock_sleep(MIN(SLICE, MAX(until - clock_mono(), 0)));
     }
     return OK;

@@ -9,6 +9,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/vm/cut_off.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/plans.h"
 #include "xapid/ops/vm/power.h"
@@ -107,6 +108,8 @@ struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdow
     struct error *e;
 
     TRY(DB_GET(call, vm, args->vm, &vm));
+    if (vm_is_cut_off(call, vm))
+        return vm_do_cut_off(call, vm, VM_OP_CLEAN_SHUTDOWN);
     TRY(vm_check_unless_busy(call, vm, VM_OP_CLEAN_SHUTDOWN));
     TRY(begin(call, &intent, &op));
     TRY(DB_GET(call, vm, args->vm, &vm));
@@ -123,8 +126,8 @@ struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdow
     disks = vm_disks_attached(call, args->vm);
     TRY(domain_end(&op, vm, "destroy"));
     TRY(op_step(&op, "destroyed", 0.9));
-    TRY(op_commit(&op, record_ended, (void *)&args->vm));
     vm_disks_detach(call, &disks);
+    TRY(op_commit(&op, record_ended, (void *)&args->vm));
     vm_alert(call, vm, "VM_SHUTDOWN", "was shut down");
     return OK;
 }
@@ -162,16 +165,16 @@ static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *in
         disks = vm_disks_attached(call, vm->ref);
         TRY(domain_end(op, vm, "destroy"));
         TRY(op_step(op, "destroyed", 0.7));
+        vm_disks_detach(call, &disks);
     }
     if (ref_is_null(image)) {
         TRY(op_commit(op, record_ended, (void *)&intent->vm));
     } else {
-        e = db_update(call, record_ended, (void *)&intent->vm);
+        e = op_update(op, record_ended, (void *)&intent->vm);
         op->unknown = db_outcome_is_unknown(e);
         TRY(e);
         TRY(erase_image(op, image));
     }
-    vm_disks_detach(call, &disks);
     return OK;
 }
 
@@ -182,6 +185,8 @@ struct error *vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_
     const struct vm *vm;
 
     TRY(DB_GET(call, vm, args->vm, &vm));
+    if (vm_is_cut_off(call, vm))
+        return vm_do_cut_off(call, vm, VM_OP_HARD_SHUTDOWN);
     TRY(vm_check_unless_busy(call, vm, VM_OP_HARD_SHUTDOWN));
     intent.image = vm->suspend_vdi;
     TRY(begin(call, &intent, &op));

@@ -9,6 +9,7 @@
  */
 #include "libxapi/base/log.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/host/cpu.h"
 #include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/disks.h"
@@ -18,7 +19,7 @@
 #include "xapid/ops/vm/placement.h"
 
 struct start {
-    const struct vm_start_intent *intent;
+    struct vm_start_intent *intent;
     enum vm_operations operation;
 };
 
@@ -28,11 +29,14 @@ static struct error *check_start(struct txn *txn, void *arg)
     const struct vm *vm;
 
     TRY(txn_vm_check(txn, s->intent->vm, s->operation, &vm));
-    /* It was lost on its way: where it came from its disks may be open still. */
-    if (migrate_is_leaving(txn_call(txn), txn_snap(txn), vm->ref))
+    /* It was lost on its way: where it came from its disks may be open still, and here may be half
+     * of it. */
+    if (migrate_is_leaving(txn_call(txn), txn_snap(txn), vm->ref) ||
+        migrate_is_arriving(txn_call(txn), txn_snap(txn), vm->ref))
         return err_other_operation_in_progress(txn_call(txn), "VM",
                                                call_ref(txn_call(txn), vm->ref), "", "");
     TRY(txn_host_reserve(txn, s->intent->host, vm));
+    txn_vm_will_boot(txn, vm);
     TRY(txn_vm_devices_reserve(txn, s->intent->host, vm));
     return txn_vm_disks_reserve(txn, vm);
 }
@@ -92,28 +96,31 @@ static void take_back(struct op *op, const struct vm_start_intent *intent)
 
     if (!op_may_undo(op))
         return;
-    e = db_update(op->call, record_not_started, (void *)intent);
+    e = op_update(op, record_not_started, (void *)intent);
     if (e)
         log_error("what a failed start reserved stays reserved: %s",
                   error_line(op->call->arena, e));
 }
 
-/* A null host: the best one. */
-static struct error *choose(struct call *call, const struct vm *vm, ref_t asked, ref_t *host)
+/* On the host that is asked for, or (null) the best. */
+static struct error *begin(struct call *call, const struct vm *vm, struct start *s, ref_t asked,
+                           struct op *op)
 {
-    const struct place_rules rules = {.memory = true, .enabled = true};
-    const struct host *row;
+    const struct op_hold hold = {CLASS_vm, vm->ref, (int)s->operation};
+    const struct op_spec spec = {.kind = INTENT_vm_start,
+                                 .intent = s->intent,
+                                 .n_holds = 1,
+                                 .holds = &hold,
+                                 .check = check_start,
+                                 .arg = s};
+    struct error *e;
+    int tries = 0;
 
-    if (ref_is_null(asked) && call->hops > 0)
-        asked = call->xapid->host; /* the member that passed the call on has chosen it */
-    if (ref_is_null(asked)) {
-        TRY(host_choose(call, vm, host));
-    } else {
-        TRY(DB_GET(call, host, asked, &row));
-        TRY(host_can_run(call, call->snap, row, vm, rules));
-        *host = asked;
-    }
-    return host_is_here(call, *host);
+    do {
+        TRY(vm_choose_host(call, vm, asked, &s->intent->host));
+        e = op_begin(call, &spec, op);
+    } while (e && vm_choose_again(call, e, asked, &tries));
+    return e;
 }
 
 static struct error *start(struct call *call, struct vm_start_intent *intent, bool force,
@@ -129,15 +136,7 @@ static struct error *start(struct call *call, struct vm_start_intent *intent, bo
     TRY(vm_check_unless_busy(call, vm, operation));
     TRY(vm_check_bootable(call, vm, force));
     intent->old_target = vm->memory_target;
-    TRY(choose(call, vm, intent->host, &intent->host));
-    TRY(op_begin(call,
-                 &(struct op_spec){.kind = INTENT_vm_start,
-                                   .intent = intent,
-                                   .n_holds = 1,
-                                   .holds = &(struct op_hold){CLASS_vm, intent->vm, (int)operation},
-                                   .check = check_start,
-                                   .arg = &s},
-                 &op));
+    TRY(begin(call, vm, &s, intent->host, &op));
     e = run(&op, intent);
     if (e) {
         take_back(&op, intent);
@@ -179,7 +178,6 @@ struct error *vm_start_recover(struct call *call, struct op *op,
         return op_commit(op, record_started, &(struct started){intent, found->domid});
     disks = found ? vm_disks_attached(call, vm->ref) : disks;
     TRY(domain_end(op, vm, "undo"));
-    TRY(op_commit(op, record_not_started, (void *)intent));
     vm_disks_detach(call, &disks);
-    return OK;
+    return op_commit(op, record_not_started, (void *)intent);
 }

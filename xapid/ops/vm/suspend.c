@@ -52,9 +52,9 @@ static struct error *after_save(struct op *op, const struct vm *vm,
     if (!e)
         e = op_step(op, "destroyed", 0.9);
     if (!e)
-        e = op_commit(op, record_suspended, &s);
-    if (!e)
         vm_disks_detach(call, &disks);
+    if (!e)
+        e = op_commit(op, record_suspended, &s);
     if (!e || !op_may_undo(op))
         return e;
     e2 = vm_bring_back(op, vm, image);
@@ -135,7 +135,8 @@ struct error *vm_suspend_recover(struct call *call, struct op *op,
     AUTO(vm_image) image = {0};
     bool saved = false;
 
-    if (!vm || vm->power_state == VM_HALTED) {
+    /* Where the VM is held no longer it was lost with this host, and may run elsewhere by now. */
+    if (!vm || vm->power_state == VM_HALTED || !op_holds(op, CLASS_vm, intent->vm)) {
         TRY(vm_image_drop_disk(call, intent->image, intent->sr));
         return op_commit(op, NULL, NULL);
     }
@@ -162,7 +163,7 @@ struct error *vm_suspend_recover(struct call *call, struct op *op,
 /*** resume ***/
 
 struct resume {
-    const struct vm_resume_intent *intent;
+    struct vm_resume_intent *intent;
     enum vm_operations operation;
 };
 
@@ -239,7 +240,7 @@ static struct error *run_resume(struct op *op, const struct vm_resume_intent *in
     if (!intent->start_paused)
         TRY(domain_unpause(op, &domain));
     TRY(vm_step(op, vm->ref, "unpaused", 0.9));
-    e = db_update(call, record_resumed, &(struct resumed){intent, domain.domid});
+    e = op_update(op, record_resumed, &(struct resumed){intent, domain.domid});
     if (db_outcome_is_unknown(e))
         op->unknown = true;
     TRY(e);
@@ -248,13 +249,32 @@ static struct error *run_resume(struct op *op, const struct vm_resume_intent *in
     return OK;
 }
 
+/* On the host that is asked for, or (null) the best. */
+static struct error *begin_resume(struct call *call, const struct vm *vm, struct resume *r,
+                                  ref_t asked, struct op *op)
+{
+    const struct op_hold hold = {CLASS_vm, vm->ref, (int)r->operation};
+    const struct op_spec spec = {.kind = INTENT_vm_resume,
+                                 .intent = r->intent,
+                                 .n_holds = 1,
+                                 .holds = &hold,
+                                 .check = check_resume,
+                                 .arg = r};
+    struct error *e;
+    int tries = 0;
+
+    do {
+        TRY(vm_choose_host(call, vm, asked, &r->intent->host));
+        e = op_begin(call, &spec, op);
+    } while (e && vm_choose_again(call, e, asked, &tries));
+    return e;
+}
+
 static struct error *resume(struct call *call, struct vm_resume_intent *intent, bool force,
                             enum vm_operations operation)
 {
-    const struct place_rules rules = {.memory = true, .enabled = true};
     struct resume r = {intent, operation};
     AUTO(op) op = {0};
-    const struct host *host;
     const struct vm *vm;
     struct error *e, *e2;
 
@@ -265,26 +285,10 @@ static struct error *resume(struct call *call, struct vm_resume_intent *intent, 
     intent->old_target = vm->memory_target;
     if (!db_find(call, CLASS_vdi, intent->image))
         return err_vm_has_no_suspend_vdi(call, call_ref(call, vm->ref));
-    if (ref_is_null(intent->host) && call->hops > 0)
-        intent->host = call->xapid->host; /* the member that passed the call on has chosen it */
-    if (ref_is_null(intent->host)) {
-        TRY(host_choose(call, vm, &intent->host));
-    } else {
-        TRY(DB_GET(call, host, intent->host, &host));
-        TRY(host_can_run(call, call->snap, host, vm, rules));
-    }
-    TRY(host_is_here(call, intent->host));
-    TRY(op_begin(call,
-                 &(struct op_spec){.kind = INTENT_vm_resume,
-                                   .intent = intent,
-                                   .n_holds = 1,
-                                   .holds = &(struct op_hold){CLASS_vm, intent->vm, (int)operation},
-                                   .check = check_resume,
-                                   .arg = &r},
-                 &op));
+    TRY(begin_resume(call, vm, &r, intent->host, &op));
     e = run_resume(&op, intent);
     if (e && op_may_undo(&op)) {
-        e2 = db_update(call, record_not_resumed, intent);
+        e2 = op_update(&op, record_not_resumed, intent);
         if (e2)
             log_error("what a failed resume reserved stays reserved: %s",
                       error_line(call->arena, e2));
@@ -326,7 +330,7 @@ struct error *vm_resume_recover(struct call *call, struct op *op,
     TRY(domain_settle(op, vm, what, &found));
     if (found &&
         (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused))) {
-        TRY(db_update(call, record_resumed, &(struct resumed){intent, found->domid}));
+        TRY(op_update(op, record_resumed, &(struct resumed){intent, found->domid}));
         return finish_resume(op, intent);
     }
     TRY(domain_end(op, vm, "undo"));

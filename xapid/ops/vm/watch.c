@@ -129,7 +129,7 @@ static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
         if (!s.domain || vm->is_control_domain)
             return LOOK_DONE;
         /* It leaves or comes. */
-        if (vm->current_operations.n || migrate_is_arriving(call, vm->ref))
+        if (vm->current_operations.n || migrate_is_arriving(call, call->snap, vm->ref))
             return LOOK_AGAIN;
         log_error("VM %s has a domain here, but the records say that it runs on another host",
                   uuid);
@@ -172,7 +172,7 @@ static void reconcile_vm(struct call *call, const struct vm *vm, const struct hv
     bool has_domain = vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED;
     struct error *e = OK;
 
-    if (is_ours(call, vm) && d && !migrate_is_arriving(call, vm->ref))
+    if (is_ours(call, vm) && d && !migrate_is_arriving(call, call->snap, vm->ref))
         vm_disks_adopt(call, vm);
     if (vm->current_operations.n || vm->is_control_domain)
         return;

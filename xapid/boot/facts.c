@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/main/facts.h"
+#include "xapid/boot/facts.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -17,3 +17,7 @@
  * office.  Fails where the database belongs to another host or nothing can be written.
  */
 MUST_CHECK struct error *bootstrap(struct call *call);
+
+/* The same for a start without a pool: only reads who this host is.  False where the database does
+ * not know. */
+bool bootstrap_recall(struct call *call);
