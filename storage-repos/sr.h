@@ -46,9 +46,19 @@ enum sr_feature {
     SR_F_VDI_REVERT = 1 << 14, /* vdi_replace */
     SR_F_VDI_RESET = 1 << 15,
     SR_F_VDI_CBT = 1 << 16, /* vdi_strip, vdi_changed */
+    SR_F_VDI_COALESCE = 1 << 17,
 };
 
 struct sr_driver;
+struct datapath_disk;
+
+/* What this host lends to drivers whose calls run in a process of their own (apart/apart.h). */
+struct sr_site {
+    const char *program;     /* xapid-storage */
+    const char *mounts;      /* where network storage is mounted, a folder for each repository */
+    const char *system_root; /* put before the paths of the host's programs; "" on a real host */
+    usec_t timeout;          /* how long storage may take to answer */
+};
 
 /* An attached repository, owned by the caller. */
 struct sr_handle {
@@ -57,6 +67,8 @@ struct sr_handle {
     struct strmap device_config; /* of this host's PBD */
     void *state;                 /* driver->state_size bytes */
     struct datapath *datapath;   /* how this host serves its disks; NULL: it does not */
+    const struct sr_site *site;  /* NULL in tests of drivers that need none */
+    bool crowded; /* other processes may be at work in it: attach clears nothing of theirs away */
 };
 
 struct sr_stat_info {
@@ -97,6 +109,27 @@ struct vdi_path {
     /* "qcow2", "raw"; for vdi_io also "nbd": the path is a socket where the disk is read as "disk"
      */
     const char *path, *format;
+    bool remote; /* what is behind it may stop to answer: the daemon itself does not open it */
+};
+
+/* Two images that are to become one. */
+struct vdi_coalesce {
+    const char *location; /* the upper one, whose name and content it has */
+    const char *base;     /* the hidden one that it lies on, alone */
+    int64_t speed;        /* bytes a second; 0: as fast as it goes */
+};
+
+/* What a probe finds: a repository, or a place where one could be. */
+struct sr_found {
+    const char *uuid; /* "" where there is none yet */
+    struct strmap device_config;
+    bool complete; /* the settings suffice to use it */
+};
+struct sr_probe {
+    const char *xml;      /* what SR.probe answers */
+    struct error *answer; /* or the error it answers with, which carries what was found */
+    size_t n;
+    struct sr_found *v;
 };
 
 /* A slot behind a feature the driver lacks may be NULL. */
@@ -116,6 +149,15 @@ struct sr_driver {
     MUST_CHECK struct error *(*destroy)(struct call *call, struct sr_handle *sr);
     MUST_CHECK struct error *(*attach)(struct call *call, struct sr_handle *sr);
     void (*detach)(struct call *call, struct sr_handle *sr);
+    /* After detach, where the host shall not keep what attach has left for disks in use (a mount);
+     * nobody uses one any more.  May be NULL. */
+    void (*leave)(struct call *call, struct sr_handle *sr);
+    /* Whether that is still there, from an earlier daemon: then the repository counts as attached
+     * without its storage being asked, for guests may be using it.  NULL: it is asked. */
+    bool (*remains)(struct call *call, const struct sr_handle *sr);
+    /* Looks for storage by settings that may be incomplete; nothing is attached. */
+    MUST_CHECK struct error *(*probe)(struct call *call, struct sr_handle *sr,
+                                      struct sr_probe *out);
     MUST_CHECK struct error *(*stat)(struct call *call, struct sr_handle *sr,
                                      struct sr_stat_info *out);
     /* All images, hidden ones too, ordered by location.  Broken and foreign files are logged and
@@ -185,6 +227,21 @@ struct sr_driver {
                                          const char *location, const struct vdi_spec *spec,
                                          struct vdi_info *info,
                                          bool (*progress)(void *ctx, double done), void *ctx);
+    /*
+     * Makes one image of a hidden one and the only one that lies on it.  Whoever reads or writes
+     * that, or what lies upon it, finds at every moment what he would have found; nobody else has
+     * to wait, for locks are held for moments only.  VDI_IN_USE where that cannot be now: somebody
+     * writes to it, or has done something else with it meanwhile.  Then nothing is lost, and it can
+     * be tried again; also after a crash and after TASK_CANCELLED.  Where there is no 'base', it
+     * was done before.
+     *
+     * Once it has begun vdi_reset of 'location' fails, for what that goes back to is no more: the
+     * caller coalesces no disk that is to be reset.  Where stripped disks lie on 'base' it is
+     * VDI_IN_USE.  'progress' as for vdi_copy.
+     */
+    MUST_CHECK struct error *(*vdi_coalesce)(struct call *call, struct sr_handle *sr,
+                                             const struct vdi_coalesce *what,
+                                             bool (*progress)(void *ctx, double done), void *ctx);
     /* Names and the like, kept in the storage so that a scan rebuilds records.  May be NULL. */
     MUST_CHECK struct error *(*vdi_describe)(struct call *call, struct sr_handle *sr,
                                              const char *location, const char *name_label,
@@ -194,18 +251,27 @@ struct sr_driver {
                                            const char *location, bool writable,
                                            struct vdi_path *out);
     void (*vdi_detach)(struct call *call, struct sr_handle *sr, const char *location);
+    /* datapath_attach, where that must not be done by the daemon.  NULL: the daemon does it. */
+    MUST_CHECK struct error *(*vdi_serve)(struct call *call, struct sr_handle *sr,
+                                          const struct datapath_disk *disk, struct vdi_path *out);
+    /* The same of datapath_mirror, to an image of this repository. */
+    MUST_CHECK struct error *(*vdi_mirror)(struct call *call, struct sr_handle *sr,
+                                           const struct datapath_disk *to, bool top);
 };
 
 /* All drivers, in storage-repos/common/drivers.c; NULL at the end. */
 extern const struct sr_driver *const sr_drivers[];
 /* By SR.type, or NULL. */
 const struct sr_driver *sr_driver_by_type(const char *type);
+/* The one that serves these settings, where they decide about it: ISO images lie on this host or on
+ * another one. */
+const struct sr_driver *sr_driver_for(const char *type, const struct strmap *device_config);
 
 /*
  * Raw content of a disk, for import and export: blocking, on worker threads, one thread at a time.
- * Opened on a vdi_path. Errors are VDI_IO_ERROR(text), and SR_FULL where the storage has no room; a
- * call that gets no answer for minutes fails, and the vdi_io with it.  Whatever is behind it dies
- * with the daemon.
+ * Opened on a vdi_path, whose path may also be one of qemu's "json:" descriptions. Errors are
+ * VDI_IO_ERROR(text), and SR_FULL where the storage has no room; a call that gets no answer for
+ * minutes fails, and the vdi_io with it.  Whatever is behind it dies with the daemon.
  */
 struct vdi_io;
 MUST_CHECK struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool writable,
@@ -221,6 +287,16 @@ MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64
  */
 MUST_CHECK struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset,
                                      int64_t *start, int64_t *end);
+/*
+ * Opens a qcow2 image only to ask which image holds what: vdi_io_map calls 'see' for each run of
+ * bytes from 'offset' on, as vdi_image_depths does for the whole.
+ */
+MUST_CHECK struct error *vdi_io_open_map(struct call *call, const struct vdi_path *path,
+                                         struct vdi_io **out);
+MUST_CHECK struct error *vdi_io_map(struct call *call, struct vdi_io *io, int64_t offset, int64_t n,
+                                    void (*see)(void *ctx, int64_t offset, int64_t n,
+                                                uint32_t depth),
+                                    void *ctx);
 /*
  * Of a qcow2 image: calls 'see' for each run of bytes with the number of images, from this one
  * downwards, that have to be looked into until one of them holds it; 0: none does.

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -152,6 +153,43 @@ bool qcow2_has_writer(int fd)
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* Whoever has an image open holds bytes from 100 on for what he does, and from 200 on for what he
+ * minds. */
+bool qcow2_keep_all_out(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+/* A reader who minds writers holds byte 200 + 1. */
+bool qcow2_keep_writers_out(int fd)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 201, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+const char *qcow2_unlocked(struct call *call, const char *image, bool alone)
+{
+    struct stat st;
+    bool block = stat(image, &st) == 0 && S_ISBLK(st.st_mode);
+    json_t *node = json_pack("{s:s,s:{s:s,s:s,s:s}}", "driver", "qcow2", "file", "driver",
+                             block ? "host_device" : "file", "filename", image, "locking", "off");
+    const char *name;
+    char *text;
+
+    if (!node)
+        return NULL;
+    if (alone)
+        json_object_set_new(node, "backing", json_null());
+    text = json_dumps(node, JSON_COMPACT);
+    name = arena_printf(call->arena, "json:%s", text);
+    free(text);
+    json_decref(node);
+    return name;
+}
+
 /* ---- qemu-img ---- */
 
 static bool says_full(const char *text)
@@ -197,16 +235,42 @@ static const char *decimal(struct call *call, int64_t n)
 
 struct error *qcow2_create(struct call *call, const char *path, int64_t size, const char *backing)
 {
-    const char *bytes = decimal(call, size);
-    const char *const alone[] = {
-        "qemu-img", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off,preallocation=off",
-        path,       bytes,    NULL};
-    const char *const on_top[] = {
-        "qemu-img", "create", "-q",    "-f", "qcow2", "-o", "lazy_refcounts=off,preallocation=off",
-        "-u",       "-b",     backing, "-F", "qcow2", path, bytes,
-        NULL};
+    const char *const alone[] = {"qemu-img",
+                                 "create",
+                                 "-q",
+                                 "-f",
+                                 "qcow2",
+                                 "-o",
+                                 "lazy_refcounts=off,preallocation=off",
+                                 path,
+                                 decimal(call, size),
+                                 NULL};
 
-    return quick(call, SR_FAIL_VDI_CREATE, backing ? on_top : alone, size, path);
+    if (backing)
+        return qcow2_create_on(call, path, size, backing, "qcow2");
+    return quick(call, SR_FAIL_VDI_CREATE, alone, size, path);
+}
+
+struct error *qcow2_create_on(struct call *call, const char *path, int64_t size,
+                              const char *backing, const char *backing_format)
+{
+    const char *const argv[] = {"qemu-img",
+                                "create",
+                                "-q",
+                                "-f",
+                                "qcow2",
+                                "-o",
+                                "lazy_refcounts=off,preallocation=off",
+                                "-u",
+                                "-b",
+                                backing,
+                                "-F",
+                                backing_format,
+                                path,
+                                decimal(call, size),
+                                NULL};
+
+    return quick(call, SR_FAIL_VDI_CREATE, argv, size, path);
 }
 
 struct error *qcow2_resize(struct call *call, const char *path, int64_t size)
@@ -214,6 +278,16 @@ struct error *qcow2_resize(struct call *call, const char *path, int64_t size)
     const char *const argv[] = {"qemu-img",          "resize", "-q", "-f", "qcow2", path,
                                 decimal(call, size), NULL};
 
+    return quick(call, SR_FAIL_VDI_RESIZE, argv, size, path);
+}
+
+struct error *qcow2_resize_shared(struct call *call, const char *path, int64_t size)
+{
+    const char *image = qcow2_unlocked(call, path, false);
+    const char *const argv[] = {"qemu-img", "resize", "-q", image, decimal(call, size), NULL};
+
+    if (!image)
+        return sr_failed(call, SR_FAIL_VDI_RESIZE, "%s: not UTF-8", path);
     return quick(call, SR_FAIL_VDI_RESIZE, argv, size, path);
 }
 
@@ -255,10 +329,17 @@ static bool convert_watch(void *arg, const char *text, size_t n)
 struct error *qcow2_convert(struct call *call, const char *from, const char *to, int64_t size,
                             bool (*progress)(void *ctx, double done), void *ctx)
 {
-    const char *const argv[] = {"qemu-img", "convert", "-p",
-                                "-f",       "qcow2",   "-O",
-                                "qcow2",    "-o",      "lazy_refcounts=off,preallocation=off",
-                                from,       to,        NULL};
+    return qcow2_convert_from(call, from, "qcow2", to, size, progress, ctx);
+}
+
+struct error *qcow2_convert_from(struct call *call, const char *from, const char *from_format,
+                                 const char *to, int64_t size,
+                                 bool (*progress)(void *ctx, double done), void *ctx)
+{
+    const char *const argv[] = {"qemu-img", "convert",   "-p",
+                                "-f",       from_format, "-O",
+                                "qcow2",    "-o",        "lazy_refcounts=off,preallocation=off",
+                                from,       to,          NULL};
     struct convert c = {.progress = progress, .ctx = ctx};
     struct child_spec spec = {.argv = argv,
                               .timeout = COPY_TIMEOUT + size / (1024 * 1024) * USEC_PER_SEC,
@@ -270,4 +351,21 @@ struct error *qcow2_convert(struct call *call, const char *from, const char *to,
     if (r.cancelled)
         return error_new(call->arena, "TASK_CANCELLED", 1, "");
     return judge(call, SR_FAIL_VDI_CREATE, &r, size, to);
+}
+
+struct error *qcow2_end(struct call *call, const char *path, int64_t *out)
+{
+    const char *const argv[] = {"qemu-img", "check",         "-U", "-f",
+                                "qcow2",    "--output=json", path, NULL};
+    struct child_spec spec = {.argv = argv, .timeout = QUICK_TIMEOUT};
+    struct child_result r;
+    json_t *json;
+
+    TRY(child_run(call->arena, &spec, &r));
+    json = json_loadb(r.output, r.output_size, 0, NULL);
+    *out = json_integer_value(json_object_get(json, "image-end-offset"));
+    json_decref(json);
+    return *out > 0 ? OK
+                    : sr_failed(call, SR_FAIL_VDI, "%s: qemu-img does not say where it ends: %s",
+                                path, r.errors);
 }

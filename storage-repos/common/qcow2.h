@@ -39,6 +39,9 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
  */
 MUST_CHECK struct error *qcow2_create(struct call *call, const char *path, int64_t size,
                                       const char *backing);
+/* The same on a backing file of that format. */
+MUST_CHECK struct error *qcow2_create_on(struct call *call, const char *path, int64_t size,
+                                         const char *backing, const char *backing_format);
 /* Grows to 'size' bytes. */
 MUST_CHECK struct error *qcow2_resize(struct call *call, const char *path, int64_t size);
 /* Writes another backing name into the image without looking at any data: for content known to be
@@ -51,7 +54,24 @@ MUST_CHECK struct error *qcow2_rebase(struct call *call, const char *path, const
 MUST_CHECK struct error *qcow2_convert(struct call *call, const char *from, const char *to,
                                        int64_t size, bool (*progress)(void *ctx, double done),
                                        void *ctx);
+/* The same from an image of that format. */
+MUST_CHECK struct error *qcow2_convert_from(struct call *call, const char *from,
+                                            const char *from_format, const char *to, int64_t size,
+                                            bool (*progress)(void *ctx, double done), void *ctx);
+/* Bytes from the image's beginning to the end of the last one in use; somebody may be reading or
+ * writing it, but then of course it may be more a moment later. */
+MUST_CHECK struct error *qcow2_end(struct call *call, const char *path, int64_t *out);
 /* True for an image that holds nothing of its own: all that is read comes from its parent. */
 bool qcow2_is_empty(int fd);
 /* True when a process of qemu has the image open for writing. */
 bool qcow2_has_writer(int fd);
+/* From now on, until 'fd' is closed, no process of qemu begins to write to the image.  False where
+ * that could not be had; one that writes already goes on (qcow2_has_writer). */
+bool qcow2_keep_writers_out(int fd);
+/* The same for everybody; false too where any has it open. */
+bool qcow2_keep_all_out(int fd);
+/* A description for qemu of an image, or of a block device that holds one, that takes none of its
+ * locks; 'alone': without those below it.  NULL where the path is not UTF-8. */
+const char *qcow2_unlocked(struct call *call, const char *path, bool alone);
+/* As qcow2_resize, while others have the image open.  Nobody may read beyond the old end. */
+MUST_CHECK struct error *qcow2_resize_shared(struct call *call, const char *path, int64_t size);

@@ -167,22 +167,29 @@ static struct error *open_failed(struct call *call, struct vdi_io *io, const cha
     return io_error(call, "%s: qemu-nbd does not serve the image", path);
 }
 
+/* A description of qemu's, which says itself what it is. */
+static bool is_json(const struct vdi_path *path)
+{
+    return strncmp(path->path, "json:", 5) == 0;
+}
+
 static struct error *open_nbd(struct call *call, const struct vdi_path *path, struct vdi_io *io)
 {
-    const char *const argv[] = {"qemu-nbd",
-                                "-f",
-                                path->format,
-                                "--discard=unmap",
-                                "--shared=1",
-                                io->depths ? "--allocation-depth" : "--cache=writeback",
-                                io->writable ? path->path : "--read-only",
-                                io->writable ? NULL : path->path,
-                                NULL};
+    const char *argv[9] = {"qemu-nbd", "--discard=unmap", "--shared=1",
+                           io->depths ? "--allocation-depth" : "--cache=writeback"};
+    size_t n = 4;
     AUTO(socket_fd) listening = {0};
     AUTO(socket_fd) connected = {0};
     struct child_spec spec = {.argv = argv};
     int fd;
 
+    if (!io->writable)
+        argv[n++] = "--read-only";
+    if (!is_json(path)) {
+        argv[n++] = "-f";
+        argv[n++] = path->format;
+    }
+    argv[n] = path->path;
     TRY(make_pair(call, &listening, &connected));
     spec.listen_fd = listening.fd;
     TRY(child_start(call->arena, &spec, &io->server));
@@ -213,9 +220,9 @@ struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool w
     struct error *e;
 
     io->writable = writable;
-    if (strcmp(path->format, "raw") == 0)
+    if (strcmp(path->format, "raw") == 0 && !path->remote)
         e = open_raw(call, path->path, io);
-    else if (strcmp(path->format, "qcow2") == 0)
+    else if (strcmp(path->format, "raw") == 0 || strcmp(path->format, "qcow2") == 0)
         e = open_nbd(call, path, io);
     else if (strcmp(path->format, "nbd") == 0)
         e = open_server(call, path->path, io);
@@ -459,19 +466,39 @@ static int take_depths(void *user, const char *context, uint64_t offset, uint32_
     return 0;
 }
 
-static struct error *read_depths(struct call *call, struct vdi_io *io, struct depths *d)
+struct error *vdi_io_open_map(struct call *call, const struct vdi_path *path, struct vdi_io **out)
 {
-    if (nbd_can_meta_context(io->nbd, DEPTHS) != 1)
-        return io_error(call, "qemu-nbd does not say in which image the data is");
-    while (d->offset < io->size) {
-        int64_t n = MIN(io->size - d->offset, ZERO_CHUNK), from = d->offset;
-        nbd_extent_callback callback = {.callback = take_depths, .user_data = d};
+    struct vdi_io *io = xcalloc(1, sizeof *io);
+    struct error *e;
+
+    io->depths = true;
+    e = open_nbd(call, path, io);
+    io->dead = e != OK;
+    if (!e && nbd_can_meta_context(io->nbd, DEPTHS) != 1)
+        e = io_error(call, "qemu-nbd does not say in which image the data is");
+    if (e)
+        vdi_io_close(io);
+    else
+        *out = io;
+    return e;
+}
+
+struct error *vdi_io_map(struct call *call, struct vdi_io *io, int64_t offset, int64_t n,
+                         void (*see)(void *ctx, int64_t offset, int64_t n, uint32_t depth),
+                         void *ctx)
+{
+    struct depths d = {.see = see, .ctx = ctx, .offset = offset};
+
+    TRY(check(call, io, offset, n, false));
+    while (d.offset < offset + n) {
+        int64_t from = d.offset, part = MIN(offset + n - from, ZERO_CHUNK);
+        nbd_extent_callback callback = {.callback = take_depths, .user_data = &d};
 
         TRY(nbd_finish(call, io,
-                       nbd_aio_block_status(io->nbd, (uint64_t)n, (uint64_t)from, callback,
+                       nbd_aio_block_status(io->nbd, (uint64_t)part, (uint64_t)from, callback,
                                             NBD_NULL_COMPLETION, 0),
-                       "block status", n));
-        if (d->offset <= from)
+                       "block status", part));
+        if (d.offset <= from)
             return io_error(call, "block status: the server says nothing");
     }
     return OK;
@@ -481,15 +508,12 @@ struct error *vdi_image_depths(struct call *call, const char *image,
                                void (*see)(void *ctx, int64_t offset, int64_t n, uint32_t depth),
                                void *ctx)
 {
-    struct depths d = {.see = see, .ctx = ctx};
-    struct vdi_io *io = xcalloc(1, sizeof *io);
+    struct vdi_path path = {.path = image, .format = "qcow2"};
+    struct vdi_io *io = NULL;
     struct error *e;
 
-    io->depths = true;
-    e = open_nbd(call, &(struct vdi_path){.path = image, .format = "qcow2"}, io);
-    io->dead = e != OK;
-    if (!e)
-        e = read_depths(call, io, &d);
+    TRY(vdi_io_open_map(call, &path, &io));
+    e = vdi_io_map(call, io, 0, vdi_io_size(io), see, ctx);
     vdi_io_close(io);
     return e;
 }

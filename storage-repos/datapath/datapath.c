@@ -32,6 +32,7 @@
 #include "libxapi/base/seam.h"
 #include "storage-repos/datapath/nbd.h"
 #include "storage-repos/datapath/qmp.h"
+#include "storage-repos/datapath/server.h"
 
 #define START_TIMEOUT (60 * USEC_PER_SEC)
 #define COMMAND_TIMEOUT (60 * USEC_PER_SEC)
@@ -65,18 +66,36 @@ void datapath_free(struct datapath *dp)
     free(dp);
 }
 
+static const char *const kinds[] = {[DATAPATH_NONE] = "none",
+                                    [DATAPATH_FUSE] = "fuse",
+                                    [DATAPATH_NBD] = "nbd",
+                                    [DATAPATH_SOCKET] = "socket"};
+
+const char *datapath_dir(const struct datapath *dp)
+{
+    return dp->dir;
+}
+
+const char *datapath_kind_text(const struct datapath *dp)
+{
+    return kinds[dp->kind];
+}
+
 bool datapath_kind_from_text(const char *text, enum datapath_kind *out)
 {
-    static const char *const names[] = {
-        [DATAPATH_NONE] = "none", [DATAPATH_FUSE] = "fuse", [DATAPATH_NBD] = "nbd"};
-
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        if (strcmp(names[i], text) == 0) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (strcmp(kinds[i], text) == 0) {
             *out = (enum datapath_kind)i;
             return true;
         }
     }
     return false;
+}
+
+/* Whether servers have a socket where the disk is reached by NBD. */
+static bool has_socket(const struct datapath *dp)
+{
+    return dp->kind == DATAPATH_NBD || dp->kind == DATAPATH_SOCKET;
 }
 
 /* ---- one folder ---- */
@@ -428,12 +447,11 @@ static json_t *export_of(struct call *call, const struct datapath *dp, const str
 {
     const char *node = node_name(call, "i", st);
 
-    return dp->kind == DATAPATH_NBD
-               ? json_pack("{s:s,s:s,s:s,s:s,s:b}", "id", "disk", "type", "nbd", "node-name", node,
-                           "name", "disk", "writable", disk->writable)
-               : json_pack("{s:s,s:s,s:s,s:s,s:b,s:b}", "id", "disk", "type", "fuse", "node-name",
-                           node, "mountpoint", p->disk, "writable", disk->writable, "growable",
-                           false);
+    return has_socket(dp) ? json_pack("{s:s,s:s,s:s,s:s,s:b}", "id", "disk", "type", "nbd",
+                                      "node-name", node, "name", "disk", "writable", disk->writable)
+                          : json_pack("{s:s,s:s,s:s,s:s,s:b,s:b}", "id", "disk", "type", "fuse",
+                                      "node-name", node, "mountpoint", p->disk, "writable",
+                                      disk->writable, "growable", false);
 }
 
 /* As text in the arena; NULL if a path is not UTF-8. */
@@ -499,7 +517,7 @@ static struct error *run_server(struct call *call, const struct datapath *dp, co
     argv[n++] = text_of(call, file_node(call, disk->image, &st, disk->writable));
     argv[n++] = "--blockdev";
     argv[n++] = text_of(call, image_node(call, disk, &st));
-    if (dp->kind == DATAPATH_NBD) {
+    if (has_socket(dp)) {
         argv[n++] = "--nbd-server";
         argv[n++] = option(call, "addr.type=unix,addr.path=", p->nbd, "");
     }
@@ -539,7 +557,14 @@ static const char *user_path(struct call *call, const struct datapath *dp, const
         nbd_device_path(device, path);
         return device < 0 ? "" : path;
     }
+    if (dp->kind == DATAPATH_SOCKET)
+        return p->nbd;
     return statfs(p->disk, &fs) == 0 && fs.f_type == FUSE_MAGIC ? p->disk : "";
+}
+
+static const char *user_format(const struct datapath *dp)
+{
+    return dp->kind == DATAPATH_SOCKET ? "nbd" : "raw";
 }
 
 static struct error *answer(struct call *call, const struct datapath *dp, const struct place *p,
@@ -549,7 +574,7 @@ static struct error *answer(struct call *call, const struct datapath *dp, const 
 
     if (dp->kind == DATAPATH_NBD && nbd_device_find(p->name) < 0)
         TRY(nbd_device_connect(call, p->nbd, p->name, &device));
-    *out = (struct vdi_path){.path = user_path(call, dp, p), .format = "raw"};
+    *out = (struct vdi_path){.path = user_path(call, dp, p), .format = user_format(dp)};
     return out->path[0] ? OK : sr_failed(call, SR_FAIL_VDI, "%s: it shows no disk", p->dir);
 }
 
@@ -623,14 +648,14 @@ struct error *datapath_adopt(struct call *call, struct datapath *dp,
     *alive = is_alive(&p);
     path = *alive ? user_path(call, dp, &p) : "";
     *alive = *path != '\0';
-    *out = (struct vdi_path){.path = *path ? path : p.disk, .format = "raw"};
+    *out = (struct vdi_path){.path = *path ? path : p.disk, .format = user_format(dp)};
     return OK;
 }
 
 void datapath_source(struct call *call, struct datapath *dp, const char *name,
                      struct vdi_path *path)
 {
-    if (dp->kind == DATAPATH_NBD)
+    if (has_socket(dp))
         *path = (struct vdi_path){.path = place_of(call, dp, name).nbd, .format = "nbd"};
 }
 
@@ -744,8 +769,7 @@ bool datapath_writes(struct call *call, struct datapath *dp, const char *image)
 
 /* ---- changes below a guest ---- */
 
-/* The node that the export shows, in the arena. */
-static struct error *find_top(struct call *call, struct qmp *qmp, const char **out)
+struct error *server_top(struct call *call, struct qmp *qmp, const char **out)
 {
     json_t *list, *entry;
     size_t i;
@@ -818,7 +842,7 @@ static struct error *follow(struct call *call, const struct place *p, const char
     if (stat(image, &st) < 0)
         return sr_failed_errno(call, SR_FAIL_VDI, errno, image);
     want = node_name(call, "i", &st);
-    TRY(find_top(call, &qmp, &top));
+    TRY(server_top(call, &qmp, &top));
     if (strcmp(top, want) == 0)
         return OK;
     TRY(add_overlay(call, &qmp, image, &st));
@@ -847,7 +871,7 @@ static struct error *resize(struct call *call, const struct place *p, int64_t si
     const char *top;
 
     TRY(qmp_open(call, p->qmp, COMMAND_TIMEOUT, &qmp, NULL));
-    TRY(find_top(call, &qmp, &top));
+    TRY(server_top(call, &qmp, &top));
     return qmp_command(call, &qmp, "block_resize",
                        json_pack("{s:s,s:I}", "node-name", top, "size", (json_int_t)size),
                        COMMAND_TIMEOUT, NULL);
@@ -868,4 +892,45 @@ struct error *datapath_resize(struct call *call, struct datapath *dp, const char
     TRY(resize(call, &p, size));
     device = nbd_device_find(p.name);
     return device < 0 ? OK : nbd_device_resize(call, device, size);
+}
+
+/* ---- for mirrors (server.h) ---- */
+
+struct error *server_open(struct call *call, const struct datapath *dp, const char *name,
+                          struct qmp *out, bool *dead)
+{
+    struct place p = place_of(call, dp, name);
+    struct error *e = OK;
+
+    *dead = !is_alive(&p);
+    if (!*dead)
+        e = qmp_open(call, p.qmp, COMMAND_TIMEOUT, out, NULL);
+    if (e && !is_alive(&p))
+        *dead = true;
+    return *dead ? OK : e;
+}
+
+struct error *server_add_image(struct call *call, struct qmp *qmp, const struct datapath_disk *disk,
+                               const char **node)
+{
+    struct stat st;
+
+    if (stat(disk->image, &st) < 0)
+        return sr_failed_errno(call, SR_FAIL_VDI, errno, disk->image);
+    TRY(add_node(call, qmp, node_name(call, "f", &st), file_node(call, disk->image, &st, true)));
+    *node = node_name(call, "i", &st);
+    return add_node(call, qmp, *node, image_node(call, disk, &st));
+}
+
+struct error *server_now_serves(struct call *call, const struct datapath *dp,
+                                const struct datapath_disk *disk)
+{
+    struct place p = place_of(call, dp, disk->name);
+
+    return serves_write(call, &p, disk);
+}
+
+bool server_can_mirror(const struct datapath *dp)
+{
+    return has_socket(dp);
 }

@@ -29,6 +29,7 @@ enum datapath_kind {
     DATAPATH_NONE, /* images are given to the hypervisor as they are */
     DATAPATH_FUSE,
     DATAPATH_NBD,
+    DATAPATH_SOCKET, /* the NBD server's socket, for tests: as NBD, without the kernel */
 };
 
 struct datapath;
@@ -37,8 +38,11 @@ struct datapath;
 struct datapath *datapath_new(const char *dir, enum datapath_kind kind);
 /* Servers go on.  NULL is fine. */
 void datapath_free(struct datapath *dp);
-/* "none", "fuse", "nbd"; false for anything else. */
+/* "none", "fuse", "nbd", "socket"; false for anything else. */
 bool datapath_kind_from_text(const char *text, enum datapath_kind *out);
+/* Its folder and kind, for another process that works on the same disks. */
+const char *datapath_dir(const struct datapath *dp);
+const char *datapath_kind_text(const struct datapath *dp);
 
 struct datapath_disk {
     const char *name;           /* of its folder: the disk's uuid */
@@ -98,3 +102,46 @@ MUST_CHECK struct error *datapath_follow(struct call *call, struct datapath *dp,
 /* Grows a disk that is served, and what users see of it. */
 MUST_CHECK struct error *datapath_resize(struct call *call, struct datapath *dp, const char *image,
                                          int64_t size);
+
+/*
+ * A disk that is served, for writing, moves to another image while its users write:
+ *
+ *   datapath_mirror          what it holds is copied; from now on each write goes to both images
+ *   datapath_mirror_look     until it is MIRROR_READY: the two images differ in nothing any more
+ *   datapath_mirror_hold     users wait; both images are the same, the copy durably so
+ *   datapath_mirror_end      users go on, with the copy or with the disk as it was
+ *
+ * Between the last two the caller decides, and records, which of the two is the disk.  A server
+ * that dies before is started with the one, after that with the other; nothing that its users were
+ * told is lost either way.  None of it with FUSE, whose exports cannot be held.
+ */
+enum mirror_phase {
+    MIRROR_NONE,    /* none is under way */
+    MIRROR_COPYING, /* 'done' of it, 0 to 1 */
+    MIRROR_READY,
+    MIRROR_HELD,
+    MIRROR_BROKEN, /* 'why'; users go on with the disk as it was */
+};
+struct datapath_mirror {
+    enum mirror_phase phase;
+    double done;
+    const char *why; /* the arena's */
+};
+/*
+ * 'to' has the disk's name, and an image that was made for it; its format may be "nbd": 'image' is
+ * then a socket where that is served as "disk".  'top': only what the disk's own image holds is
+ * copied, for the copy has the rest already.  Nothing where one is under way.
+ */
+MUST_CHECK struct error *datapath_mirror(struct call *call, struct datapath *dp,
+                                         const struct datapath_disk *to, bool top);
+MUST_CHECK struct error *datapath_mirror_look(struct call *call, struct datapath *dp,
+                                              const char *name, struct datapath_mirror *out);
+/* Waits for it; one that was MIRROR_READY is held within the time of a write. */
+MUST_CHECK struct error *datapath_mirror_hold(struct call *call, struct datapath *dp,
+                                              const char *name);
+/*
+ * Goes on with 'to', or where that is NULL with the disk as it was; what is not needed any more is
+ * closed.  Can be repeated, and is nothing where the server has died.
+ */
+MUST_CHECK struct error *datapath_mirror_end(struct call *call, struct datapath *dp,
+                                             const char *name, const struct datapath_disk *to);

@@ -75,6 +75,9 @@ struct error *dir_vdi_reset(struct call *call, struct sr_handle *sr, const char 
     TRY(get_free(call, sr, &list, location, &disk));
     if (!disk->parent[0] || !dir_chain_length(&list, disk))
         return sr_failed(call, SR_FAIL_VDI, "%s: what it could go back to is missing", location);
+    if (dir_is_changing(call, st, disk->parent))
+        return sr_failed(call, SR_FAIL_VDI, "%s: what it could go back to is being coalesced",
+                         location);
     dir_image_name(location, name);
     dir_image_name(disk->parent, parent);
     dir_temp_name(location, "leaf", temp);

@@ -249,7 +249,7 @@ static struct error *dir_attach(struct call *call, struct sr_handle *sr)
                       owner[0] ? "%s belongs to another repository"
                                : "%s is not a repository; is its disk mounted?",
                       path);
-    if (!e)
+    if (!e && !sr->crowded)
         e = remove_files(call, st, is_stale_sidecar);
     if (e)
         dir_state_release(st);
@@ -300,7 +300,7 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
 #define DIR_FEATURES                                                                               \
     (SR_F_CREATE | SR_F_SCAN | SR_F_STATS | SR_F_VDI_CREATE | SR_F_VDI_DELETE | SR_F_VDI_ATTACH |  \
      SR_F_VDI_RESIZE | SR_F_VDI_CLONE | SR_F_VDI_SNAPSHOT | SR_F_THIN | SR_F_VDI_REVERT |          \
-     SR_F_VDI_RESET | SR_F_VDI_CBT)
+     SR_F_VDI_RESET | SR_F_VDI_CBT | SR_F_VDI_COALESCE)
 
 #define DIR_SLOTS                                                                                  \
     .features = DIR_FEATURES, .state_size = sizeof(struct dir_state), .create = dir_create,        \
@@ -309,7 +309,7 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
     .vdi_stat = dir_vdi_stat, .vdi_resize = dir_vdi_resize, .vdi_fork = dir_vdi_fork,              \
     .vdi_copy = dir_vdi_copy, .vdi_describe = dir_vdi_describe, .vdi_attach = dir_vdi_attach,      \
     .vdi_detach = dir_vdi_detach, .vdi_replace = dir_vdi_replace, .vdi_reset = dir_vdi_reset,      \
-    .vdi_strip = dir_vdi_strip, .vdi_changed = dir_vdi_changed
+    .vdi_strip = dir_vdi_strip, .vdi_changed = dir_vdi_changed, .vdi_coalesce = dir_vdi_coalesce
 
 static const struct strpair ext_help[] = {
     {"location", "Directory that holds the images"},

@@ -11,12 +11,14 @@
  * - .xapid-sr: whose repository this is; without it nothing is attached (the disk may not be
  *   mounted)
  * - .xapid-lock: held (flock) while relations between images change
+ * - .xapid-coalesce: held while two images become one (coalesce.c)
  *
  * Rules that hold at every moment, a crash included: a file is durable before anything refers to
  * it; a name in place means a complete file; an image with children is never written, whatever its
- * mark says; a hidden image is removed only when every other image could be read and none refers to
- * it.  What has been an image with children keeps its content for good, or goes: for changed.c, two
- * disks that lie on one image are the same there, whenever they came to lie on it.
+ * mark says, but by coalesce.c where nobody can see it; a hidden image is removed only when every
+ * other image could be read and none refers to it.  What has been an image with children keeps its
+ * content for good, or goes: for changed.c, two disks that lie on one image are the same there,
+ * whenever they came to lie on it.
  */
 #pragma once
 

@@ -188,7 +188,7 @@ static bool is_empty(const struct fork *f)
     bool empty;
     int fd;
 
-    if (f->served || !f->disk->parent[0])
+    if (f->served || !f->disk->parent[0] || dir_is_changing(f->call, f->st, f->disk->parent))
         return false;
     fd = openat(f->st->fd, f->disk_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     empty = fd >= 0 && !qcow2_has_writer(fd) && qcow2_is_empty(fd);

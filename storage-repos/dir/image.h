@@ -53,6 +53,7 @@ struct dir_meta {
     const char *name_label, *name_description;
     struct strmap sm_config;
     bool hidden;
+    bool changing; /* hidden, and not what it was any more: see coalesce.c */
 };
 /* Empty where there is none; a damaged one is logged and empty. */
 void dir_meta_read(struct call *call, const struct dir_state *st, const char *location,
@@ -115,6 +116,8 @@ MUST_CHECK struct error *dir_check_unwritten(struct call *call, const struct dir
                                              const char *location, const char *operation);
 /* The data path, where that is what writes to it; else NULL. */
 struct datapath *dir_served(struct call *call, const struct sr_handle *sr, const char *location);
+/* Whether what lies on an image may be found in that itself no more (coalesce.c). */
+bool dir_is_changing(struct call *call, const struct dir_state *st, const char *location);
 /* Fills an answer from an image and its sidecar. */
 void dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
               struct vdi_info *out);
@@ -148,6 +151,9 @@ MUST_CHECK struct error *dir_vdi_strip(struct call *call, struct sr_handle *sr,
                                        const char *location);
 MUST_CHECK struct error *dir_vdi_changed(struct call *call, struct sr_handle *sr, const char *from,
                                          const char *to, struct vdi_changes *out);
+MUST_CHECK struct error *dir_vdi_coalesce(struct call *call, struct sr_handle *sr,
+                                          const struct vdi_coalesce *what,
+                                          bool (*progress)(void *ctx, double done), void *ctx);
 MUST_CHECK struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *location,
                                       const char *base, const struct vdi_spec *spec,
                                       struct vdi_info *info);

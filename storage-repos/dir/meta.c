@@ -89,8 +89,17 @@ void dir_meta_read(struct call *call, const struct dir_state *st, const char *lo
         out->name_description = text_of(call, root, "name_description");
         out->sm_config = map_of(call, json_object_get(root, "sm_config"));
         out->hidden = json_is_true(json_object_get(root, "hidden"));
+        out->changing = json_is_true(json_object_get(root, "changing"));
     }
     json_decref(root);
+}
+
+bool dir_is_changing(struct call *call, const struct dir_state *st, const char *location)
+{
+    struct dir_meta meta;
+
+    dir_meta_read(call, st, location, &meta);
+    return meta.changing;
 }
 
 /* ---- writing ---- */
@@ -113,6 +122,8 @@ static char *to_text(const struct dir_meta *meta)
     json_object_set_new(root, "name_description", json_string(meta->name_description));
     json_object_set_new(root, "sm_config", map_to_json(&meta->sm_config));
     json_object_set_new(root, "hidden", json_boolean(meta->hidden));
+    if (meta->changing)
+        json_object_set_new(root, "changing", json_true());
     text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS);
     json_decref(root);
     return text;

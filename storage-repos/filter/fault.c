@@ -236,6 +236,19 @@ static struct error *f_vdi_copy(struct call *call, struct sr_handle *sr, const c
     return after(call, verdict, "vdi_copy");
 }
 
+static struct error *f_vdi_coalesce(struct call *call, struct sr_handle *sr,
+                                    const struct vdi_coalesce *what,
+                                    bool (*progress)(void *ctx, double done), void *ctx)
+{
+    enum verdict verdict;
+
+    TRY(before(call, sr, "vdi_coalesce", true, &verdict));
+    if (verdict == LIE)
+        return OK;
+    TRY(fault_of(sr)->inner->vdi_coalesce(call, sr, what, progress, ctx));
+    return after(call, verdict, "vdi_coalesce");
+}
+
 static struct error *f_vdi_describe(struct call *call, struct sr_handle *sr, const char *location,
                                     const char *name_label, const char *name_description)
 {
@@ -285,6 +298,7 @@ void sr_fault_init(struct sr_fault *f, const struct sr_driver *inner)
     WRAP(vdi_strip);
     WRAP(vdi_changed);
     WRAP(vdi_copy);
+    WRAP(vdi_coalesce);
     WRAP(vdi_describe);
     WRAP(vdi_attach);
     WRAP(vdi_detach);

@@ -79,7 +79,7 @@ void world_open(struct world *w)
     w->xapid.queue = op_queue_new();
     w->xapid.tasks = tasks_new(&w->xapid);
     w->xapid.faults = faults_new(w->dir);
-    w->xapid.srs = sr_table_new();
+    w->xapid.srs = sr_table_new(&(struct sr_site){.mounts = "/nonexistent"});
     w->call = (struct call){.arena = &w->arena, .xapid = &w->xapid};
     w->call.snap = db_snapshot(w->xapid.db);
     w->xapid.host = make_host(w);
@@ -106,7 +106,7 @@ void world_restart(struct world *w)
 {
     world_fault(w, NULL);
     sr_table_free(w->xapid.srs);
-    w->xapid.srs = sr_table_new();
+    w->xapid.srs = sr_table_new(&(struct sr_site){.mounts = "/nonexistent"});
     world_must(w, srs_attach_all(&w->call));
     ops_recover(&w->call);
     call_refresh(&w->call);

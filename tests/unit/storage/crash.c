@@ -378,6 +378,51 @@ static void destroying_data_can_be_killed_and_repeated(void **state)
     kill_everywhere(do_fork, do_strip, true, only_a_trace_is_left);
 }
 
+static const char *chain_upper;
+
+/* The new disk is gone again, so the disk lies alone on the base; it lies there on an image with
+ * data of its own. */
+static struct error *make_chain(struct story *s)
+{
+    struct vdi_spec spec = {.location = lab_uuid(&s->lab)};
+    struct vdi_info info;
+
+    TRY(do_fork(s));
+    lab_write(&s->lab, s->disk, MIB, 'e');
+    chain_upper = lab_uuid(&s->lab);
+    TRY(sr_ext.vdi_fork(&s->lab.call, &s->lab.sr, s->disk, chain_upper, &spec, &info));
+    TRY(sr_ext.vdi_resize(&s->lab.call, &s->lab.sr, s->disk, 4 * MIB, &info));
+    lab_write(&s->lab, s->disk, 3 * MIB, 'f');
+    TRY(sr_ext.vdi_delete(&s->lab.call, &s->lab.sr, s->new));
+    return sr_ext.vdi_delete(&s->lab.call, &s->lab.sr, spec.location);
+}
+
+static struct error *do_coalesce(struct story *s)
+{
+    struct vdi_coalesce lower = {.location = chain_upper, .base = s->base};
+    struct vdi_coalesce upper = {.location = s->disk, .base = chain_upper};
+
+    TRY(sr_ext.vdi_coalesce(&s->lab.call, &s->lab.sr, &lower, NULL, NULL));
+    return sr_ext.vdi_coalesce(&s->lab.call, &s->lab.sr, &upper, NULL, NULL);
+}
+
+static void disk_is_one_image(struct story *s)
+{
+    assert_int_equal(lab_count_files(&s->lab, ".qcow2"), 1);
+    assert_int_equal(lab_count_files(&s->lab, ".json"), 1);
+    assert_string_equal(lab_stat(&s->lab, s->disk).parent, "");
+    disk_is_whole(s);
+    lab_expect(&s->lab, s->disk, MIB, 'e');
+    lab_expect(&s->lab, s->disk, 2 * MIB, 0);
+    lab_expect(&s->lab, s->disk, 3 * MIB, 'f');
+}
+
+static void coalescing_can_be_killed_and_repeated(void **state)
+{
+    (void)state;
+    kill_everywhere(make_chain, do_coalesce, true, disk_is_one_image);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +436,7 @@ int main(void)
         cmocka_unit_test(growing_and_naming_can_be_killed_and_repeated),
         cmocka_unit_test(going_back_can_be_killed_and_repeated),
         cmocka_unit_test(destroying_data_can_be_killed_and_repeated),
+        cmocka_unit_test(coalescing_can_be_killed_and_repeated),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

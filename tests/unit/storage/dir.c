@@ -283,10 +283,11 @@ int main(void)
         cmocka_unit_test(a_slow_call_takes_its_time_and_succeeds),
     };
     struct sr_fault fault;
-    int failed = conformance_run("dir", &sr_ext);
+    int failed = conformance_run("dir", &(struct lab_kind){.driver = &sr_ext});
 
     sr_fault_init(&fault, &sr_file);
-    failed += conformance_run("dir behind the fault filter", &fault.driver);
+    failed +=
+        conformance_run("dir behind the fault filter", &(struct lab_kind){.driver = &fault.driver});
     sr_fault_release(&fault);
     return failed + cmocka_run_group_tests(own, NULL, NULL);
 }

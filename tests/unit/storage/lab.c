@@ -9,6 +9,7 @@
 
 #include "libxapi/base/child.h"
 #include "libxapi/base/memory.h"
+#include "libxapi/value/value.h"
 
 #define RUN ((size_t)65536)
 
@@ -31,39 +32,112 @@ const char *lab_uuid(struct lab *lab)
     return uuid_new(arena_alloc(&lab->arena, UUID_TEXT_SIZE));
 }
 
-void lab_open(struct lab *lab, const struct sr_driver *driver)
+/* xapid-storage of this build: tests lie in a folder beside it, or one below that. */
+static const char *lab_program(struct lab *lab)
+{
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    const char *path;
+
+    assert_true(n > 0);
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    path = arena_printf(&lab->arena, "%s/../xapid/xapid-storage", self);
+    return access(path, X_OK) == 0
+               ? path
+               : arena_printf(&lab->arena, "%s/../../xapid/xapid-storage", self);
+}
+
+/* Its device_config: as given, or a folder of its own. */
+static struct strmap lab_config(struct lab *lab, const struct lab_kind *kind)
 {
     char folder[] = "/tmp/xapid-storage-XXXXXX";
-    struct strpair *config;
+    const char *location = strmap_get(&kind->config, "location");
+
+    lab->own_folder = !kind->config.n;
+    if (lab->own_folder) {
+        assert_non_null(mkdtemp(folder));
+        location = folder;
+    }
+    lab->folder = location && location[0] == '/' ? xstrdup(location) : NULL;
+    return lab->own_folder ? strmap_with(&lab->arena, (struct strmap){0}, "location", lab->folder)
+                           : kind->config;
+}
+
+void lab_open_kind(struct lab *lab, const struct lab_kind *kind)
+{
+    const struct sr_driver *driver = kind->driver;
 
     *lab = (struct lab){0};
     lab->call.arena = &lab->arena;
-    assert_non_null(mkdtemp(folder));
-    lab->folder = xstrdup(folder);
-    config = arena_array(&lab->arena, struct strpair, 1);
-    config->key = "location";
-    config->value = arena_strdup(&lab->arena, folder);
     lab->sr = (struct sr_handle){.driver = driver,
+                                 .site = &lab->site,
                                  .uuid = lab_uuid(lab),
-                                 .device_config = {1, config},
-                                 .state = xcalloc(1, driver->state_size)};
+                                 .device_config = lab_config(lab, kind),
+                                 .state = xcalloc(1, driver->state_size + 1)};
+    lab->site = (struct sr_site){.program = lab_program(lab),
+                                 .mounts = lab->folder ? lab->folder : "/run/xapid-lab-mounts",
+                                 .system_root = kind->system_root ? kind->system_root : "",
+                                 .timeout = 600 * USEC_PER_SEC};
     lab_must(lab, driver->create(&lab->call, &lab->sr, 0));
     lab_must(lab, driver->attach(&lab->call, &lab->sr));
     lab->attached = true;
 }
 
-void lab_close(struct lab *lab)
+void lab_open(struct lab *lab, const struct sr_driver *driver)
+{
+    lab_open_kind(lab, &(struct lab_kind){.driver = driver});
+}
+
+/* The repository goes as users have it go: all disks, then itself. */
+static void destroy(struct lab *lab)
+{
+    const struct sr_driver *driver = lab->sr.driver;
+    struct vdi_info *v;
+    size_t n = 0;
+
+    if (!(driver->features & SR_F_VDI_DELETE))
+        return;
+    if (!lab->attached && driver->attach(&lab->call, &lab->sr))
+        return; /* the test has destroyed it */
+    lab_must(lab, driver->scan(&lab->call, &lab->sr, &n, &v));
+    for (size_t i = 0; i < n; i++)
+        if (!v[i].hidden)
+            lab_must(lab, driver->vdi_delete(&lab->call, &lab->sr, v[i].location));
+    driver->detach(&lab->call, &lab->sr);
+    if (driver->leave)
+        driver->leave(&lab->call, &lab->sr);
+    memset(lab->sr.state, 0, driver->state_size);
+    lab->attached = false;
+    lab_must(lab, driver->destroy(&lab->call, &lab->sr));
+}
+
+static void remove_folder(struct lab *lab)
 {
     const char *const argv[] = {"rm", "-rf", lab->folder, NULL};
     struct child_spec spec = {.argv = argv};
     struct child_result r;
 
+    lab_must(lab, child_run(&lab->arena, &spec, &r));
+}
+
+void lab_close(struct lab *lab)
+{
+    if (!lab->own_folder)
+        destroy(lab);
     if (lab->attached)
         lab->sr.driver->detach(&lab->call, &lab->sr);
-    lab_must(lab, child_run(&lab->arena, &spec, &r));
+    if (lab->own_folder)
+        remove_folder(lab);
     free(lab->sr.state);
     free(lab->folder);
     arena_release(&lab->arena);
+}
+
+void lab_needs(struct lab *lab, unsigned features)
+{
+    if ((lab->sr.driver->features & features) != features)
+        skip();
 }
 
 void lab_restart(struct lab *lab)
@@ -148,10 +222,12 @@ void lab_expect(struct lab *lab, const char *location, int64_t offset, int byte)
 /* Calls 'fn' for each file whose name ends so; returns how many. */
 static size_t each_file(struct lab *lab, const char *ending, void (*fn)(struct lab *, const char *))
 {
-    DIR *d = opendir(lab->folder);
+    DIR *d = lab->folder ? opendir(lab->folder) : NULL;
     struct dirent *entry;
     size_t n = 0;
 
+    if (!lab->folder)
+        return 0;
     assert_non_null(d);
     while ((entry = readdir(d)) != NULL) {
         size_t len = strlen(entry->d_name), end = strlen(ending);

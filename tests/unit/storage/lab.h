@@ -18,12 +18,22 @@ struct lab {
     struct arena arena;
     struct call call;
     struct sr_handle sr;
-    char *folder; /* where the images are */
+    struct sr_site site;
+    char *folder; /* where the images are; NULL: not in a folder */
+    bool own_folder;
     bool attached;
+};
+
+/* What a repository is made of. */
+struct lab_kind {
+    const struct sr_driver *driver;
+    struct strmap config;    /* device_config; empty: a folder of its own */
+    const char *system_root; /* where the host's programs are played; NULL: they are not */
 };
 
 /* Makes the folder and the repository, and attaches it.  Fails the test where that fails. */
 void lab_open(struct lab *lab, const struct sr_driver *driver);
+void lab_open_kind(struct lab *lab, const struct lab_kind *kind);
 /* Detaches and removes everything. */
 void lab_close(struct lab *lab);
 /* Detaches and attaches, as a restart of the daemon does. */
@@ -46,7 +56,7 @@ void lab_write(struct lab *lab, const char *location, int64_t offset, int byte);
 void lab_expect(struct lab *lab, const char *location, int64_t offset, int byte);
 /* Runs qemu-img check on every image and fails unless all are clean. */
 void lab_check_images(struct lab *lab);
-/* Number of files in the folder whose name ends so. */
+/* Number of files in the folder whose name ends so; 0 where there is no folder. */
 size_t lab_count_files(struct lab *lab, const char *ending);
 /* The scan's entry for a location, or NULL. */
 const struct vdi_info *lab_scan(struct lab *lab, const char *location, size_t *n);
@@ -54,5 +64,12 @@ char *lab_path(struct lab *lab, const char *name);
 /* Writes a file into the folder. */
 void lab_put(struct lab *lab, const char *name, const char *text);
 
-/* The tests that every driver with disks of its own must pass; returns the number of failures. */
-int conformance_run(const char *group, const struct sr_driver *driver);
+/* Whether the driver has all of these features; else the test is skipped. */
+void lab_needs(struct lab *lab, unsigned features);
+
+/* The tests that every driver with disks of its own must pass, as far as it has the features;
+ * returns the number of failures. */
+int conformance_run(const char *group, const struct lab_kind *kind);
+/* Those for a driver that only shows what is there: the folder has "a.iso", which holds "content".
+ */
+int conformance_run_read_only(const char *group, const struct lab_kind *kind);
