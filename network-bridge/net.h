@@ -33,6 +33,7 @@
 #pragma once
 
 #include "libxapi/base/arena.h"
+#include "libxapi/value/type.h"
 
 /* The group (ip link show group 2019651689, the letters "xapi") of every link that is ours.
  */
@@ -328,7 +329,7 @@ MUST_CHECK struct error *net_undo(struct net_kernel *kernel, struct arena *arena
 /* ---- guests' interfaces ---- */
 
 enum net_guard_mode {
-    NET_GUARD_OPEN,   /* everything passes */
+    NET_GUARD_OPEN,   /* everything passes: also to forget one that is gone */
     NET_GUARD_LOCKED, /* only what has the guest's own MAC and one of its addresses, no others
                          implied */
     NET_GUARD_SHUT,   /* nothing passes */
@@ -336,7 +337,7 @@ enum net_guard_mode {
 
 /* What may pass a guest's interface (VIF.locking_mode), in a bridge of any network. */
 struct net_guard {
-    const char *device; /* vif1.0; a guest with an emulated card has a second one, tap1.0 */
+    const char *device; /* vif1.0; a guest with an emulated card has a second one, vif1.0-emu */
     enum net_guard_mode mode;
     const char *mac;
     size_t n_addresses; /* of both families, without lengths; none: it can only speak ARP's 0.0.0.0
@@ -344,15 +345,17 @@ struct net_guard {
     const char *const *addresses;
 };
 
-/* The rules as nft reads them.  Pure; PIF_CONFIGURATION_ERROR for what is no name, MAC or address.
- */
-MUST_CHECK struct error *net_guard_text(struct arena *arena, const struct net_guard *guard,
-                                        const char **out);
+/* The rules of some interfaces as nft reads them; one that is open has none.  Pure;
+ * PIF_CONFIGURATION_ERROR for what is no name, MAC or address. */
+MUST_CHECK struct error *net_guard_text(struct arena *arena, const struct net_guard *guards,
+                                        size_t n, const char **out);
 /*
- * Puts them in the place of those the interface has had, at once and whole: there is no moment
- * without.  They may be set before the interface exists, which is when it is safe.  They are in the
- * table "bridge xapid", which nobody else changes.
+ * Puts such a text in the place of the rules that these interfaces have had, all at once: there is
+ * no moment without.  They may be set before an interface exists, which is when it is safe.  They
+ * are in the table "bridge xapid", which nobody else changes.
  */
-MUST_CHECK struct error *net_guard_set(struct arena *arena, const struct net_guard *guard);
-/* Forgets an interface that is gone; one that has no rules is no error. */
-MUST_CHECK struct error *net_guard_forget(struct arena *arena, const char *device);
+MUST_CHECK struct error *net_guard_set(struct arena *arena, const char *text);
+/* The interfaces that have rules; none where the kernel, or the machine, knows no such rules. */
+MUST_CHECK struct error *net_guard_list(struct arena *arena, struct strings *out);
+/* The names in quotes in what nft says of them.  Pure. */
+struct strings net_guard_names(struct arena *arena, const char *said);

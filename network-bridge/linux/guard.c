@@ -15,6 +15,7 @@
 #include "network-bridge/plan/ip.h"
 
 #define ADDRESSES 1024
+#define LIST_LIMIT (4 << 20)
 #define NFT_LIMIT (30 * USEC_PER_SEC)
 #define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
 
@@ -50,6 +51,8 @@ static struct error *check(struct arena *arena, const struct net_guard *g)
     char more;
 
     TRY(check_name(arena, g->device));
+    if (g->mode == NET_GUARD_OPEN)
+        return OK;
     if (strlen(g->mac) != 17 || sscanf(g->mac, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2],
                                        &b[3], &b[4], &b[5], &more) != 6)
         return wrong(arena, g->device, "it has no MAC");
@@ -119,7 +122,6 @@ static void put_chains(struct buf *out, const char *device)
 {
     static const char *const ways[] = {"from", "to"};
 
-    buf_puts(out, frame);
     for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
         buf_printf(out,
                    "add chain bridge xapid %1$s_%2$s\nflush chain bridge xapid %1$s_%2$s\n"
@@ -127,29 +129,53 @@ static void put_chains(struct buf *out, const char *device)
                    ways[i], device);
 }
 
-struct error *net_guard_text(struct arena *arena, const struct net_guard *g, const char **out)
+static void put_guard(struct buf *out, struct arena *arena, const struct net_guard *g)
 {
-    AUTO(buf) text = {0};
-
-    TRY(check(arena, g));
-    put_chains(&text, g->device);
-    if (g->mode == NET_GUARD_SHUT)
-        buf_printf(&text,
+    put_chains(out, g->device); /* also to take them away: what is not there cannot be */
+    switch (g->mode) {
+    case NET_GUARD_OPEN:
+        buf_printf(out,
+                   "delete element bridge xapid from { %1$s }\n"
+                   "delete element bridge xapid to { %1$s }\n"
+                   "delete chain bridge xapid from_%1$s\ndelete chain bridge xapid to_%1$s\n",
+                   g->device);
+        break;
+    case NET_GUARD_SHUT:
+        buf_printf(out,
                    "add rule bridge xapid from_%1$s drop\nadd rule bridge xapid to_%1$s drop\n",
                    g->device);
-    if (g->mode == NET_GUARD_LOCKED) {
-        from_locked(&text, arena, g);
+        break;
+    case NET_GUARD_LOCKED:
+        from_locked(out, arena, g);
         /* What a bridge sends everywhere, for it does not know where to, is for somebody else. */
-        buf_printf(&text,
+        buf_printf(out,
                    "add rule bridge xapid to_%s ether daddr & 01:00:00:00:00:00 == "
                    "00:00:00:00:00:00 ether daddr != %s drop\n",
                    g->device, g->mac);
+        break;
+    }
+}
+
+struct error *net_guard_text(struct arena *arena, const struct net_guard *guards, size_t n,
+                             const char **out)
+{
+    AUTO(buf) text = {0};
+
+    buf_puts(&text, frame);
+    for (size_t i = 0; i < n; i++) {
+        TRY(check(arena, &guards[i]));
+        put_guard(&text, arena, &guards[i]);
     }
     *out = arena_strdup(arena, text.data);
     return OK;
 }
 
-static struct error *run_nft(struct arena *arena, const char *device, const char *text)
+static const char *failure_of(const struct child_result *r)
+{
+    return r->timed_out ? "it does not end" : r->errors;
+}
+
+struct error *net_guard_set(struct arena *arena, const char *text)
 {
     static const char *const argv[] = {"nft", "-f", "-", NULL};
     struct child_spec spec = {
@@ -159,29 +185,39 @@ static struct error *run_nft(struct arena *arena, const char *device, const char
     TRY(child_run(arena, &spec, &result));
     if (result.status == 0 && !result.timed_out)
         return OK;
-    return wrong(arena, device,
-                 arena_printf(arena, "nft does not take its rules: %s",
-                              result.timed_out ? "it does not end" : result.errors));
+    return wrong(arena, "vif",
+                 arena_printf(arena, "nft does not take the rules of guests' interfaces: %s",
+                              failure_of(&result)));
 }
 
-struct error *net_guard_set(struct arena *arena, const struct net_guard *guard)
+struct strings net_guard_names(struct arena *arena, const char *said)
 {
-    const char *text;
+    struct strings names = {0};
+    const char **v, *end;
+    size_t room = 0;
 
-    TRY(net_guard_text(arena, guard, &text));
-    return run_nft(arena, guard->device, text);
+    for (const char *p = said; *p; p++)
+        room += *p == '"';
+    names.v = v = arena_array(arena, const char *, room + 1);
+    for (const char *p = strchr(said, '"'); p; p = strchr(end + 1, '"')) {
+        end = strchr(p + 1, '"');
+        if (!end)
+            break;
+        v[names.n] = arena_strndup(arena, p + 1, (size_t)(end - p - 1));
+        names.n += check_name(arena, v[names.n]) == OK;
+    }
+    return names;
 }
 
-struct error *net_guard_forget(struct arena *arena, const char *device)
+struct error *net_guard_list(struct arena *arena, struct strings *out)
 {
-    AUTO(buf) text = {0};
+    static const char *const argv[] = {"nft", "list", "map", "bridge", "xapid", "from", NULL};
+    struct child_spec spec = {.argv = argv, .timeout = NFT_LIMIT, .output_limit = LIST_LIMIT};
+    struct child_result result;
 
-    TRY(check_name(arena, device));
-    put_chains(&text, device); /* for what is not there cannot be taken away */
-    buf_printf(
-        &text,
-        "delete element bridge xapid from { %1$s }\ndelete element bridge xapid to { %1$s }\n"
-        "delete chain bridge xapid from_%1$s\ndelete chain bridge xapid to_%1$s\n",
-        device);
-    return run_nft(arena, device, text.data);
+    TRY(child_run(arena, &spec, &result));
+    if (result.timed_out)
+        return wrong(arena, "vif", arena_printf(arena, "nft: %s", failure_of(&result)));
+    *out = net_guard_names(arena, result.status == 0 ? result.output : "");
+    return OK;
 }

@@ -78,21 +78,6 @@ static void nested(struct nlattr **tb, int max, const struct nlattr *a)
         memset(tb, 0, (size_t)(max + 1) * sizeof *tb);
 }
 
-/* ---- growing arrays ---- */
-
-static void *next(struct arena *arena, void *items, size_t n, size_t *room, size_t size)
-{
-    void *more;
-
-    if (n < *room)
-        return items;
-    *room = MAX((size_t)64, 2 * n);
-    more = arena_alloc(arena, *room * size);
-    if (n)
-        memcpy(more, items, n * size);
-    return more;
-}
-
 /* ---- links ---- */
 
 static void bond_data(struct net_link *link, const struct nlattr *data)
@@ -211,7 +196,7 @@ static bool parse_link(struct parse *p, const struct nlmsghdr *m)
         return true;
     if (p->n_links == NET_MAX_LINKS)
         return false;
-    p->links = next(p->arena, p->links, p->n_links, &p->room_links, sizeof *p->links);
+    p->links = arena_room(p->arena, p->links, p->n_links, &p->room_links, sizeof *p->links);
     pl = &p->links[p->n_links++];
     *pl = (struct parsed_link){.master = (int)u32(tb[IFLA_MASTER]),
                                .link = {.name = string(p->arena, tb[IFLA_IFNAME]),
@@ -253,8 +238,8 @@ static bool parse_address(struct parse *p, const struct nlmsghdr *m)
         return false;
     flags = tb[IFA_FLAGS] ? u32(tb[IFA_FLAGS]) : head->ifa_flags;
     times = has(tb[IFA_CACHEINFO], sizeof *times) ? nla_data(tb[IFA_CACHEINFO]) : NULL;
-    p->addresses =
-        next(p->arena, p->addresses, p->n_addresses, &p->room_addresses, sizeof *p->addresses);
+    p->addresses = arena_room(p->arena, p->addresses, p->n_addresses, &p->room_addresses,
+                              sizeof *p->addresses);
     p->addresses[p->n_addresses++] = (struct parsed_address){
         .link = (int)head->ifa_index,
         .address = {.address = arena_printf(p->arena, "%s/%d", text, head->ifa_prefixlen),
@@ -294,7 +279,7 @@ static bool parse_route(struct parse *p, const struct nlmsghdr *m)
         return true;
     if (p->n_routes == NET_MAX_ROUTES)
         return false;
-    p->routes = next(p->arena, p->routes, p->n_routes, &p->room_routes, sizeof *p->routes);
+    p->routes = arena_room(p->arena, p->routes, p->n_routes, &p->room_routes, sizeof *p->routes);
     p->routes[p->n_routes++] =
         (struct parsed_route){.link = (int)u32(tb[RTA_OIF]),
                               .route = {.to = arena_printf(p->arena, "%s/%d",
@@ -323,7 +308,7 @@ static bool add_peer(struct parse *p, struct parsed_link *pl, const char *peer)
 
     if (at == PEERS)
         return false;
-    pl->peers = next(p->arena, pl->peers, at, &pl->room_peers, sizeof *pl->peers);
+    pl->peers = arena_room(p->arena, pl->peers, at, &pl->room_peers, sizeof *pl->peers);
     for (; at > 0 && strcmp(pl->peers[at - 1], peer) > 0; at--)
         pl->peers[at] = pl->peers[at - 1];
     pl->peers[at] = peer;

@@ -10,36 +10,22 @@ static bool same(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-/* Room for one more item at the end of an array in the arena. */
-static void *grown(struct arena *arena, void *items, size_t n, size_t *room, size_t size)
-{
-    void *more;
-
-    if (n < *room)
-        return items;
-    *room = MAX((size_t)16, 2 * n);
-    more = arena_alloc(arena, *room * size);
-    if (n)
-        memcpy(more, items, n * size);
-    return more;
-}
-
 static void add_link(struct model *m, const struct net_link *link)
 {
-    m->links = grown(m->arena, m->links, m->n_links, &m->room_links, sizeof *m->links);
+    m->links = arena_room(m->arena, m->links, m->n_links, &m->room_links, sizeof *m->links);
     m->links[m->n_links++] = arena_memdup(m->arena, link, sizeof *link);
 }
 
 static void add_address(struct model *m, const struct net_address *address)
 {
-    m->addresses =
-        grown(m->arena, m->addresses, m->n_addresses, &m->room_addresses, sizeof *m->addresses);
+    m->addresses = arena_room(m->arena, m->addresses, m->n_addresses, &m->room_addresses,
+                              sizeof *m->addresses);
     m->addresses[m->n_addresses++] = *address;
 }
 
 static void add_route(struct model *m, const struct net_route *route)
 {
-    m->routes = grown(m->arena, m->routes, m->n_routes, &m->room_routes, sizeof *m->routes);
+    m->routes = arena_room(m->arena, m->routes, m->n_routes, &m->room_routes, sizeof *m->routes);
     m->routes[m->n_routes++] = *route;
 }
 

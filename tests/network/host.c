@@ -95,16 +95,17 @@ static struct error *guard(struct arena *arena, int argc, char **argv)
 {
     struct net_guard g = {
         .device = argv[3],
-        .mode = strcmp(argv[2], "open") == 0     ? NET_GUARD_OPEN
-                : strcmp(argv[2], "locked") == 0 ? NET_GUARD_LOCKED
-                                                 : NET_GUARD_SHUT,
+        .mode = strcmp(argv[2], "locked") == 0 ? NET_GUARD_LOCKED
+                : strcmp(argv[2], "shut") == 0 ? NET_GUARD_SHUT
+                                               : NET_GUARD_OPEN,
         .mac = argc > 4 ? argv[4] : "",
         .n_addresses = argc > 5 ? (size_t)argc - 5 : 0,
         .addresses = (const char *const *)argv + 5,
     };
+    const char *text;
 
-    return strcmp(argv[2], "forget") == 0 ? net_guard_forget(arena, g.device)
-                                          : net_guard_set(arena, &g);
+    TRY(net_guard_text(arena, &g, 1, &text));
+    return net_guard_set(arena, text);
 }
 
 int host_main(int argc, char **argv)

@@ -54,7 +54,7 @@ def make_world():
     for i in range(2):
         sh(f"ip link add eth{i} address 00:16:3e:00:00:0{i + 1} type veth peer name p{i} netns peer; ip link set eth{i} up;"
            f"ip -n peer link set p{i} master lan up")
-    sh("ip addr add 192.0.2.10/24 dev eth0; ip route add default via 192.0.2.1")
+    sh("ip addr add 192.0.2.10/24 dev eth0; ip route add default via 192.0.2.1; ip addr add 198.51.100.4/25 dev eth1")
 
 
 class World:
@@ -95,6 +95,10 @@ def first_start(w):
     w.report.check(bridge_of("eth0") == "xenbr0" and addresses("xenbr0") == ["192.0.2.10/24"] and not addresses("eth0"),
                    "the address is on a bridge then", sh("ip addr"))
     w.report.check(w.is_reached("192.0.2.10"), "and the host is reached there")
+    pif = w.c("PIF.get_record", w.pif("eth1"))
+    w.report.check((pif["management"], pif["ip_configuration_mode"], pif["IP"], pif["netmask"], pif["gateway"]) ==
+                   (False, "Static", "198.51.100.4", "255.255.255.128", "") and addresses("xenbr1") == ["198.51.100.4/25"] and not addresses("eth1"),
+                   "the address of another card stays too, on its bridge", pif, sh("ip addr"))
 
 
 def scan(w):
@@ -183,6 +187,92 @@ def other_port(w):
     w.report.check(w.from_peer("203.0.113.5", "host.get_all") is None and w.c("host.get_all"), "disabled, it is spoken to from here only")
 
 
+class Guest:
+    """A machine of the simulator whose interface is one of a namespace: what it sends is what is sent there."""
+
+    MAC = "00:16:3e:00:01:01"
+
+    def __init__(self, w):
+        self.w, c = w, w.c
+        self.network = w.network("guests")
+        self.vm = c("VM.clone", c("VM.get_by_name_label", "Other install media")[0], "guarded")
+        c("VM.provision", self.vm)
+        self.vif = c("VIF.create", {"device": "0", "network": self.network, "VM": self.vm, "MAC": self.MAC, "MTU": 1500, "other_config": {},
+                                    "qos_algorithm_type": "", "qos_algorithm_params": {}, "locking_mode": "locked", "ipv4_allowed": ["10.5.0.1"],
+                                    "ipv6_allowed": []})
+        sh("ip netns add guest; ip netns add other")
+
+    def start(self):
+        self.w.c("VM.start", self.vm, False, False)
+        self.device = f"vif{self.w.c('VM.get_domid', self.vm)}.0"
+        bridge = self.w.c("network.get_bridge", self.network)
+        for device, space, mac, address in ((self.device, "guest", self.MAC, "1"), ("other0", "other", "00:16:3e:00:01:02", "2")):
+            sh(f"ip link del {device} 2>/dev/null; ip link add {device} type veth peer name eth0 address {mac} netns {space}; ip link set {device} master {bridge} up;"
+               f"ip -n {space} link set eth0 up; ip -n {space} addr add 10.5.0.{address}/24 dev eth0")
+        sh("ip -n guest addr add 10.5.0.99/24 dev eth0")
+
+    @staticmethod
+    def passes(address):
+        """Whether the other machine answers to it."""
+        sh("ip -n guest neigh flush all; ip -n other neigh flush all")
+        return os.system(f"ip netns exec guest busybox ping -q -c 1 -W 1 -I {address} 10.5.0.2 >/dev/null 2>&1") == 0
+
+    def say(self):
+        """What of its own, and of an address that is not its own, passes."""
+        return self.passes("10.5.0.1"), self.passes("10.5.0.99")
+
+
+def rules():
+    return sh("nft list table bridge xapid", check=False)
+
+
+def guarded(w):
+    """What a machine's interface may send is what its record says."""
+    g = Guest(w)
+    w.report.check("chain" not in rules(), "where nobody is guarded there are no rules", rules())
+    g.start()
+    w.report.check(g.say() == (True, False), "a machine whose VIF is locked speaks for itself only", rules())
+    w.report.check(rules().count(f'"{g.device}-emu" : jump') == 2, "so does its emulated card", rules())
+    sh("ip -n guest link set eth0 address 00:16:3e:00:01:77")
+    w.report.check(not g.passes("10.5.0.1"), "and not with another MAC")
+    sh(f"ip -n guest link set eth0 address {g.MAC}")
+    w.c("VIF.add_ipv4_allowed", g.vif, "10.5.0.99")
+    w.report.check(g.say() == (True, True), "an address that is added while it runs passes at once", rules())
+    w.c("VIF.set_ipv4_allowed", g.vif, ["10.5.0.99"])
+    w.report.check(g.say() == (False, True), "one that is taken away does not", rules())
+    w.c("VIF.set_locking_mode", g.vif, "disabled")
+    w.report.check(g.say() == (False, False), "of a VIF that is disabled nothing passes", rules())
+    w.c("VIF.set_locking_mode", g.vif, "unlocked")
+    w.report.check(g.say() == (True, True) and g.device not in rules(), "of one that is unlocked everything, and it has no rules", rules())
+    w.c("VIF.set_locking_mode", g.vif, "network_default")
+    w.report.check(g.say() == (True, True), "so of one that follows its network")
+    w.c("VIF.set_locking_mode", g.vif, "locked")
+    w.c("VIF.unplug", g.vif)
+    w.report.check(g.device not in rules(), "one that is unplugged has no rules", rules())
+    w.c("VIF.plug", g.vif)
+    w.report.check(g.say() == (False, True), "plugged in again it is guarded", rules())
+
+
+def guarded_again(w):
+    """The rules after a new start of the machine, of the daemon, and after somebody has flushed them."""
+    vm = w.c("VM.get_by_name_label", "guarded")[0]
+    old = f"vif{w.c('VM.get_domid', vm)}.0"
+    w.c("VM.hard_reboot", vm)
+    new = f"vif{w.c('VM.get_domid', vm)}.0"
+    w.report.check(new != old and f"from_{new}" in rules(), "a new domain's interface is guarded under its new name", rules())
+    w.daemon.kill()
+    sh(f"nft flush chain bridge xapid from_{new}")
+    w.daemon.start()
+    w.c.login()
+    w.report.check("10.5.0.99" in rules() and f'"{new}"' in rules() and f'"{old}"' not in rules(),
+                   "a daemon that starts puts rules back that were flushed, and forgets those of a domain that is gone", rules())
+    w.c("network.set_default_locking_mode", w.c("VIF.get_network", w.c("VM.get_VIFs", vm)[0]), "disabled")
+    w.c("VIF.set_locking_mode", w.c("VM.get_VIFs", vm)[0], "network_default")
+    chain = sh(f"nft list chain bridge xapid from_{new}")
+    w.report.check("drop" in chain and "accept" not in chain, "a VIF that follows its network is shut where that says so", chain)
+    w.c("VM.hard_shutdown", vm)
+
+
 def main():
     report = Report()
     if not os.environ.get("XAPID_ALONE"):
@@ -190,7 +280,7 @@ def main():
         os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     make_world()
     w = World(report)
-    for part in (first_start, scan, vlan, cut_off, moved, caller_goes_on, killed, other_port):
+    for part in (first_start, scan, vlan, guarded, guarded_again, cut_off, moved, caller_goes_on, killed, other_port):
         try:
             part(w)
         except (AssertionError, XapiError, Lost, RuntimeError) as e:
