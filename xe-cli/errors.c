@@ -64,10 +64,13 @@ static void add_params(struct xe *xe, struct buf *buf, const struct error_desc *
                        const struct error *e)
 {
     size_t declared = desc->n_params > 0 ? (size_t)desc->n_params : 0;
-    bool all_vms = !strcmp(e->code, "VMS_FAILED_TO_COOPERATE");
+    /* Codes with as many parameters as there are objects. */
+    const char *each = !strcmp(e->code, "VMS_FAILED_TO_COOPERATE") ? "VM"
+                       : !strcmp(e->code, "NO_HOSTS_AVAILABLE")    ? "host"
+                                                                   : NULL;
 
     for (size_t i = 0; i < MAX(declared, e->n_params); i++) {
-        const char *name = all_vms ? "VM" : i < declared ? desc->params[i] : "<extra>";
+        const char *name = each ? each : i < declared ? desc->params[i] : "<extra>";
 
         buf_printf(buf, "\n%s: %s", name,
                    i < e->n_params ? param_text(xe, name, e->params[i]) : "<unknown>");

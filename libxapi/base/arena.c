@@ -79,6 +79,19 @@ char *arena_strndup(struct arena *arena, const char *s, size_t n)
     return copy;
 }
 
+void *arena_room(struct arena *arena, void *items, size_t n, size_t *room, size_t size)
+{
+    void *more;
+
+    if (n < *room)
+        return items;
+    *room = MAX((size_t)16, 2 * n);
+    more = arena_alloc(arena, *room * size);
+    if (n)
+        memcpy(more, items, n * size);
+    return more;
+}
+
 char *arena_strdup(struct arena *arena, const char *s)
 {
     return arena_strndup(arena, s, strlen(s));

@@ -23,6 +23,9 @@ void *arena_alloc(struct arena *arena, size_t size) __attribute__((malloc, alloc
 void *arena_zalloc(struct arena *arena, size_t size) __attribute__((malloc, alloc_size(2)));
 #define arena_new(arena, type) ((type *)arena_zalloc((arena), sizeof(type)))
 #define arena_array(arena, type, n) ((type *)arena_zalloc((arena), (n) * sizeof(type)))
+/* An array of 'n' items of 'size' bytes that has room for one more: 'items' itself, or a copy with
+ * twice the room (NULL and 0 at first). */
+void *arena_room(struct arena *arena, void *items, size_t n, size_t *room, size_t size);
 char *arena_strdup(struct arena *arena, const char *s);
 char *arena_strndup(struct arena *arena, const char *s, size_t n);
 void *arena_memdup(struct arena *arena, const void *p, size_t n);

@@ -152,6 +152,7 @@ struct field_desc {
     uint16_t offset; /* in the class's struct; unused for FIELD_DERIVED and FIELD_COMPUTED */
     int relation;    /* FIELD_DERIVED: id of the field on the other side that is stored; else -1 */
     int inverse;     /* of a stored field: id of the derived field on the other side, else -1 */
+    uint8_t since;   /* the level of the database that it came with (xapid/db/level.h) */
     int16_t index_slot; /* of FIELD_INDEXED: which index; else -1 */
     uint32_t hash;      /* of "VM.name_label": how log entries name the field across versions */
     enum role_id read_role, write_role;
@@ -302,6 +303,7 @@ extern const struct map_key_role
 extern const uint16_t api_messages_sorted[]; /* ids by full_name, in strcmp order */
 extern const uint16_t api_fields_by_hash[];  /* ids by hash */
 extern const uint32_t api_schema_hash;       /* changes with every change of a stored field */
+extern const unsigned api_level;             /* the highest 'since' */
 
 /* By name, exactly as the wire spells it; NULL if there is none. */
 const struct class_desc *api_class_by_name(const char *name);

@@ -307,11 +307,12 @@ static void emit_field(struct schema *s, FILE *out, const struct class *c, const
         fprintf(out, " | FIELD_INDEXED");
     if (stored)
         fprintf(out, ",\n     .offset = offsetof(struct %s, %s)", c->lower, c_member(s, f->name));
-    fprintf(out,
-            ",\n     .relation = %d, .inverse = %d, .index_slot = %d, .hash = 0x%08xu, .read_role "
-            "= ROLE_%s, .write_role = ROLE_%s",
-            f->relation, f->inverse, is_indexed(c, f) ? (*slots)++ : -1, field_hash(c, f),
-            c_upper(s, f->read_role ? f->read_role : "read-only"), role_constant(s, f->write_role));
+    fprintf(
+        out,
+        ",\n     .relation = %d, .inverse = %d, .since = %d, .index_slot = %d, .hash = 0x%08xu, "
+        ".read_role = ROLE_%s, .write_role = ROLE_%s",
+        f->relation, f->inverse, f->since, is_indexed(c, f) ? (*slots)++ : -1, field_hash(c, f),
+        c_upper(s, f->read_role ? f->read_role : "read-only"), role_constant(s, f->write_role));
     if (f->keys.n)
         fprintf(out, ", .map_key_roles = keys_%s", name);
     if (f->def.kind != LIT_NONE)
@@ -497,6 +498,7 @@ static void emit_orders(struct schema *s, FILE *out)
     struct sort_key *keys =
         arena_array(&s->arena, struct sort_key, (size_t)MAX(s->n_messages, s->n_fields) + 1);
     uint32_t schema_hash = FNV_START;
+    int level = 1;
     size_t n = 0;
 
     for (size_t i = 0; i < s->classes.n; i++)
@@ -513,6 +515,7 @@ static void emit_orders(struct schema *s, FILE *out)
             const struct field *f = &s->classes.v[i].fields.v[j];
 
             keys[n] = (struct sort_key){.hash = field_hash(&s->classes.v[i], f), .id = f->id};
+            level = MAX(level, f->since);
             schema_hash = fnv1a(fnv1a(fnv1a(schema_hash, s->classes.v[i].name), f->name),
                                 api_type_text(s, f->type));
         }
@@ -523,7 +526,8 @@ static void emit_orders(struct schema *s, FILE *out)
             schema_die(s, (struct place){"schema", 0}, "two fields share the hash %08x: rename one",
                        keys[i].hash);
     emit_order(out, "api_fields_by_hash", keys, n);
-    fprintf(out, "const uint32_t api_schema_hash = 0x%08xu;\n", schema_hash);
+    fprintf(out, "const uint32_t api_schema_hash = 0x%08xu;\nconst unsigned api_level = %d;\n",
+            schema_hash, level);
 }
 
 static void emit_class(struct schema *s, FILE *out, const struct class *c)

@@ -308,6 +308,18 @@ static bool accept_flag(struct lexer *lx, const struct flag *flags, size_t n)
     return false;
 }
 
+/* Of the database, as xapid/db/level.h has it. */
+static int level(struct lexer *lx)
+{
+    const char *text = word(lx, "a level");
+    char *end;
+    long n = strtol(text, &end, 10);
+
+    if (*end || n < 2 || n > 255)
+        schema_die(lx->schema, lx->at, "'%s' is no level: they count from 1, which all have", text);
+    return (int)n;
+}
+
 static void field_attribute(struct lexer *lx, struct field *f)
 {
     const struct flag flags[] = {
@@ -321,6 +333,8 @@ static void field_attribute(struct lexer *lx, struct field *f)
         f->write_role = word(lx, "a role");
     else if (accept(lx, "read-role"))
         f->read_role = word(lx, "a role");
+    else if (accept(lx, "since"))
+        f->since = level(lx);
     else if (accept(lx, "key"))
         ADD(lx->schema, f->keys, (struct key_role[]){key_role(lx)}[0]);
     else if (!accept_flag(lx, flags, ARRAY_SIZE(flags)))
@@ -329,7 +343,7 @@ static void field_attribute(struct lexer *lx, struct field *f)
 
 static void field(struct lexer *lx, struct class *class)
 {
-    struct field f = {.at = lx->at, .relation = -1, .inverse = -1};
+    struct field f = {.at = lx->at, .relation = -1, .inverse = -1, .since = 1};
     struct param p;
 
     f.doc = take_doc(lx, lx->text);

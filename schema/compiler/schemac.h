@@ -81,6 +81,7 @@ struct field {
     bool transient, untracked, pseudo, computed, deprecated, prototyped, internal;
     LIST(struct key_role) keys;
     int relation, inverse; /* ids, or -1 */
+    int since;             /* the level of the database that it came with */
     int id;
 };
 

@@ -41,6 +41,8 @@ MUST_CHECK struct error *vm_export_one(struct xe *xe, const struct xe_object *vm
 MUST_CHECK struct error *vm_disks_show(struct xe *xe, const struct xe_object *vm, bool cds);
 /* disk.c: for each host whether a VM can start there, or why not. */
 MUST_CHECK struct error *vm_host_report(struct xe *xe, const char *vm);
+/* disk.c: tells where the VM would start now, and what each host says to it. */
+MUST_CHECK struct error *vm_start_preview(struct xe *xe, const struct xe_object *vm);
 
 /* Commands in other files than their row. */
 struct error *vm_create(struct xe *xe, const struct xe_command *c);

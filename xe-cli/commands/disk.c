@@ -543,6 +543,34 @@ struct error *vm_host_report(struct xe *xe, const char *vm)
     return OK;
 }
 
+/* The server names possible hosts with the best one first; memory is looked at for each. */
+static struct error *best_host(struct xe *xe, const char *vm, const char **host)
+{
+    const struct wire *answer;
+    struct strings hosts;
+
+    *host = NULL;
+    TRY(xe_call(xe, &answer, "VM.get_possible_hosts", "r", vm));
+    hosts = xe_wire_set(&xe->arena, answer);
+    for (size_t i = 0; i < hosts.n && !*host; i++)
+        if (!xe_call(xe, NULL, "VM.assert_can_boot_here", "rr", vm, hosts.v[i]))
+            *host = hosts.v[i];
+    return OK;
+}
+
+struct error *vm_start_preview(struct xe *xe, const struct xe_object *vm)
+{
+    const char *title = command_title(xe, "VM", vm->ref), *host;
+
+    TRY(best_host(xe, vm->ref, &host));
+    out_text(&xe->out, host
+                           ? arena_printf(&xe->arena, "VM %s would start on host %s.", title,
+                                          command_title(xe, "host", host))
+                           : arena_printf(&xe->arena,
+                                          "VM %s would not start: no host can run it now.", title));
+    return vm_host_report(xe, vm->ref);
+}
+
 static struct error *diagnostic_vm_status(struct xe *xe, const struct xe_command *c)
 {
     struct xe_object vm;

@@ -145,7 +145,7 @@ static struct error *template_uninstall(struct xe *xe, const struct xe_command *
 struct start {
     const char *verb; /* "start", "resume" */
     const char *host; /* NULL for any */
-    bool paused, force;
+    bool paused, force, dry_run;
 };
 
 static struct error *start_one(struct xe *xe, const struct xe_object *vm, void *ctx)
@@ -153,6 +153,8 @@ static struct error *start_one(struct xe *xe, const struct xe_object *vm, void *
     const struct start *s = ctx;
     struct error *e;
 
+    if (s->dry_run)
+        return vm_start_preview(xe, vm);
     if (s->host)
         return xe_call_task(xe, NULL, arena_printf(&xe->arena, "VM.%s_on", s->verb), "rrbb",
                             vm->ref, s->host, s->paused, s->force);
@@ -174,15 +176,18 @@ static struct error *start_each(struct xe *xe, const struct xe_command *c, const
 {
     const char *on = args_get(&xe->params, "on");
     struct start s = {.verb = verb};
+    struct xe_command row = *c;
     struct xe_object host;
 
     TRY(xe_flag(xe, "paused", false, &s.paused));
     TRY(xe_flag(xe, "force", false, &s.force));
+    TRY(xe_flag(xe, "dry-run", false, &s.dry_run));
     if (on) {
         TRY(select_host(xe, on, &host));
         s.host = host.ref;
     }
-    return command_each(xe, c, "VM", start_one, &s);
+    row.optional = arena_printf(&xe->arena, "%s dry-run", c->optional);
+    return command_each(xe, &row, "VM", start_one, &s);
 }
 
 static struct error *vm_start(struct xe *xe, const struct xe_command *c)
@@ -432,8 +437,10 @@ static const struct xe_command rows[] = {
     ROW("template-uninstall", .required = "template-uuid", .optional = "force",
         .flags = XE_STANDARD, .run = template_uninstall,
         .help = "Delete a template together with its disks. Asks first, unless --force is given."),
-    ROW("vm-start", .optional = "force on paused", .flags = XE_STANDARD | XE_VM | XE_CONTROL,
-        .run = vm_start, .help = "Start VMs, on a given host if on= names one."),
+    ROW("vm-start", .optional = "force on paused",
+        .flags = XE_STANDARD | XE_VM | XE_CONTROL, .run = vm_start,
+        .help = "Start VMs, on a given host if on= names one. With --dry-run only tell where each "
+                "would start, and why not on the other hosts."),
     ROW("vm-resume", .optional = "force on", .flags = XE_STANDARD | XE_VM, .run = vm_resume,
         .help = "Resume suspended VMs, on a given host if on= names one."),
     ROW("vm-shutdown", .optional = "force", .flags = XE_STANDARD | XE_VM, .run = vm_shutdown,
@@ -453,7 +460,7 @@ static const struct xe_command rows[] = {
                     "remote-network force copy compress vif: vdi: image-format:",
         .flags = XE_STANDARD | XE_VM, .run = vm_migrate,
         .help = "Move running VMs to another host of the pool, or a VM with its disks to "
-                "another pool."),
+                "another pool. With --dry-run only tell which hosts could take them."),
     ROW("vm-clone", .required = "new-name-label", .optional = "new-name-description",
         .flags = XE_STANDARD | XE_VM | XE_TEMPLATES, .run = vm_copies,
         .help = "Clone VMs, on their own SRs and as fast as these can."),

@@ -7,7 +7,7 @@
 /* --- migration --- */
 
 struct migration {
-    const char *host;
+    const char *host; /* NULL: of a dry run, all */
     struct xe_params options;
     const struct buf *send; /* parameters of VM.migrate_send after the VM */
     const char *made;
@@ -37,6 +37,36 @@ static struct error *pool_migrate_one(struct xe *xe, const struct xe_object *vm,
     const struct migration *m = ctx;
 
     return xe_call_task(xe, NULL, "VM.pool_migrate", "rrm", vm->ref, m->host, &m->options);
+}
+
+/* What each host says to taking the VM, but for the one where it runs. */
+static struct error *preview_one(struct xe *xe, const struct xe_object *vm, void *ctx)
+{
+    const struct migration *m = ctx;
+    struct xe_object_list hosts;
+    struct xe_pair *v;
+    size_t n = 0;
+
+    TRY(objects_all(xe, "host", &hosts));
+    v = arena_array(&xe->arena, struct xe_pair, hosts.n + 1);
+    for (size_t i = 0; i < hosts.n; i++) {
+        const struct xe_pair to = {"host", hosts.v[i].ref};
+        const struct xe_params dest = {1, &to}, none = {0};
+        struct error *e;
+
+        if ((m->host && strcmp(m->host, hosts.v[i].ref) != 0) ||
+            !strcmp(xe_member_text(vm->record, "resident_on"), hosts.v[i].ref))
+            continue;
+        e = xe_call(xe, NULL, "VM.assert_can_migrate", "rmbmmm", vm->ref, &dest, true, &none, &none,
+                    &m->options);
+        v[n++] = (struct xe_pair){
+            xe_member_text(hosts.v[i].record, "name_label"),
+            e ? arena_printf(&xe->arena, "Cannot take it [%s]", error_line(&xe->arena, e)) : "OK"};
+    }
+    out_text(&xe->out,
+             arena_printf(&xe->arena, "VM %s could move to:", command_title(xe, "VM", vm->ref)));
+    out_table(&xe->out, &(struct xe_params){n, v}, 1);
+    return OK;
 }
 
 static struct error *send_one(struct xe *xe, const struct xe_object *vm, void *ctx)
@@ -185,22 +215,28 @@ struct error *vm_migrate(struct xe *xe, const struct xe_command *c)
     const char *name = args_get(&xe->params, "host");
     struct xe_object host;
     struct xe_command row = *c;
+    bool dry_run;
 
+    TRY(xe_flag(xe, "dry-run", false, &dry_run));
     if (!name)
         name = args_get(&xe->params, "host-uuid");
     if (!name)
         name = args_get(&xe->params, "host-name");
-    row.optional = arena_printf(&xe->arena, "%s host-name vgpu:", c->optional);
+    row.optional = arena_printf(&xe->arena, "%s host-name vgpu: dry-run", c->optional);
     for (size_t i = 0; i < xe->params.n; i++)
         for (size_t k = 0; k < ARRAY_SIZE(remote); k++)
             if (!strncmp(xe->params.v[i].key, remote[k], strlen(remote[k])))
                 return vm_migrate_remote(xe, &row, name);
-    if (!name)
+    if (!name && !dry_run)
         return xe_fail(xe, "No destination host specified");
-    TRY(select_host(xe, name, &host));
-    m.host = host.ref;
+    if (name) {
+        TRY(select_host(xe, name, &host));
+        m.host = host.ref;
+    }
     TRY(migrate_options(xe, &m.options));
     row.flags |= XE_CONTROL;
+    if (dry_run)
+        return command_each(xe, &row, "VM", preview_one, &m);
     return command_each(xe, &row, "VM", pool_migrate_one, &m);
 }
 

@@ -103,7 +103,7 @@ static struct hv_domain_config config_for(const char *type)
 /* libxl's own text of it; the caller frees it.  NULL and *why where it is refused. */
 static char *translated(const struct hv_domain_config *c, bool restoring, const char **why)
 {
-    const struct config_options options = {"/d", restoring, NULL};
+    const struct config_options options = {"/d", restoring, NULL, NULL};
     libxl_domain_config out;
     struct error *e = config_translate(&arena, c, &options, &out);
     char *text = e ? NULL : libxl_domain_config_to_json(NULL, &out);
@@ -111,6 +111,24 @@ static char *translated(const struct hv_domain_config *c, bool restoring, const 
     *why = e ? e->params[0] : "";
     libxl_domain_config_dispose(&out);
     return text;
+}
+
+/* The second bit of the first word is the host's and not the guest's. */
+static void a_guest_gets_no_more_of_the_processor_than_it_may(void **state)
+{
+    const struct config_options options = {"/d", false, NULL, "00000003-0000000f"};
+    struct hv_domain_config c = config_for("pvh");
+    libxl_domain_config out;
+    char *text;
+
+    (void)state;
+    c.cpu_features = "00000001-000000ff";
+    assert_null(config_translate(&arena, &c, &options, &out));
+    text = libxl_domain_config_to_json(NULL, &out);
+    assert_non_null(strstr(text, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0x"));
+    assert_null(strstr(text, "\"ecx\""));
+    free(text);
+    libxl_domain_config_dispose(&out);
 }
 
 static void assert_golden(const char *type, const char *golden)
@@ -282,6 +300,7 @@ static int release(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_guest_gets_no_more_of_the_processor_than_it_may),
         cmocka_unit_test(each_type_is_built_as_libxl_writes_it),
         cmocka_unit_test(page_tables_have_the_memory_that_the_daemon_promised),
         cmocka_unit_test(what_cannot_be_built_is_said),

@@ -196,16 +196,33 @@ static void an_older_epoch_changes_nothing_but_may_read(void **state)
 {
     struct fixture *f = *state;
     const char *uuid = start_guest(f);
+    struct hv *other = hv_new(f->socket_path);
+    const struct hv_domain *domain;
     struct error *e;
 
     f->epoch = 7;
     assert_ok(f, hv_pause(f->hv, rq_new(f), uuid));
     f->epoch = 6;
-    e = hv_unpause(f->hv, rq_new(f), uuid);
+    e = hv_unpause(other, rq_new(f), uuid);
     assert_int_equal(hv_failure_of(e), HV_STALE);
     assert_fails(f, "6, already seen: 7", e);
-    assert_int_equal(get_domain(f, uuid)->state, HV_PAUSED);
+    assert_ok(f, hv_get(other, rq_new(f), uuid, &domain));
+    assert_int_equal(domain->state, HV_PAUSED);
     f->epoch = 7;
+    assert_ok(f, hv_unpause(other, rq_new(f), uuid));
+    hv_free(other);
+}
+
+static void what_was_begun_under_one_coordinator_goes_on_under_the_next(void **state)
+{
+    struct fixture *f = *state;
+    const char *uuid = start_guest(f);
+
+    f->epoch = 6;
+    assert_ok(f, hv_pause(f->hv, rq_new(f), uuid));
+    f->epoch = 7;
+    get_domain(f, uuid);
+    f->epoch = 6;
     assert_ok(f, hv_unpause(f->hv, rq_new(f), uuid));
 }
 
@@ -588,6 +605,7 @@ int main(void)
         TEST(the_outcome_of_an_id_can_be_asked_for),
         TEST(no_answer_in_time_means_unknown_and_the_outcome_tells_later),
         TEST(an_older_epoch_changes_nothing_but_may_read),
+        TEST(what_was_begun_under_one_coordinator_goes_on_under_the_next),
         TEST(a_process_that_was_replaced_knows_nothing_and_nothing_is_done_twice),
         TEST(nobody_there_is_an_error_in_time_and_no_riddle),
         TEST(starting_twice_leaves_the_first_alone),

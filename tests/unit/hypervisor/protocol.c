@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "libxapi/base/seam.h"
 #include "xapid/hypervisor/protocol.h"
 
 static void a_frame_is_taken_only_when_it_is_complete(void **state)
@@ -139,6 +140,30 @@ static void what_is_missing_or_wrong_is_named(void **state)
     json_decref(json);
 }
 
+static int64_t left_of(int64_t ms, usec_t sent)
+{
+    AUTO(arena) arena = {0};
+    json_t *json = json_pack("{s:I, s:I}", "ms", (json_int_t)ms, "sent", (json_int_t)sent);
+    struct reader r = reader_of(&arena, json);
+    int64_t left = read_watchdog(&r);
+
+    assert_null(r.bad);
+    json_decref(json);
+    return left;
+}
+
+static void a_watchdog_counts_from_when_it_was_told_however_long_that_took(void **state)
+{
+    usec_t now = clock_mono();
+
+    (void)state;
+    assert_int_equal(left_of(100000, 0), 100000); /* an older daemon does not say when */
+    assert_true(left_of(100000, now - 4 * USEC_PER_SEC) <= 96000);
+    assert_int_equal(left_of(3000, now - 4 * USEC_PER_SEC), 1);
+    assert_int_equal(left_of(0, now - 4 * USEC_PER_SEC), 0);
+    assert_int_equal(left_of(100000, now + 3600 * USEC_PER_SEC), 100000);
+}
+
 static void an_error_survives_the_journey_and_nonsense_becomes_one(void **state)
 {
     AUTO(arena) arena = {0};
@@ -169,6 +194,7 @@ int main(void)
         cmocka_unit_test(lengths_and_texts_that_are_wrong_are_bad),
         cmocka_unit_test(a_configuration_survives_the_journey),
         cmocka_unit_test(what_is_missing_or_wrong_is_named),
+        cmocka_unit_test(a_watchdog_counts_from_when_it_was_told_however_long_that_took),
         cmocka_unit_test(an_error_survives_the_journey_and_nonsense_becomes_one),
         cmocka_unit_test(bytes_that_are_no_utf8_become_question_marks),
     };

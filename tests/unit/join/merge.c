@@ -185,6 +185,33 @@ static void shared_storage_and_its_disks_are_the_pools(void **state)
 }
 
 /* A part may be undone alone: it refers to nothing that comes later. */
+static void put_trust(struct world *w, uint64_t n, const char *name, bool crl, ref_t host)
+{
+    NEW_ROW(trust_file, row);
+
+    row.ref = ref_of(n);
+    row.name_label = name;
+    row.pem = name;
+    row.crl = crl;
+    row.host = host;
+    PUT(w, trust_file, &row);
+}
+
+static void what_is_trusted_comes_unless_the_pool_has_it(void **state)
+{
+    struct pair *p = *state;
+
+    put_trust(&p->pool, 500, "both", true, REF_NULL);
+    put_trust(&p->host, 600, "both", true, REF_NULL);
+    put_trust(&p->host, 601, "both", false, REF_NULL);
+    put_trust(&p->host, 602, "only here", true, REF_NULL);
+    put_trust(&p->host, 603, "both", true, p->host.host);
+    plan(p, ALL_AT_ONCE);
+    assert_null(coming(p, ref_of(600)));
+    for (uint64_t n = 601; n <= 603; n++)
+        assert_non_null(coming(p, ref_of(n)));
+}
+
 static void a_small_batch_makes_many_and_no_row_is_lost(void **state)
 {
     struct pair *p = *state;
@@ -232,6 +259,7 @@ int main(void)
         TEST(a_network_of_the_same_bridge_is_the_pools),
         TEST(other_networks_are_found_by_name_or_get_a_bridge_of_their_own),
         TEST(shared_storage_and_its_disks_are_the_pools),
+        TEST(what_is_trusted_comes_unless_the_pool_has_it),
         TEST(a_small_batch_makes_many_and_no_row_is_lost),
         TEST(names_of_rows_are_read_back),
     };

@@ -5,7 +5,7 @@
  *
  * Each start is a process of its own on the real log; the simulator ($XAPID_SIM) stays.
  */
-#include "xapid/main/bootstrap.h"
+#include "xapid/boot/bootstrap.h"
 #include "xapid/main/members.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@
 #include "tests/unit/ops/lab.h"
 #include "xapid/db/ready.h"
 #include "xapid/hypervisor/hv.h"
-#include "xapid/main/templates.h"
+#include "xapid/boot/templates.h"
 #include "xapid/ops/network/change.h"
 #include "xapid/ops/storage/attach.h"
 
@@ -158,7 +158,7 @@ static void start(const struct house *h, struct death death, check_fn *check)
     must(&arena, host_network_new(&arena, &x, &x.network));
     must(&arena, db_open(&arena, &options, &x.db));
     x.hv = hv_new(h->sim_socket);
-    x.srs = sr_table_new();
+    x.srs = sr_table_new(&(struct sr_site){.mounts = "/nonexistent"});
     call_init_internal(&call, &x, &arena);
     e = bootstrap(&call);
     if (e && strstr(error_line(&arena, e), "belongs to another one"))

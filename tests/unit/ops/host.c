@@ -75,7 +75,7 @@ static void storage_settings_stand_in_other_config_too(void **state)
 static void a_running_vm_prevents_evacuation_and_a_control_domain_does_not(void **state)
 {
     struct lab *lab = *state;
-    struct host_evacuate_args evacuate = {.host = lab->xapid.host};
+    struct host_assert_can_evacuate_args evacuate = {lab->xapid.host};
     struct host_get_vms_which_prevent_evacuation_args args = {lab->xapid.host};
     struct map map;
     struct error *e;
@@ -87,14 +87,15 @@ static void a_running_vm_prevents_evacuation_and_a_control_domain_does_not(void 
     vm.resident_on = lab->xapid.host;
     vm.is_control_domain = true;
     lab_create(lab, CLASS_vm, &vm);
-    lab_must(lab, host_evacuate(&lab->call, &evacuate));
+    lab_must(lab, host_assert_can_evacuate(&lab->call, &evacuate));
     vm.ref = ref_new();
     vm.uuid = "7a0f3c9e-2d0f-4a55-9a55-0f0d6bb6a011";
     vm.is_control_domain = false;
+    vm.power_state = VM_RUNNING;
     lab_create(lab, CLASS_vm, &vm);
     lab_must(lab, host_get_vms_which_prevent_evacuation(&lab->call, &args, &map));
     assert_int_equal(map.n, 1);
-    e = host_evacuate(&lab->call, &evacuate);
+    e = host_assert_can_evacuate(&lab->call, &evacuate);
     lab_refused(e, "CANNOT_EVACUATE_HOST");
     assert_string_equal(e->params[0], arena_printf(&lab->arena, "NO_HOSTS_AVAILABLE,%s",
                                                    call_ref(&lab->call, vm.ref)));

@@ -146,13 +146,14 @@ static void heads_of_all_kinds_are_read_as_they_were_written(void **state)
                                    [PIECE_END] = PIECE_END_SIZE,
                                    [PIECE_RECEIVED] = PIECE_WORD_SIZE,
                                    [PIECE_FAILED] = 9,
-                                   [PIECE_ALIVE] = 0};
+                                   [PIECE_ALIVE] = 0,
+                                   [PIECE_STATS] = 9};
     uint8_t head[PIECE_HEAD];
     enum piece_kind kind;
     size_t size;
 
     (void)state;
-    for (unsigned k = PIECE_BEGIN; k <= PIECE_ALIVE; k++) {
+    for (unsigned k = PIECE_BEGIN; k <= PIECE_STATS; k++) {
         piece_head_write(head, (enum piece_kind)k, sizes[k]);
         assert_true(piece_head_read(head, &kind, &size));
         assert_int_equal(kind, k);
@@ -160,7 +161,7 @@ static void heads_of_all_kinds_are_read_as_they_were_written(void **state)
         piece_head_write(head, (enum piece_kind)k, PIECE_MAX + 1);
         assert_false(piece_head_read(head, &kind, &size));
     }
-    piece_head_write(head, (enum piece_kind)(PIECE_ALIVE + 1), 0);
+    piece_head_write(head, (enum piece_kind)(PIECE_STATS + 1), 0);
     assert_false(piece_head_read(head, &kind, &size));
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "xapid/main/templates.h"
+#include "xapid/boot/templates.h"
 
 #include <string.h>
 

@@ -248,17 +248,17 @@ static void the_obstacles_of_a_host_are_told(void **state)
 
     equip(lab, 128 * MIB);
     vm = get(lab, ref);
-    lab_refused(host_choose(&lab->call, vm, &host), "HOST_NOT_ENOUGH_FREE_MEMORY");
+    lab_refused(vm_choose_host(&lab->call, vm, REF_NULL, &host), "HOST_NOT_ENOUGH_FREE_MEMORY");
     lab_must(lab, CALL_SET(&lab->call, host, lab->xapid.host, capabilities, {0}));
     vm = get(lab, ref);
-    lab_refused(host_choose(&lab->call, vm, &host), "VM_HVM_REQUIRED");
+    lab_refused(vm_choose_host(&lab->call, vm, REF_NULL, &host), "VM_HVM_REQUIRED");
     lab_must(lab, CALL_SET(&lab->call, vm, ref, hardware_platform_version, 3));
     vm = get(lab, ref);
-    lab_refused(host_choose(&lab->call, vm, &host),
+    lab_refused(vm_choose_host(&lab->call, vm, REF_NULL, &host),
                 "VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION");
     lab_must(lab, CALL_SET(&lab->call, host, lab->xapid.host, enabled, false));
     vm = get(lab, ref);
-    lab_refused(host_choose(&lab->call, vm, &host), "HOST_DISABLED");
+    lab_refused(vm_choose_host(&lab->call, vm, REF_NULL, &host), "HOST_DISABLED");
 }
 
 static void a_host_that_suits_is_chosen(void **state)
@@ -270,7 +270,7 @@ static void a_host_that_suits_is_chosen(void **state)
 
     equip(lab, GIB);
     vm = get(lab, ref);
-    lab_must(lab, host_choose(&lab->call, vm, &host));
+    lab_must(lab, vm_choose_host(&lab->call, vm, REF_NULL, &host));
     assert_true(ref_equal(host, lab->xapid.host));
 }
 
