@@ -66,19 +66,19 @@ def _members(chance, kind, n, relays, disks):
     return [one], None
 
 
-def schedule(seed, n, seconds, relays, disks):
+def schedule(seed, n, seconds, relays, disks, kinds=KINDS, down=DOWN):
     """A list of faults, by their beginnings; all end before 'seconds'."""
     chance, at, deck, out = random.Random(f"faults {seed}"), 2.0, [], []
     first = True
     while True:
         at += chance.expovariate(1 / GAP)
         if not deck:
-            deck = [k for k in KINDS if (relays or k not in ("slow_wire", "slow_out", "lossy_out")) and (disks or "disk" not in k)
+            deck = [k for k in kinds if (relays or k not in ("slow_wire", "slow_out", "lossy_out")) and (disks or "disk" not in k)
                     and (first or chance.random() < RARE.get(k, 1))]
             chance.shuffle(deck)
             first = False
         kind = deck.pop()
-        low, high = KINDS[kind]
+        low, high = kinds[kind]
         members, how = _members(chance, kind, n, relays, disks)
         fault = Fault(round(at, 2), kind, round(at + chance.uniform(low, high), 2), members, how)
         under_way = [f for f in out if f.end > at]
@@ -86,10 +86,11 @@ def schedule(seed, n, seconds, relays, disks):
             at = min(f.end for f in under_way)
             deck.append(kind)
             continue
-        if fault.end > seconds - 1:
+        if at + low > seconds - 1:
             return out
-        hit = {m for f in under_way if f.kind in DOWN for m in f.members}
-        if kind in DOWN and len(hit | set(members)) > (n - 1) // 2 and chance.random() > ANYBODY:
+        fault.end = min(fault.end, seconds - 1)
+        hit = {m for f in under_way if f.kind in down for m in f.members}
+        if kind in down and len(hit | set(members)) > (n - 1) // 2 and chance.random() > ANYBODY:
             deck.insert(0, kind)  # later
             continue
         if any(f.kind == kind and set(f.members) & set(members) for f in under_way):
@@ -112,14 +113,16 @@ class Faults:
         steps = sorted([(f.begin, 0, i, f) for i, f in enumerate(self.plan)] + [(f.end, 1, i, f) for i, f in enumerate(self.plan)],
                        key=lambda s: s[:3])
         for at, what, i, fault in steps:
-            wait = begin + at - time.monotonic()
+            self.pause(begin + at, stop)
             if stop and stop():
                 return
-            if wait > 0:
-                time.sleep(wait)
             getattr(self, ("begin_", "end_")[what] + fault.kind)(f"{i}", fault)
             if what == 0:
                 self.done[fault.kind] = self.done.get(fault.kind, 0) + 1
+
+    def pause(self, until_when, stop):
+        """Until that moment of the monotonic clock."""
+        time.sleep(max(0.0, until_when - time.monotonic()))
 
     def heal(self):
         """Everything is as it was; waits for daemons that start."""

@@ -182,9 +182,11 @@ class Pool:
         self.ask(leader, {"assign": {"id": member.id, "role": "voter"}}, 30)
         self._started(started)
 
+    patience = FORM_TIMEOUT
+
     def ask(self, member, request, timeout=15):
         """POSTs a request until it is granted; a change that was made meanwhile counts."""
-        end = time.monotonic() + FORM_TIMEOUT
+        end = time.monotonic() + self.patience
         while True:
             try:
                 return member.internal(request, timeout)

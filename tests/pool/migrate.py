@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""migrate.py [--steps] -- a VM moves between the hosts of a pool, and whatever happens meanwhile, it runs in one place.
+"""migrate.py [--steps] [--seed S] -- a VM moves between the hosts of a pool, and whatever happens meanwhile, it runs in one place.
 
 Three members, a directory that all see as shared storage, a VM with a disk on it whose guest writes to its memory.  It moves live and not
 live, packed, is cancelled; the way is cut, hosts are killed.  All the time a thread looks at all simulators: never do two run the VM's
-domain, never have two its disk open.  --steps: the daemon of either side is killed at every step of both intents (some of them otherwise), and hosts are lost with their domains.
+domain, never have two its disk open.  The daemon of either side is killed in SOME steps, which the seed chooses (--steps: in all), and with --steps hosts are lost with
+their domains.
 """
 
 import argparse
 import os
+import random
 import re
 import sys
 import tempfile
@@ -27,7 +29,7 @@ NULL = "OpaqueRef:NULL"
 PATIENCE = 90
 PAGES = 400  # of the guest's memory in the simulator
 SLOW = 200   # pages a second where something is to happen on the way
-SHORT = {"vm_migrate": ("sent", "decided", "closed"), "vm_receive": ("received", "opened")}
+SOME = 5
 
 
 class Watch(threading.Thread):
@@ -109,6 +111,9 @@ class Test:
                                         "sharable": False, "read_only": False, "other_config": {}, "sm_config": {}, "xenstore_data": {}, "tags": []})
         self.at(0, "VBD.create", {"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk", "empty": False,
                                   "unpluggable": True, "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        network = self.at(0, "network.get_by_name_label", "Pool-wide network associated with eth0")[0]
+        self.vifs = [self.at(0, "VIF.create", {"device": n, "network": network, "VM": vm, "MAC": "", "MTU": 1500, "other_config": {},
+                                               "qos_algorithm_type": "", "qos_algorithm_params": {}}) for n in "01"]
         self.at(0, "VM.start_on", vm, self.hosts[0], False, False)
         until(lambda: "pool_migrate" in self.at(0, "VM.get_allowed_operations", vm), PATIENCE, 0.1)
         return vm
@@ -133,7 +138,12 @@ class Test:
                 return None
         return home
 
+    def see_all(self, what):
+        """From here on this session reads nothing older: a member may be behind in what others have begun, but never behind a write of its own session."""
+        self.any("VM.set_name_description", self.vm, what)
+
     def wait_settled(self, what):
+        self.see_all(what)
         home = until(lambda: self.settled() is not None, PATIENCE, 0.1) and self.settled()
         self.report.check(home is not None, f"{what}: it runs in one place, with its disk, and nothing is left elsewhere", self.picture())
         return home
@@ -188,9 +198,14 @@ class Test:
         self.memory(0, pages=PAGES)
         self.memory(0, page=7, data="what the guest knows", rate=2000)
         domid = self.any("VM.get_domid", self.vm)
+        self.at(0, "VIF.unplug_force", self.vifs[1])
         mover = self.move(1)
         report.check(mover.done, "a running VM moves to another host", str(mover.error), self.picture())
         report.check(self.wait_settled("moved") == 1, "and runs there")
+        report.check([n["device"] for n in self.pool[1].domains()[self.uuid]["nics"]] == [0] and not self.any("VIF.get_currently_attached", self.vifs[1]),
+                     "an interface that was unplugged stays so", self.pool[1].domains()[self.uuid])
+        self.at(2, "VIF.set_locking_mode", self.vifs[0], "locked")
+        report.check(self.at(2, "VIF.get_locking_mode", self.vifs[0]) == "locked", "what may pass the other is said to any host")
         record = self.any("VM.get_record", self.vm)
         report.check(record["scheduled_to_be_resident_on"] == NULL and all(
             self.any("VBD.get_currently_attached", v) for v in record["VBDs"]) and record["guest_metrics"] != NULL, "its record says so", record)
@@ -297,6 +312,7 @@ class Test:
         if not lost:
             self.report.check(self.wait_settled(f"{intent}/{step}, host lost") == home, "it stays where it was")
             return
+        self.see_all("lost")
         gone = until(lambda: self.any("VM.get_power_state", self.vm) == "Halted" and not self.any("VM.get_current_operations", self.vm)
                      and not any(self.uuid in m.domains() for m in self.pool), PATIENCE, 0.1)
         self.report.check(gone, f"{intent}/{step}, host lost with the guest: the VM is halted, nothing is left", self.picture())
@@ -304,15 +320,15 @@ class Test:
         until(lambda: "pool_migrate" in self.any("VM.get_allowed_operations", self.vm), PATIENCE, 0.1)
         self.wait_settled("started again")
 
-    def run(self, all_steps):
+    def run(self, all_steps, rng):
         self.there_and_back()
         self.refusals()
         self.cancelled()
         self.cut()
         self.overruled()
-        for intent, some in SHORT.items():
-            for step in [*intents()[intent], COMMIT, COMMITTED] if all_steps else some:
-                self.killed(intent, step)
+        steps = [(intent, step) for intent in ("vm_migrate", "vm_receive") for step in (*intents()[intent], COMMIT, COMMITTED)]
+        for intent, step in steps if all_steps else rng.sample(steps, SOME):
+            self.killed(intent, step)
         if all_steps:
             self.host_lost("vm_receive", "begun", lost=False)
             self.host_lost("vm_migrate", "connected", lost=True)
@@ -329,10 +345,12 @@ class Test:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", action="store_true", help="kill at every step")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
     args, report, begin = parser.parse_args(), Report(), time.monotonic()
+    report.note(f"seed {args.seed}")
     with tempfile.TemporaryDirectory(prefix="xp-common-") as directory, Pool(3, args=["--enable-faults"]) as pool:
         pool.form()
-        Test(pool, report, directory).run(args.steps)
+        Test(pool, report, directory).run(args.steps, random.Random(args.seed))
     report.note(f"{time.monotonic() - begin:.0f} s")
     sys.exit(report.done())
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""selftest.py -- the checker on histories made by hand, good and bad, and on made-up runs of a right and of a wrong register."""
+"""selftest.py -- accounts of hosts made by hand; the checker on histories made by hand, good and bad, and on made-up runs of a right and of a wrong register."""
 
 import os
 import random
@@ -9,6 +9,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from account import Account  # noqa: E402
 from checker import OK, REFUSED, UNKNOWN, Read, Stream, Write, check, check_streams  # noqa: E402
 from report import Report  # noqa: E402
 
@@ -150,7 +151,29 @@ def runs():
     report.check(took < 60, f"the checker is fast enough ({took:.1f} s)")
 
 
+ONE, OTHER = "1 run A\n2 open A rw /x/D.qcow2\n", "{0} run A\n{0} open A rw /state/datapath/D/disk\n"
+
+
+def accounts():
+    """Two hosts' accounts; how many faults there are in them."""
+    for text, first, second, faults in (
+            ("a VM that rests on one host runs on the other", ONE + "5 rest A\n5 close A rw /x/D.qcow2\n", OTHER.format(6), 0),
+            ("one that still runs, and has its disk, does not", ONE, OTHER.format(6), 2),
+            ("nor one that rests too late", ONE + "7 rest A\n5 close A rw /x/D.qcow2\n", OTHER.format(6), 1),
+            ("a host that is gone has nothing", ONE + "5 gone\n", OTHER.format(6), 0),
+            ("what it has had before counts", ONE + "7 gone\n", OTHER.format(6), 2),
+            ("its watchdog ends what runs", ONE + "5 fenced\n5 rest A\n5 close A rw /x/D.qcow2\n", OTHER.format(6), 0),
+            ("whoever is refused a disk has wanted it", ONE, "6 refused A rw /x/D.qcow2\n", 1),
+            ("a simulator that ends by itself is a fault", ONE + "5 begin\n", "", 1)):
+        account = Account().read(0, first).read(1, second)
+        found = account.at_once() + account.faults
+        report.check(len(found) == faults, f"accounts: {text}", *found)
+    lost = Account().read(0, ONE + "5 fenced\n5 rest A\n")
+    report.check(lost.lost_between("A", 4, 6) and not lost.lost_between("A", 6, 9), "accounts: a VM is lost with its host, at a moment")
+
+
 def main():
+    accounts()
     registers()
     sessions()
     others()

@@ -36,12 +36,12 @@ def yardstick(seconds, *more):
         return figures(done.stdout) if done.returncode == 0 else {}
 
 
-def requests(folder, sessions, vms):
+def requests(folder, sessions, vms, method="VM.set_name_description", params=("x" * 900,)):
     """A file for each VM; the sessions take turns."""
     out = []
     for n, ref in enumerate(vms):
-        body = xmlrpc.client.dumps((sessions[n % len(sessions)], ref, "x" * 900), "VM.set_name_description").encode()
-        path = os.path.join(folder, f"{len(sessions)}-{n}")
+        body = xmlrpc.client.dumps((sessions[n % len(sessions)], ref, *params), method).encode()
+        path = os.path.join(folder, f"{method}-{len(sessions)}-{n}")
         with open(path, "wb") as f:
             f.write(b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         out.append(path)
