@@ -71,10 +71,11 @@ class Host:
         with open(os.path.join(self.folder, "tls-port")) as f:
             self.tls_port = int(f.read())
 
-    def install(self):
+    def install(self, options=""):
         done = subprocess.run([os.path.join(HERE, "install"), self.name, self.hypervisor], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=BOOT,
-                              env={**os.environ, "XAPID_BUILD": daemon.BUILD, "XAPID_USERS": " ".join(f"{u}:{p}" for u, p in PASSWORDS.items())})
+                              env={**os.environ, "XAPID_BUILD": daemon.BUILD, "XAPID_OPTIONS": options,
+                                   "XAPID_USERS": " ".join(f"{u}:{p}" for u, p in PASSWORDS.items())})
         if done.returncode:
             raise RuntimeError(f"install: {done.stderr.strip()[-2000:]}")
 
@@ -240,10 +241,10 @@ class Guest:
         self.vdi = self.vbd = None
         self.asked = int(time.time())
 
-    def add_disk(self, image):
-        """A disk made from a raw image that lies here, outside."""
+    def add_disk(self, image, sr=None):
+        """A disk made from a raw image that lies here, outside; in the host's own repository unless another is named."""
         h = self.host
-        sr = h.ask("pool-list", "params=default-SR", "--minimal") or h.ask("sr-list", "type=ext", "--minimal").split(",")[0]
+        sr = sr or h.ask("pool-list", "params=default-SR", "--minimal") or h.ask("sr-list", "type=ext", "--minimal").split(",")[0]
         self.vdi = h.ask("vdi-create", f"sr-uuid={sr}", f"name-label={self.name}-root", "type=user",
                          f"virtual-size={os.path.getsize(image)}")
         h.ask("vdi-import", f"uuid={self.vdi}", f"filename={image}", "format=raw")

@@ -3,7 +3,7 @@
 """xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
 Parts: accounting, pv, pvh, live, devices, hvm, kills, failures, reboot, and with --long also more-failures, storm,
-create, squeeze, endings, checkpoint, measured, pages, pygrub, more-devices, many, stubborn, machine.
+create, squeeze, endings, checkpoint, measured, pages, pygrub, more-devices, many, nfs, stubborn, machine, network, pair.
 --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME); --keep leaves the host running.
 XAPID_LAB: the lab's work directory.
 """
@@ -27,12 +27,28 @@ from life import life  # noqa: E402
 from live import live  # noqa: E402
 from machine import machine  # noqa: E402
 from measured import measured  # noqa: E402
+from network import network  # noqa: E402
+from nfs import nfs  # noqa: E402
 from pages import pages  # noqa: E402
+from pair import pair  # noqa: E402
 from pygrub import pygrub  # noqa: E402
 from report import Report  # noqa: E402
 from squeeze import squeeze  # noqa: E402
 from storm import storm  # noqa: E402
 from stubborn import stubborn  # noqa: E402
+
+
+def alone(part):
+    """A part with hosts of its own: two at a time are enough for this machine."""
+    def run(host, report):
+        if host and host.number:
+            lab("stop-host", host.name)
+        part(report)
+        if host and host.number:
+            host.boot(again=True)
+            host.start()
+    return run
+
 
 PARTS = {
     "accounting": accounting,
@@ -57,9 +73,13 @@ LONG = {
     "pygrub": pygrub,
     "more-devices": more_devices,
     "many": many,
+    "nfs": nfs,
     "stubborn": stubborn,
     "machine": machine,
+    "network": alone(network),
+    "pair": alone(pair),
 }
+OWN = {"network", "pair"}  # parts that need no other host
 BUILD_LIMIT = 900
 
 
@@ -83,14 +103,16 @@ class Clock:
         self.since = now
 
 
-def prepare(name, report, clock):
-    """A host that runs xapid."""
+def prepare(name, parts, report, clock):
+    """A host that runs xapid, if a part needs one."""
     if name:
         host = Host(name, 0)
         host.use()
         return host
     lab("build-image", timeout=BUILD_LIMIT)
     clock.lap("the image is built")
+    if OWN.issuperset(parts):
+        return None
     host = Host("suite", 200)
     host.boot()
     clock.lap("the host has booted")
@@ -110,14 +132,15 @@ def main():
     clock = Clock(report)
     host = None
     try:
-        host = prepare(name, report, clock)
-        registers(host, report)
+        host = prepare(name, parts, report, clock)
+        if host:
+            registers(host, report)
         for part in parts:
             try:
                 every[part](host, report)
             except (RuntimeError, XeFailed, XapiError, Lost, OSError, subprocess.TimeoutExpired) as e:
-                report.fail(f"{part} runs to its end", f"{type(e).__name__}: {e}", host.log()[-4000:])
-                if not name:
+                report.fail(f"{part} runs to its end", f"{type(e).__name__}: {e}", host.log()[-4000:] if host else "")
+                if host and not name:
                     host.boot()
                     host.install()
             clock.lap(part)
