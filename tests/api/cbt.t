@@ -101,7 +101,7 @@ $ xe vdi-enable-cbt uuid=<vdi>
 $ xe vdi-list-changed-blocks vdi-from-uuid=<first> vdi-to-uuid=<second>
 gAA=
 $ call VDI.list_changed_blocks "<second-ref>", "<vdi-ref>"
-! VDI_IN_USE ["<vdi-ref>", "list_changed_blocks"]
+! VDI_IN_USE ["<vdi-ref>", "list_changed_blocks; VM ...
 $ xe vm-shutdown uuid=<vm> force=true
 
 # The daemon is killed; nothing is forgotten.

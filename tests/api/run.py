@@ -12,6 +12,7 @@ A transcript begins with a sentence; each later case begins with one on a line "
     $ sim crash=<vm>                        a command of the simulator
     $ until xe ...                          repeated until it answers as expected, for at most 30 s
     $ restart | kill                        the daemon ends and comes back, in an orderly way or by kill -9
+    $ stop | start                          the same in two steps, for what happens meanwhile
     $ device usb 1-2 product=Camera         a device comes to the host: pci, usb, or gone (tests/lib/sysfs.py)
     $ sh mkdir <dir>/x                      anything else
 
@@ -19,7 +20,7 @@ with the lines it prints beneath: those of its standard error after "! ".  Blank
 <name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on, <!name> for any other; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
 <dir> is a directory that goes with the daemon, <port> where it listens for TLS, <top> where the sources are.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one,
-"faults" one with --enable-faults.
+"faults" one with --enable-faults; so do options of the daemon there.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
 """
 
@@ -136,9 +137,9 @@ class Runner:
 
     # -- the daemon --
 
-    def fresh(self, faults=False):
+    def fresh(self, faults=False, options=()):
         self.end()
-        self.daemon = Daemon(faults=faults, args=["--op-wait", "5"])
+        self.daemon = Daemon(faults=faults, args=["--op-wait", "5", *options])
 
     def end(self):
         if self.daemon:
@@ -165,13 +166,13 @@ class Runner:
             return self.call(rest, user or "root", "plain")
         if word == "sim":
             return self.sim(rest)
-        if word in ("restart", "kill"):
+        if word in ("restart", "kill", "stop", "start"):
             self.clients = {}
             if word == "kill":
                 self.daemon.kill()
                 self.daemon.start()
             else:
-                self.daemon.restart()
+                getattr(self.daemon, word)()
             return []
         if word == "device":
             sysfs.command(os.path.join(self.daemon.state, "sysfs"), shlex.split(rest))
@@ -261,9 +262,11 @@ class Runner:
     def transcript(self, path):
         where = os.path.basename(path)[:-2]
         cases = read(path)
-        alone = "[fresh]" in cases[0].title or "[faults]" in cases[0].title
+        words = [w for brackets in re.findall(r"\[([^]]*)\]", cases[0].title) for w in brackets.split()]
+        options = [w for w in words if w.startswith("--")]
+        alone = bool(options) or "fresh" in words or "faults" in words
         if not self.daemon or alone:
-            self.fresh("[faults]" in cases[0].title)
+            self.fresh("faults" in words, options)
         names = {"dir": self.daemon.dir, "top": TOP}
         for case in cases:
             self.case(case, names, where)

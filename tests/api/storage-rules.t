@@ -69,7 +69,7 @@ $ xe vbd-create vm-uuid=<two> vdi-uuid=<fixed> device=2 mode=RO
 $ xe vbd-plug uuid=<fixed-one>
 $ xe vbd-plug uuid=<fixed-two>
 $ call VDI.destroy "<fixed-ref>"
-! VDI_IN_USE ["<fixed-ref>", "destroy"]
+! VDI_IN_USE ["<fixed-ref>", "destroy; VM ...
 $ xe vm-shutdown uuid=<one> force=true
 $ xe vm-shutdown uuid=<two> force=true
 

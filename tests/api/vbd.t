@@ -67,7 +67,7 @@ $ xe vm-start uuid=<vm>
 $ xe vm-start uuid=<second>
 ! The disk is in use by a VM or by another operation. Wait, or detach it first.
 ! vdi: <root> (root)
-! operation: attach
+! operation: attach; VM ...
 $ xe vm-param-get uuid=<second> param-name=power-state
 halted
 $ xe vm-shutdown uuid=<vm> force=true

@@ -53,11 +53,11 @@ $ xe vbd-create vm-uuid=<vm> vdi-uuid=<vdi> device=0
 <vbd>
 $ xe vm-start uuid=<vm>
 $ call VDI.revert "<snapshot-ref>"
-! VDI_IN_USE ["<vdi-ref>", "revert_to"]
+! VDI_IN_USE ["<vdi-ref>", "revert_to; VM ...
 
 # What is in use cannot be told to go back at each start either.
 $ call VDI.set_on_boot "<vdi-ref>", "reset"
-! VDI_IN_USE ["<vdi-ref>", "set_on_boot"]
+! VDI_IN_USE ["<vdi-ref>", "set_on_boot; VM ...
 $ xe vm-shutdown uuid=<vm> force=true
 $ xe vdi-param-set uuid=<vdi> on-boot=reset
 $ call VDI.checksum "<vdi-ref>"

@@ -49,7 +49,7 @@ $ xe vbd-create vm-uuid=<vm> vdi-uuid=<vdi> device=0
 <vbd>
 $ xe vm-start uuid=<vm>
 $ call VDI.destroy "<vdi-ref>"
-! VDI_IN_USE ["<vdi-ref>", "destroy"]
+! VDI_IN_USE ["<vdi-ref>", "destroy; VM 'holder' (<vm>), running on host ...
 $ xe vm-shutdown uuid=<vm> force=true
 
 # Destroyed, in any order.

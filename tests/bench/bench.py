@@ -19,23 +19,12 @@ import xmlrpc.client
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import lab  # noqa: E402
-from daemon import Daemon, program, until  # noqa: E402
+from daemon import Daemon, cpu_of, program, until  # noqa: E402
 from report import Report  # noqa: E402
 
 SHORT = "--short" in sys.argv
 SECONDS = 2 if SHORT else 10
 CONNECTIONS = 4
-TICK = os.sysconf("SC_CLK_TCK")
-
-
-def cpu(pids):
-    """Seconds of CPU used so far."""
-    total = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as f:
-            fields = f.read().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
 
 
 def load(where, connections, seconds, files, count=0):
@@ -100,16 +89,16 @@ class Bench:
             f.write(os.urandom(4096) * (size // 4096 + 1))
             f.truncate(size)
         request = self.file(f"get-{size}", f"GET /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        before = cpu(self.nginx_pids())
+        before = cpu_of(self.nginx_pids())
         got = load(f"tls:{self.nginx_port}", CONNECTIONS, SECONDS, [request])
-        return (cpu(self.nginx_pids()) - before) / got["answers"] * 1e6, got["per_second"]
+        return (cpu_of(self.nginx_pids()) - before) / got["answers"] * 1e6, got["per_second"]
 
     # -- parts --
 
     def read(self, daemon, name, request, key):
-        before = cpu([daemon.pid])
+        before = cpu_of([daemon.pid])
         got = load(f"tls:{daemon.tls_port}", CONNECTIONS, SECONDS, [request])
-        each = (cpu([daemon.pid]) - before) / got["answers"] * 1e6
+        each = (cpu_of([daemon.pid]) - before) / got["answers"] * 1e6
         yard, yard_rate = self.yardstick(int(got["bytes"]))
         self.report.check(got["failures"] == 0, f"{name}: no call fails", got)
         self.rows.append((name, f"{each:.1f} us", f"{got['per_second']:.0f}/s", f"nginx, {int(got['bytes'])} bytes: {yard:.1f} us, {yard_rate:.0f}/s",
@@ -144,9 +133,9 @@ class Bench:
         vms = client("VM.get_by_name_label", "one of many")[:64]
         files = [self.request(f"set-{i}", "VM.set_name_description", client.session, vm, "another text") for i, vm in enumerate(vms)]
         for n in (1, 64):
-            before = cpu([daemon.pid])
+            before = cpu_of([daemon.pid])
             got = load(f"tls:{daemon.tls_port}", n, SECONDS, files[:n])
-            each = (cpu([daemon.pid]) - before) / got["answers"] * 1e6
+            each = (cpu_of([daemon.pid]) - before) / got["answers"] * 1e6
             self.report.check(got["failures"] == 0, f"durable set, {n} clients: no call fails", got)
             self.rows.append((f"durable set, {n} clients", f"{each:.1f} us", f"{got['per_second']:.0f}/s, p50 {got['p50']:.0f} us", "", ""))
             self.figures[f"set_{n}"] = {"cpu_us": each, "per_second": got["per_second"], "p50_us": got["p50"], "p99_us": got["p99"]}
@@ -187,10 +176,10 @@ class Bench:
         rates = {}
         for cores in ("0", "0,1"):
             subprocess.run(["taskset", "-a", "-p", "-c", cores, str(daemon.pid)], check=True, capture_output=True)
-            before, begin = cpu([daemon.pid]), time.monotonic()
+            before, begin = cpu_of([daemon.pid]), time.monotonic()
             got = load(f"plain:{daemon.plain_port}", 8, SECONDS * 2, [request])
             rates[cores] = got["per_second"]
-            self.rows.append((f"VM.get_all_records, 8 connections, core {cores}", f"{(cpu([daemon.pid]) - before) / (time.monotonic() - begin):.2f} cores used",
+            self.rows.append((f"VM.get_all_records, 8 connections, core {cores}", f"{(cpu_of([daemon.pid]) - before) / (time.monotonic() - begin):.2f} cores used",
                               f"{got['per_second']:.1f}/s", f"client used {got['client_cpu'] / got['seconds']:.2f} cores", ""))
         self.rows.append(("  two cores against one", "", f"{rates['0,1'] / rates['0']:.2f} x", "", ""))
         self.figures["two_cores"] = rates["0,1"] / rates["0"]

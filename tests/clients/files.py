@@ -34,7 +34,7 @@ def url(path, **query):
 def curl(*words, **how):
     """(status, headers, body) of the last answer."""
     with tempfile.NamedTemporaryFile() as head:
-        done = run("curl", "-ksS", "-D", head.name, *words, **how)
+        done = run("curl", "-ksSL", "--location-trusted", "-D", head.name, *words, **how)
         text = open(head.name, newline="").read()
     if done.returncode:
         check(False, f"curl {' '.join(words)}", done.returncode, done.stderr.decode())

@@ -324,7 +324,8 @@ def packer():
 
 def cloudstack():
     s = Session(USER, PASSWORD, "1.3", "cloudstack")
-    host = s("session.get_this_host", s.ref)
+    sr = find_sr(s, s("pool.get_all")[0])
+    host = s("PBD.get_host", s("SR.get_PBDs", sr)[0])
     metrics = s("host_metrics.get_record", s("host.get_metrics", host))
     check(int(metrics["memory_total"]) >= int(s("host.compute_free_memory", host)) > 0, "CloudStack: the host has memory", metrics)
     check("hvm" in " ".join(s("host.get_capabilities", host)), "CloudStack: and can run machines")
@@ -337,7 +338,6 @@ def cloudstack():
     vm = s("VM.create", record)
     check(s("VM.get_uuid", vm) != record["uuid"] and not s("VM.get_is_a_template", vm) and not s("VM.get_is_default_template", vm),
           "CloudStack: a template's record makes a machine of its own")
-    sr = find_sr(s, s("pool.get_all")[0])
     # The Java library has a word of its own for an enum that was not set.
     vdi = s("VDI.create", {"name_label": record["name_label"], "name_description": "", "SR": sr, "virtual_size": str(32 * MIB), "type": "user",
                            "sharable": False, "read_only": False, "other_config": {}, "on_boot": "UNRECOGNIZED", "snapshot_time": DAWN,

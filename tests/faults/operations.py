@@ -79,6 +79,7 @@ IGNORED = {
     r"VM \S+ guest_metrics:|VM_guest_metrics \S+ is new": "the guest boots, and says so when it has",
     r"host \S+ other_config: .*agent_start_time": "the daemon was started again",
     r"VM \S+ bios_strings:": "chosen at the first start that is tried, and kept",
+    r"VM \S+ last_boot_CPU_flags:": "what its guest is to have, noted before it is built",
     r"file \S*\.xapid-lock is new": "every repository has one, once it was written to",
     r"console \S+ location:": "the daemon was started again, and the system chose another port",
 }
@@ -88,8 +89,9 @@ ANOTHER_DOMAIN = {
     r"VM \S+ (consoles|domid|last_booted_record):|console \S+ is (gone|new)|VM_metrics \S+ start_time:": "it runs in another domain",
     r"domain \S+ changed": "it runs in another domain",
 }
-# Intents that need two hosts: tests/pool/migrate.py kills the daemons of both at their steps.
-ELSEWHERE = ("vm_migrate", "vm_receive")
+# Intents that need two hosts: tests/pool/migrate.py kills the daemons of both at their steps.  Those of a disk that moves are
+# tests/pool/storage_motion.py's, which has a guest that writes to it.
+ELSEWHERE = ("vm_migrate", "vm_receive", "host_evacuate", "vdi_move")
 BESIDES = {"sr_create": ("sr_scan/",), "pbd_plug": ("sr_scan/",)}
 
 
@@ -368,6 +370,15 @@ def vdi_clone(c):
     vdi = lab.vdi(c, "faulty disk", 1 * lab.MIB)
     n = _vdis(c)
     return Try(lambda: c("VDI.clone", vdi, {}), lambda: _vdis(c) > n)
+
+
+@operation
+def sr_coalesce(c):
+    """A daemon's thread does it once a snapshot is gone; a scan lets it begin."""
+    vdi, sr = lab.vdi(c, "faulty disk", 1 * lab.MIB), lab.default_sr(c)
+    snapshot = c("VDI.snapshot", vdi, {})
+    c("VDI.destroy", snapshot)
+    return Try(lambda: c("SR.scan", sr), lambda: all(r["managed"] for r in c("VDI.get_all_records").values()), by_itself=True)
 
 
 @operation

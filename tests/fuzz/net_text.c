@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The file of the simulated network; and every plan for what was read from it holds together. */
+/* The file of the simulated network, and every plan for what was read from it holds together; and
+ * what nft lists. */
+#include <assert.h>
 #include <string.h>
 
 #include "network-bridge/sim/text.h"
@@ -27,9 +29,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO(buf) text = {0};
     struct net_state state, again;
     struct net_plan plan;
-    struct error *e =
-        net_state_parse(&arena, arena_strndup(&arena, (const char *)data, size), &state);
+    const char *said = arena_strndup(&arena, (const char *)data, size);
+    struct strings names = net_guard_names(&arena, said);
+    struct error *e = net_state_parse(&arena, said, &state);
 
+    for (size_t i = 0; i < names.n; i++)
+        assert(strlen(names.v[i]) < NET_NAME_SIZE);
     if (e)
         return 0;
     net_state_print(&text, &state);

@@ -4,7 +4,7 @@
 
 {suites}
   --quick       unit, golden, format and api: a few minutes
-  --long        the long forms of faults, durability, pool, fuzz and bench: hours
+  --long        the long forms of faults, durability, storage, pool, fuzz and bench: hours
   --minutes N   how long each campaign of --pool lasts; --seed S: which one
 
 Without a suite: all of them.  Each suite says how long it took; the last line counts the tests.
@@ -82,15 +82,10 @@ def build(name, targets=()):
     env = dict(os.environ)
     if name == "build-fuzz":
         env["CC"] = "clang"
-    setup = ["meson", "setup", *BUILDS[name]]
-    if not os.path.exists(os.path.join(path, "build.ninja")):
-        command = setup + [path, TOP]
-    elif not any(t.startswith("unit-") for t in ninja_targets(path)):
-        command = ["meson", "setup", "--reconfigure", path, TOP]  # made before the tests' libraries were installed
-    else:
-        command = None
+    # Of one that is there: files may have come, and the tests' libraries.
+    how = ["--reconfigure"] if os.path.exists(os.path.join(path, "build.ninja")) else BUILDS[name]
     begin = time.monotonic()
-    for c in filter(None, [command, ["ninja", "-C", path, *targets]]):
+    for c in (["meson", "setup", *how, path, TOP], ["ninja", "-C", path, *targets]):
         done = subprocess.run(c, cwd=TOP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             say("\n".join(done.stdout.splitlines()[-40:]))
@@ -259,6 +254,13 @@ def api(build_name, limit=10, env=None, name=""):
     return python(f"api-{build_name}{name}", "api/run.py", build_name=build_name, limit=limit, env=env)
 
 
+def api_halves(build_name, limit):
+    """Under a sanitizer the transcripts take as long as all the rest together."""
+    files = sorted(os.path.join(TOP, "tests/api", n) for n in os.listdir(os.path.join(TOP, "tests/api")) if n.endswith(".t"))
+    return [python(f"api-{build_name}-{part}", "api/run.py", *files[start::2], build_name=build_name, limit=limit)
+            for start, part in enumerate(("even", "odd"))]
+
+
 def suite_format(_long):
     run_all("format", [Job("clang-format", ["sh", "-c", 'git ls-files -co --exclude-standard "*.c" "*.h" | xargs clang-format --dry-run -Werror'], whole=True)], 1)
 
@@ -284,7 +286,7 @@ def suite_api(_long):
 
 def suite_asan(_long):
     if build("build-asan"):
-        run_all("asan", unit_jobs("build-asan") + [api("build-asan", 15)], JOBS)
+        run_all("asan", api_halves("build-asan", 15) + unit_jobs("build-asan"), JOBS)
 
 
 # Programs with one thread, that take minutes under ThreadSanitizer and cannot show it anything.
@@ -293,7 +295,7 @@ ONE_THREAD = ("unit-db-image", "unit-db-apply", "unit-db-tree", "unit-log-batch"
 
 def suite_tsan(_long):
     if build("build-tsan"):
-        run_all("tsan", unit_jobs("build-tsan", ONE_THREAD) + [api("build-tsan", 15)], JOBS)
+        run_all("tsan", api_halves("build-tsan", 15) + unit_jobs("build-tsan", ONE_THREAD), JOBS)
 
 
 def suite_chaos(long):
@@ -324,6 +326,24 @@ def suite_transfer(_long):
                              python("network-disks", "transfer/network_disks.py", limit=5)], 1)
 
 
+def storage_jobs():
+    """Drivers that work in a folder, each alone, and one of each sort behind each filter."""
+    drivers = ["file", "ext", "file-apart", "iso", *[f"{d}+{f}" for d in ("file", "iso") for f in ("slow", "failing", "lost", "lying")], "file-apart+lost"]
+    return [Job(f"conformance-{d}", [find("build", "storage-conformance"), d]) for d in drivers]
+
+
+def tree_jobs(long):
+    seed, trees = values.get("seed", "1"), find("build", "storage-trees")
+    n = ("10000", "10000") if long else ("300", "100")
+    return [Job("trees", [trees, "--operations", n[0], "--seed", seed], 240 if long else 8),
+            Job("trees-killed", [trees, "--operations", n[1], "--seed", seed, "--kill"], 240 if long else 8)]
+
+
+def suite_storage(long):
+    if build("build"):
+        run_all("storage", tree_jobs(long) + storage_jobs(), JOBS)
+
+
 def suite_network(long):
     if build("build"):
         tool = find("build", "network-tool")
@@ -345,17 +365,32 @@ def suite_pool(long):
 
     seed = ["--seed", values["seed"]] if "seed" in values else []
     broken = ("early", "deaf", "forgets") if long else ("deaf", "early")
-    deaths = ["--deaths", "50"] if long else []
-    run_all("pool", [python("checker", "pool/selftest.py"),
-                     campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
-                     *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],
-                     python("forward", "pool/forward.py"),
-                     python("join", "pool/join.py", *(["--long"] if long else []), limit=60 if long else 10),
+    deaths = ["--rounds", "200"] if long else []
+    # What is timed runs by itself; the others wait most of the time.
+    run_all("pool", [campaign("3-hosts", "--hosts", "3", *seed), campaign("5-hosts", "--hosts", "5", *seed),
                      python("failover", "pool/failover.py", "--rounds", rounds, limit=60 if long else 8),
-                     python("migrate", "pool/migrate.py", *(["--steps"] if long else []), limit=20 if long else 8),
-                     python("ha", "pool/ha.py", *deaths, *seed, limit=90 if long else 8),
-                     *([python("ha-unfenced", "pool/ha.py", "--unfenced", *seed, limit=8)] if long else [])], 1)
-    for name in ("3-hosts", "5-hosts", "failover"):
+                     python("vms", "pool/vms.py", "--hosts", "3", "--minutes", length if long else "0.4", *seed, limit=limit + 6),
+                     *([python("vms-5-hosts", "pool/vms.py", "--hosts", "5", "--minutes", length, *seed, limit=limit + 6)] if long else []),
+                     python("ha", "pool/ha.py", *deaths, *seed, limit=180 if long else 8),
+                     *([python("ha-5", "pool/ha.py", "--hosts", "5", "--rounds", "40", *seed, limit=60)] if long else []),
+                     *([python("scale", "pool/scale.py", limit=20), python("scale-64", "pool/scale.py", "--instances", limit=30)] if long else [])], 1)
+    run_all("pool", [python("join", "pool/join.py", limit=10),
+                     python("kills", "pool/kills.py", *([] if long else ["--seconds", "45"]), *seed, limit=60 if long else 10),
+                     python("kills-two", "pool/kills_two.py", *([] if long else ["--seconds", "10"]), *seed, limit=30 if long else 10),
+                     python("versions", "pool/versions.py", limit=8), python("certificates", "pool/certificates.py", limit=8),
+                     python("migrate", "pool/migrate.py", *(["--steps"] if long else []), *seed, limit=20 if long else 8),
+                     python("checker", "pool/selftest.py"),
+                     python("roaming", "pool/roaming.py"),
+                     python("forward", "pool/forward.py"),
+                     python("shared", "pool/shared.py", limit=8),
+                     python("storage-motion", "pool/storage_motion.py", *(["--steps"] if long else []), *seed, limit=20 if long else 8),
+                     python("witness", "pool/witness.py", *(["--long"] if long else []), limit=8),
+                     python("placement", "pool/placement.py"),
+                     *[python(f"broken-{b}", "pool/campaign.py", "--minutes", "0.3", "--broken", b, *seed, limit=6) for b in broken],
+                     python("vms-unfenced", "pool/vms.py", "--unfenced", *seed, limit=8),
+                     *([python("vms-midway", "pool/vms.py", "--midway", limit=12)] if long else []),
+                     *([python("ha-unfenced", "pool/ha.py", "--unfenced", *seed, limit=8)] if long else [])], JOBS)
+    for name in ("3-hosts", "5-hosts", "failover", "vms", *(["vms-5-hosts"] if long else [])):
         show_notes(f"pool-{name}.log")
 
 
@@ -373,7 +408,7 @@ def suite_systemd(_long):
 
 def suite_clients(_long):
     if build("build"):
-        run_all("clients", [python("clients", "lib/clients.py", limit=15)], 1)
+        run_all("clients", [python("clients", "lib/clients.py", limit=15), python("any-member", "clients/pool.py", limit=10)], 1)
 
 
 def suite_fuzz(long):
@@ -432,6 +467,7 @@ SUITES = [
     ("chaos", suite_chaos, "api on a log that delays, refuses and leaves in doubt"),
     ("faults", suite_faults, "each step of each operation fails, and kills the daemon"),
     ("durability", suite_durability, "kill -9 under load, a full disk, 50 running VMs, power cuts"),
+    ("storage", suite_storage, "storage drivers against what sr.h promises, chains against a model"),
     ("network", suite_network, "a host's network: what is planned, and what it does to a real kernel in namespaces"),
     ("pool", suite_pool, "several daemons under random faults: histories judged, failover measured"),
     ("systemd", suite_systemd, "the installed units in a small Debian; what the programs have that the daemon starts"),

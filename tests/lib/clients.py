@@ -14,15 +14,14 @@ import world
 CLIENTS = os.path.join(TOP, "tests", "clients")
 
 
-def runs(daemon):
+def runs(host, port):
     """(name, command) of each."""
-    port = str(daemon.tls_port)
     yield "python", [sys.executable, os.path.join(CLIENTS, "tour.py")]
     yield "sequences", [sys.executable, os.path.join(CLIENTS, "sequences.py")]
     yield "json-rpc", ["sh", os.path.join(CLIENTS, "tour.sh")]
     yield "fence agent", ["sh", os.path.join(CLIENTS, "fence.sh")]
     yield "xmlrpc-c", [program("tour-xmlrpc-c")]
-    yield "libxapi", [program("tour"), "127.0.0.1", port, "root", PASSWORDS["root"]]
+    yield "libxapi", [program("tour"), host, port, "root", PASSWORDS["root"]]
     yield "curl, qemu-img, tar", [sys.executable, os.path.join(CLIENTS, "files.py")]
     yield "novnc", [sys.executable, os.path.join(CLIENTS, "novnc", "console.py")]
     yield "npm xen-api", ["sh", os.path.join(CLIENTS, "npm-xen-api", "run.sh"), "follow.mjs", "transfers.mjs"]
@@ -35,7 +34,7 @@ def main():
         # What one of them has got from npm serves the next.
         env = {"NODE_DIR": os.path.join(daemon.dir, "npm"), **os.environ, "XAPID_HOST": "127.0.0.1", "XAPID_PORT": str(daemon.tls_port), "XAPID_USER": "root",
                "XAPID_PASSWORD": PASSWORDS["root"]}
-        for name, command in runs(daemon):
+        for name, command in runs("127.0.0.1", str(daemon.tls_port)):
             print(f"# {name}", flush=True)
             begin = time.monotonic()
             try:

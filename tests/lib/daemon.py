@@ -41,7 +41,7 @@ _libc = ctypes.CDLL(None)
 def program(name):
     """The path of a program of the build, wherever in it it lies."""
     for folder, folders, names in os.walk(BUILD):
-        folders[:] = [f for f in folders if not f.endswith(".p") and f != "meson-private"]
+        folders[:] = [f for f in folders if not f.endswith(".p") and f not in ("meson-private", "xen-lab")]
         path = os.path.join(folder, name)
         if name in names and os.access(path, os.X_OK):
             return path
@@ -172,6 +172,17 @@ class Client:
         return re.sub(r"^<value>(.*)</value>$", r"\1", record["result"], flags=re.S)
 
 
+def _write_passwords(path):
+    """To hash them takes long, so it is done once."""
+    if not _passwords:
+        for user, password in PASSWORDS.items():
+            subprocess.run([program("xapid-passwd"), path, user], input=password + "\n", text=True, check=True)
+        with open(path, "rb") as f:
+            _passwords.append(f.read())
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+        f.write(_passwords[0])
+
+
 class Daemon:
     """Started by the constructor unless start=False."""
 
@@ -188,8 +199,7 @@ class Daemon:
         self.tls_port = self.plain_port = None
         self.seen = 0  # bytes of the log that complaints() has read
         _all.append(self)
-        for user, password in PASSWORDS.items():
-            subprocess.run([program("xapid-passwd"), self.passwords, user], input=password + "\n", text=True, check=True)
+        _write_passwords(self.passwords)
         if start:
             self.start()
 
@@ -201,7 +211,8 @@ class Daemon:
         command = self.wrapper + [
             self.program, "--state", self.state, "--config", os.path.join(self.dir, "config"), "--socket", self.socket,
             "--listen", "127.0.0.1", "--pool-port", "0", "--tls-port", "0", "--plain-port", "0", "--nbd-port", "0", "--hypervisor", "sim",
-            "--sim-program", program("xapid-sim"), "--cli-program", program("xe"), "--password-file", self.passwords, "--ready-fd", str(wants)] + self.args
+            "--sim-program", program("xapid-sim"), "--cli-program", program("xe"),
+            "--storage-program", program("xapid-storage"), "--password-file", self.passwords, "--ready-fd", str(wants)] + self.args
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[wants],
                                             preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
@@ -273,6 +284,7 @@ class Daemon:
         if os.environ.get("XAPID_KEEP"):
             print(f"#   kept: {self.dir}", flush=True)
         else:
+            unmount_below(self.dir)
             shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):
@@ -300,16 +312,22 @@ class Daemon:
         return subprocess.run([program("xapid-sim"), "--socket", os.path.join(self.state, "sim.socket"), "control", *pairs],
                               capture_output=True, text=True, timeout=60, check=True).stdout
 
-    def domains(self):
-        """What the simulator runs: {uuid: record}, over its own protocol."""
+    def sim_call(self, call, **args):
+        """A call of the simulator's own protocol: its result."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(60)
             s.connect(os.path.join(self.state, "sim.socket"))
             _frame_send(s, {"hello": "xapid-hypervisor", "oldest": 1, "newest": 1})
             _frame_take(s)
-            _frame_send(s, {"serial": 1, "call": "list", "id": "", "epoch": 0, "timeout_ms": 30000, "args": {}})
+            _frame_send(s, {"serial": 1, "call": call, "id": "", "epoch": 0, "timeout_ms": 30000, "args": args})
             answer = _frame_take(s)
-        return {d["uuid"]: d for d in answer["result"]["domains"]}
+        if "result" not in answer:
+            raise XapiError(["INTERNAL_ERROR", json.dumps(answer.get("error"))])
+        return answer["result"]
+
+    def domains(self):
+        """What the simulator runs: {uuid: record}."""
+        return {d["uuid"]: d for d in self.sim_call("list")["domains"]}
 
     def log_text(self):
         try:
@@ -361,17 +379,31 @@ def _frame_take(s):
     return json.loads(_exactly(s, struct.unpack(">I", _exactly(s, 4))[0]))
 
 
-def end_simulator(state):
-    """Ends the simulator of a state directory, by its own pid file."""
+def unmount_below(folder):
+    """What a test that failed has left: its files are another's, or gone already."""
+    with open("/proc/self/mountinfo") as f:
+        places = [line.split()[4] for line in f]
+    for place in sorted((p for p in places if p.startswith(folder + "/")), reverse=True):
+        subprocess.run(["umount", "-l", place], check=False)
+
+
+def simulator_pid(state):
+    """Of the simulator of a state directory, by its own pid file; None where none runs."""
     try:
         with open(os.path.join(state, "sim", "xapid-sim.pid")) as f:
             pid = int(f.read())
         with open(f"/proc/{pid}/cmdline", "rb") as f:
             words = f.read().split(b"\0")
     except (OSError, ValueError):
+        return None
+    return pid if os.path.join(state, "sim").encode() in words else None  # the number may belong to somebody else by now
+
+
+def end_simulator(state):
+    """Ends the simulator of a state directory."""
+    pid = simulator_pid(state)
+    if not pid:
         return
-    if os.path.join(state, "sim").encode() not in words:
-        return  # the number belongs to somebody else by now
     for sig, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
         try:
             os.kill(pid, sig)
@@ -382,6 +414,25 @@ def end_simulator(state):
             time.sleep(0.02)
         if not os.path.exists(f"/proc/{pid}"):
             return
+
+
+def code_of(call, *args):
+    """The code of the error that a call ends with; None where it succeeds."""
+    try:
+        call(*args)
+        return None
+    except XapiError as e:
+        return e.code
+
+
+def cpu_of(pids):
+    """Seconds of CPU that processes have used so far."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def until(condition, timeout=30, step=0.05):
@@ -395,6 +446,7 @@ def until(condition, timeout=30, step=0.05):
 
 
 _all = []
+_passwords = []  # the file's content
 
 
 def _close_all():

@@ -42,6 +42,19 @@ class Report:
         return 1 if self.failed else 0
 
 
+class Findings(Report):
+    """Of a program that is expected to fail: its failures are noted, and are none of ours."""
+
+    def ok(self, text):
+        self.passed += 1
+
+    def fail(self, text, *details):
+        self.failed += 1
+        self.note(f"found: {text}")
+        for detail in details[:2]:
+            self.note(detail)
+
+
 def fatal(text):
     print(f"not ok - {text}", flush=True)
     sys.exit(1)

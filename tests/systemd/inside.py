@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import traceback
-import types
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fds  # noqa: E402
@@ -25,7 +24,16 @@ from transfer import HalfImport  # noqa: E402
 STATE, SOCKET = "/var/lib/xapid", "/var/lib/xcp/xapi"
 GROUPS = "/sys/fs/cgroup"
 ANSWER = 120  # seconds, for the daemon to answer again
-HERE = types.SimpleNamespace(state=STATE, socket=SOCKET)  # what of a Daemon is needed
+
+
+class Installed:
+    """What of a Daemon is needed."""
+
+    state, socket = STATE, SOCKET
+    sim_call, domains = Daemon.sim_call, Daemon.domains
+
+
+HERE = Installed()
 report = Report()
 
 
@@ -60,7 +68,7 @@ def move(pid, unit):
 
 
 def domains():
-    return {uuid: d["domid"] for uuid, d in Daemon.domains(HERE).items()}
+    return {uuid: d["domid"] for uuid, d in HERE.domains().items()}
 
 
 def sim_pid():
