@@ -45,7 +45,8 @@ struct send {
     struct raft_log *log;
     uint64_t id;
     size_t size;
-    bool snapshot;
+    bool snapshot, again;
+    struct raft_message message; /* if it is worth repeating */
 };
 
 static size_t message_size(const struct raft_message *m)
@@ -60,12 +61,50 @@ static size_t message_size(const struct raft_message *m)
     return n;
 }
 
+/* What carries entries is sent anew by the library, and the next heartbeat is never far. */
+static bool worth_repeating(const struct raft_message *m)
+{
+    return m->type != RAFT_APPEND_ENTRIES && m->type != RAFT_INSTALL_SNAPSHOT;
+}
+
+static const char *address_of(const struct raft_log *log, uint64_t id)
+{
+    const struct raft_configuration *conf = &log->raft.configuration;
+
+    for (unsigned i = 0; i < conf->n; i++)
+        if (conf->servers[i].id == id)
+            return conf->servers[i].address;
+    return NULL;
+}
+
+static void on_sent(struct raft_io_send *below, int status);
+
+/*
+ * The library learns that a stream is broken when it writes to it, and what it wrote is lost.
+ * Followers have nothing to say to each other until their leader is gone, so this would be a vote,
+ * and an election would take a second round.  True if it is on its way once more, over a new
+ * stream.
+ */
+static bool repeat(struct send *s)
+{
+    struct raft_log *log = s->log;
+
+    if (s->again || !worth_repeating(&s->message) || log->failed || log->raft_closing)
+        return false;
+    s->again = true;
+    s->message.server_address = address_of(log, s->id);
+    return s->message.server_address &&
+           log->net.below.send(&log->disk.io, &s->below, &s->message, on_sent) == 0;
+}
+
 static void on_sent(struct raft_io_send *below, int status)
 {
     struct send *s = below->data;
     struct raft_io_send *above = s->above;
     struct net_dest *d = dest_of(&s->log->net, s->id);
 
+    if (status == RAFT_IOERR && repeat(s))
+        return;
     d->n_out--;
     d->bytes_out -= s->size;
     if (s->snapshot)
@@ -130,7 +169,8 @@ static int net_send(struct raft_io *io, struct raft_io_send *req, const struct r
                        .log = log,
                        .id = d->id,
                        .size = message_size(m),
-                       .snapshot = m->type == RAFT_INSTALL_SNAPSHOT};
+                       .snapshot = m->type == RAFT_INSTALL_SNAPSHOT,
+                       .message = *m};
     s->below.data = s;
     d->n_out++;
     d->bytes_out += s->size;
