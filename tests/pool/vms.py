@@ -527,6 +527,11 @@ class Campaign:
             if judge.call("VM.get_power_state", vm.ref) != "Halted":
                 judge.call("VM.hard_shutdown", vm.ref)
         judge.call("pool.disable_ha")
+        # A host that is stopped while it coalesces, and the others with it, finishes it when they are back.
+        judge.call("SR.set_other_config", self.world.sr, {"gc": "false"})
+        collecting = until(lambda: not [t for t in judge.call("task.get_all_records").values()
+                                        if t["name_label"] == "Garbage Collection" and t["status"] == "pending"], 120, 0.2)
+        self.report.check(collecting, "the collection of garbage ends", judge.call("task.get_all_records"))
 
     def strays(self, judge):
         """Disks that an operation has left over: nobody's, or found by a scan only.  (The hidden image below a disk whose fork was undone has no
