@@ -31,8 +31,11 @@ def joins(report):
     with Hosts(3) as hosts:
         for h in hosts:
             h.furnish()
-        before = [h.uuids() for h in hosts]
         a, b, c = hosts
+        for h in hosts:
+            h("PIF.scan", h("host.get_by_uuid", h.uuid()))
+        before = [h.uuids() for h in hosts]
+        networks = furnish_network(a)
         report.check(code_of(b, "pool.join", a.address, "root", "wrong") == "SESSION_AUTHENTICATION_FAILED", "a wrong password is told")
         report.check(code_of(b, "pool.join", "10.213.0.99", "root", "x") == "JOINING_HOST_CONNECTION_FAILED", "a pool that is not there is told")
         report.check(code_of(a.join, a) == "OPERATION_NOT_ALLOWED", "a host cannot join itself")
@@ -49,8 +52,9 @@ def joins(report):
             for i, mine in enumerate(before):
                 missing = superset(h.uuids(), mine)
                 report.check(missing is None, f"what host {i} had is known on host {h.number}", str(missing))
+        follows(report, hosts, networks)
         bridges = [n["bridge"] for n in a("network.get_all_records").values()]
-        report.check(len(bridges) == len(set(bridges)) == 5, "networks are merged, and have bridges of their own", str(bridges))
+        report.check(len(bridges) == len(set(bridges)) == 6 + len(networks), "networks are merged, and have bridges of their own", str(bridges))
         report.check(len({t["name_label"] for t in a("VM.get_all_records").values() if t["is_default_template"]})
                      == sum(t["is_default_template"] for t in a("VM.get_all_records").values()), "templates and drivers are there once")
         roles = until(lambda: a.roles() == ["voter"] * 3, PATIENCE)
@@ -60,6 +64,48 @@ def joins(report):
         report.check(b("VM.get_power_state", vm) == "Running", "a machine that came along starts on its host")
         leaves(report, hosts, vm)
         dies(report, hosts)
+
+
+def ports(host, name):
+    """The host's PIFs with that device name that are no VLANs."""
+    me = host("host.get_by_uuid", host.uuid())
+    return [r for r, p in host("PIF.get_all_records").items() if p["host"] == me and p["device"] == name and p["VLAN"] == "-1"]
+
+
+def furnish_network(host):
+    """A VLAN and a tunnel of the host that is to lead; their networks, and one for a bond."""
+    def network(name):
+        return host("network.create", {"name_label": name, "name_description": "", "MTU": "1500", "other_config": {}, "bridge": "", "managed": True,
+                                       "tags": []})
+    made = {name: network(name) for name in ("vlan 77", "tunnel", "bond")}
+    host("VLAN.create", ports(host, "eth1")[0], "77", made["vlan 77"])
+    host("tunnel.create", ports(host, "eth0")[0], made["tunnel"], "vxlan")
+    return made
+
+
+def has_ports(host, networks):
+    """True once the host itself has a PIF on each of the networks, attached."""
+    me = host("host.get_by_uuid", host.uuid())
+    found = {p["network"] for p in host("PIF.get_all_records").values() if p["host"] == me and p["currently_attached"]}
+    return set(networks) <= found
+
+
+def follows(report, hosts, networks):
+    a, b, c = hosts
+    rides = [networks["vlan 77"], networks["tunnel"]]
+    for h in (b, c):
+        report.check(until(lambda: has_ports(h, rides), PATIENCE), f"host {h.number} gets the coordinator's VLAN and tunnel by itself", h.log_tail())
+    a("Bond.create", networks["bond"], [ports(a, "eth0")[0], ports(a, "eth1")[0]], "", "active-backup", {})
+    c.stop()
+    c.begin()
+    report.check(until(lambda: has_ports(c, networks.values()), PATIENCE), "and its bond at the next start, with the VLAN and the tunnel on it", c.log_tail())
+    bond = next(p for p in c("PIF.get_all_records").values() if p["network"] == networks["bond"] and p["host"] == c("host.get_by_uuid", c.uuid()))
+    report.check(bond["management"], "where the management interface is part of it, it goes along", bond)
+    pifs, made = c("PIF.get_all"), c.log_text().count("is here too")
+    a("host.sync_vlans", c("host.get_by_uuid", c.uuid()))
+    a("host.sync_tunnels", c("host.get_by_uuid", c.uuid()))
+    report.check(sorted(c("PIF.get_all")) == sorted(pifs) and c.log_text().count("is here too") == made, "and then nothing more, also when any member is asked for it",
+                 c.log_tail())
 
 
 def leaves(report, hosts, vm):

@@ -48,6 +48,7 @@
 #include "xapid/ops/network/guards.h"
 #include "xapid/ops/network/management.h"
 #include "xapid/ops/network/reached.h"
+#include "xapid/ops/network/follow.h"
 #include "xapid/ops/network/scan.h"
 #include "xapid/ops/op.h"
 #include "xapid/ops/storage/attach.h"
@@ -626,6 +627,17 @@ static void storage_due(void *arg)
         storage_later(x);
 }
 
+static void follow_coordinator(void *arg)
+{
+    AUTO(arena) arena = {0};
+    struct xapid *x = arg;
+    struct call call;
+
+    call_init_internal(&call, x, &arena);
+    network_follow(&call);
+    call_release(&call);
+}
+
 static struct error *start_parts(struct arena *arena, struct xapid *x)
 {
     TRY(make_dir(arena, x->options.state_dir));
@@ -683,6 +695,8 @@ static struct error *start_parts(struct arena *arena, struct xapid *x)
     http_post_after(x->http, SCHEDULER_PERIOD, schedules_due, x);
     http_post_after(x->http, HOUSEKEEPING_PERIOD, housekeeping_due, x);
     http_post_after(x->http, 0, storage_due, x);
+    if (!workers_run(x->workers, follow_coordinator, x))
+        log_warning("the network of the pool's coordinator is not looked at: too much else to do");
     return OK;
 }
 
