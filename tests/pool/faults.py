@@ -124,8 +124,8 @@ class Faults:
         """Until that moment of the monotonic clock."""
         time.sleep(max(0.0, until_when - time.monotonic()))
 
-    def heal(self):
-        """Everything is as it was; waits for daemons that start."""
+    def calm(self):
+        """Wires, disks and processes are as they were; whoever is dead is being started."""
         self.pool.net.heal_all()
         for m in self.pool:
             m.signal(signal.SIGCONT)
@@ -134,6 +134,10 @@ class Faults:
                 m.disk.slow(0)
         for number in sorted(self.dead):
             self._start(self.pool[number])
+
+    def heal(self):
+        """Everything is as it was; waits for daemons that start."""
+        self.calm()
         for number, started in list(self.starting.items()):
             if started.result():  # perhaps its disk was full just then
                 started = self.pool[number].launch()

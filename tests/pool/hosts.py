@@ -16,6 +16,7 @@ from faults import KINDS, Faults
 FENCED = 5         # the exit status of a daemon that ends itself (ha.c)
 BOOT = (1.0, 4.0)  # seconds until a machine that was reset is up again
 POLL = 0.1
+HEALS = 180       # seconds until every daemon answers, once there are no faults any more
 # Longer than a lease now and then: a fault that hits machines.
 HOST_KINDS = {
     **{k: KINDS[k] for k in ("pair", "one_way", "loss", "slow_wire", "slow_out", "lossy_out", "slow_disk", "kill_all", "transfer")},
@@ -99,6 +100,7 @@ class HostFaults(Faults):
         super().__init__(pool, plan)
         self.hosts, self.chance = hosts, chance
         self.up_at = {}  # machines that were reset
+        self.hindered = []  # starts that were begun before the last fault had ended
         self.resets = 0
 
     def pause(self, until_when, stop):
@@ -147,9 +149,17 @@ class HostFaults(Faults):
             if started.done():
                 del self.starting[number]
                 error = started.result()
-                if error:
+                if error and started in self.hindered:  # perhaps its disk was full just then
+                    self.starting[number] = self.pool[number].launch()
+                elif error:
                     self.failed.append(f"member {number} did not start again: {error}")
         return not self.up_at and not self.starting and all(m.running() for m in self.pool)
+
+    def heal(self):
+        """A host that starts waits for a majority: those that end themselves meanwhile have to come back too."""
+        self.hindered = list(self.starting.values())
+        self.calm()
+        until(self.settled, HEALS, POLL)
 
     def begin_host(self, _, f):
         host = self.hosts[f.members[0]]
