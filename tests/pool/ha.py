@@ -30,6 +30,8 @@ LEASE = 10   # seconds, the shortest there is
 WITHIN = 10  # seconds after the lease in which machines run again
 SLACK = 30   # what a busy machine may need besides, before a wait is given up
 BLINK = 4    # seconds that a scare lasts, at most: the rest of a lease is left to be heard again
+LONG_LEASE = 30  # longer than the ten seconds after which a host without a leader is in emergency mode
+LISTENS = 2  # seconds that event.from is to wait
 BETWEEN = 2  # seconds after a scare in which every host gets a new lease, which no condition shows; two scares within one lease may end a host
 MIB = 1 << 20
 PROTECTED = 3  # machines on each host; the last of them of a later order
@@ -416,6 +418,50 @@ class Test:
         self.pool.net.heal("cut")
         self.report.check(self.peers() == [0] * len(self.pool), "and nobody says that it hears others", self.peers())
 
+    def shut_down_alone(self):
+        """On a host that is cut off a protected machine is shut down, which is recorded, as a wish, once the host is back: before its lease has ended."""
+        self.session.call(self.at, "pool.disable_ha", timeout=90)
+        self.session.call(self.at, "pool.enable_ha", [], {"timeout": str(LONG_LEASE)}, timeout=90)
+        leader = self.pool.wait_leader()
+        quiet = [m for m in self.pool if m is not leader][0]
+        vm = self.vms[quiet.number][0]
+        own = Session(self.pool, 30)
+        own.login(quiet.number)
+        listened = self.listens(own, quiet.number, lambda: self.begin_cut([quiet]))
+        self.report.check(listened >= LISTENS, "who listens to a host that is cut off is answered when the time that was given is over", listened)
+        self.report.check(until(lambda: self.shuts_down(own, quiet.number, vm), LONG_LEASE - 12, 0.3), "there a machine can be shut down", quiet.log_tail())
+        self.pool.net.heal("cut")
+        self.at = leader.number
+        self.report.check(until(lambda: self.call("VM.get_power_state", vm) == "Halted", SLACK, 0.2), "which is recorded when it is back", quiet.log_tail(40))
+        time.sleep(5)  # nothing happens, which no condition shows
+        r = self.call("VM.get_record", vm)
+        self.report.check(quiet.running() and r["power_state"] == "Halted" and not r["ha_always_run"], "and HA does not start it again", r, quiet.log_tail(40))
+        own.close()
+
+    @staticmethod
+    def listens(session, member, begin):
+        """How long one answer takes at least, of those that nothing has happened for."""
+        token = session.call(member, "event.from", ["SR"], "", 0)["token"]
+        begin()
+        times = []
+        for _ in range(3):
+            asked = time.monotonic()
+            answer = session.call(member, "event.from", ["SR"], token, LISTENS)
+            token = answer["token"]
+            if not answer["events"]:
+                times.append(time.monotonic() - asked)
+        return min(times, default=0)
+
+    @staticmethod
+    def shuts_down(session, member, vm):
+        try:
+            if session.call(member, "host.is_in_emergency_mode"):
+                session.call(member, "VM.hard_shutdown", vm)
+                return True
+        except (Lost, XapiError):
+            pass
+        return False
+
     def judge_restarts(self):
         names = [r["name"] for r in self.call("message.get_all_records").values()]
         self.report.check(names.count("HA_PROTECTED_VM_RESTART_FAILED") == 0, "every restart has succeeded",
@@ -475,6 +521,8 @@ def main():
             if options.rounds:
                 test.leave()
                 test.disable()
+            else:
+                test.shut_down_alone()
             test.judge_restarts()
             report.check(not pool.wait_equal(), "all members have the same digest in the end", pool.digests())
         test.tell_times()

@@ -282,6 +282,30 @@ class Test:
         self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
         self.wait_settled("started again")
 
+    def half_of_it(self):
+        """It is switched off while it moves, of which the other host, cut off from its own, hears a little later: until then it has a half of it, which
+        must not be taken for the VM.  HA would start again what somebody has switched off."""
+        home = self.where()
+        to = self.another(home)
+        self.pool.transfer(self.pool[self.another(to)])
+        self.at(home, "VM.set_ha_restart_priority", self.vm, "restart")
+        self.at(home, "VM.hard_reboot", self.vm)
+        self.slow(SLOW)
+        mover = self.move(to, home=home, wait=False)
+        self.on_its_way(to)
+        self.pool.net.drop("way", [(home, to), (to, home)])
+        self.at(home, "VM.hard_shutdown", self.vm)
+        mover.join(PATIENCE)
+        until(lambda: not any(self.uuid in m.domains() for m in self.pool), PATIENCE, 0.1)
+        self.pool.net.heal("way")
+        self.slow(0)
+        self.see_all("switched off")
+        adopted = [line for line in self.pool[to].log_text().splitlines() if "it is recorded as it runs" in line]
+        self.report.check(not adopted and not self.any("VM.get_ha_always_run", self.vm), "half of a VM that was switched off on its way is not taken for it",
+                          *adopted, self.picture())
+        self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
+        self.wait_settled("started again")
+
     def killed(self, intent, step, host_too=False):
         """The daemon that carries out the intent is killed in the step, with its host's domains or without, and started again."""
         home = self.where()
@@ -326,6 +350,7 @@ class Test:
         self.cancelled()
         self.cut()
         self.overruled()
+        self.half_of_it()
         steps = [(intent, step) for intent in ("vm_migrate", "vm_receive") for step in (*intents()[intent], COMMIT, COMMITTED)]
         for intent, step in steps if all_steps else rng.sample(steps, SOME):
             self.killed(intent, step)

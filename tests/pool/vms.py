@@ -77,7 +77,8 @@ class Vm:
         self.number, self.ref, self.uuid, self.disk, self.priority = number, ref, uuid, disk, priority
         self.lock = threading.Lock()
         self.busy, self.contested = 0, False
-        self.expect, self.since = None, 0.0  # the state that was acknowledged last; None: nobody knows
+        self.expect = None                   # the state that was acknowledged last; None: nobody knows
+        self.since = 0.0                     # when that was asked for: what was lost with its host after that is no fault
         self.haunted = 0.0                   # until when something unknown may happen to it
         self.rewound = False                 # its disk may have gone back
         self.written = self.tried = 0        # of its guest's numbers
@@ -91,8 +92,8 @@ class Vm:
             self.contested |= self.busy > 1
             return True
 
-    def leave(self, state, unknown=False):
-        """state: what it came to; None: as before."""
+    def leave(self, state, unknown=False, asked=0.0):
+        """state: what it came to; None: as before.  The answer may have come long after it was so."""
         with self.lock:
             self.busy -= 1
             if unknown:
@@ -100,7 +101,7 @@ class Vm:
             if unknown or self.contested or time.monotonic() < self.haunted:
                 self.expect = None
             elif state:
-                self.expect, self.since = state, time.monotonic()
+                self.expect, self.since = state, asked
             self.contested &= self.busy > 0
 
     def __str__(self):
@@ -186,12 +187,13 @@ class Operator(history.Client):
         vm = self.chance.choice(self.world.vms)
         if not vm.take(self.chance.random() < 0.05):
             return
+        asked = time.monotonic()
         try:
             state, unknown = self._one(vm)
         except (Lost, XapiError) as e:  # of a look, which is no operation
             self._note_error("look", e)
             state, unknown = None, False
-        vm.leave(state, unknown)
+        vm.leave(state, unknown, asked)
 
     def _one(self, vm):
         """What it came to: (state or None, whether that is unknown)."""
@@ -433,7 +435,7 @@ class Campaign:
         if where != (home if runs else []) or has != (home if runs else []) or (runs and not home):
             out.append(f"{title}: it runs on {where}, has domains on {has}")
         if vm.expect and state != vm.expect and not self.may_be(vm, vm.expect, vm.since, state, None):
-            out.append(f"{title}: {vm.expect} was acknowledged at {vm.since:.1f}")
+            out.append(f"{title}: {vm.expect} was acknowledged, asked for at {vm.since:.1f}")
         if record["ha_always_run"] and not runs:
             out.append(f"{title}: HA wants it to run always")
         if ("hard_shutdown" if state != "Halted" else "start") not in record["allowed_operations"]:
@@ -450,7 +452,7 @@ class Campaign:
         if state != "Running":
             return False
         when = when or time.monotonic()
-        lost = account_of(self.hosts).lost_between(vm.uuid, (since - 2) * 1e6, when * 1e6)
+        lost = account_of(self.hosts).lost_between(vm.uuid, since * 1e6, when * 1e6)
         return lost and found == "Halted"
 
     def afterwards(self):
@@ -479,14 +481,18 @@ class Campaign:
         self.judge()
         self.tear_down()
 
+    def adopted(self):
+        return [f"member {m.number}: {line}" for m in self.pool for line in m.log_text().splitlines() if "it is recorded as it runs" in line]
+
     def judge(self):
         r, account = self.report, account_of(self.hosts)
         runs = sum(map(len, account.runs.values()))
         r.check_none(self.twice(), f"in {runs} runs of {len(account.runs)} VMs never two hosts ran one, or had or wanted its disk for writing")
+        r.check_none(self.adopted(), "and no host took a domain that it did not know, as half of a move, for a VM")
         if self.options.datapath != "none":
             r.check_none(self.guests.faults if self.guests.writes else ["there were none"], f"{self.guests.writes} writes of guests are there")
         r.check_none([w for o in self.operators for w in o.wrong], "every operation is answered and every task ends")
-        lost = [f"{vm}: {state} was acknowledged at {since:.1f}, {found} is shown at {when:.1f}" for vm, state, since, found, when
+        lost = [f"{vm}: {state} was acknowledged, asked for at {since:.1f}, {found} is shown at {when:.1f}" for vm, state, since, found, when
                 in self.world.lost_states if not self.may_be(vm, state, since, found, when)]
         r.check_none(lost, "no acknowledged power state is lost, but with its host")
         self.note_operations()

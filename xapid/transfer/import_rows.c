@@ -157,7 +157,7 @@ static struct error *take_place(struct txn *txn, const char *text)
 
     if (sscanf(text, "%47s %36s %47s", vm_text, uuid, old_text) != 3 ||
         !ref_from_text(vm_text, &vm) || !ref_from_text(old_text, &old))
-        return error_internal(txn_arena(txn), "the intent's machines cannot be read");
+        return error_internal(txn_call(txn)->arena, "the intent's machines cannot be read");
     txn_vm_gone(txn, old);
     if (txn_find(txn, CLASS_vm, vm))
         txn_set_value(txn, FIELD_vm_uuid, vm, &value);

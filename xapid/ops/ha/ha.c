@@ -87,7 +87,8 @@ struct ha {
     struct finding findings[LEASE_MEMBERS];
 
     /* Of the thread. */
-    bool toothless; /* a test wants no watchdog */
+    bool toothless;  /* a test wants no watchdog */
+    bool has_waited; /* there are restarts to do, and nobody leads */
     usec_t next_report, next_step;
     uint64_t beaten_term;  /* of the last beat */
     uint64_t led_term;     /* 0: this member does not lead */
@@ -437,7 +438,8 @@ static void keep_lease(struct ha *ha, struct call *call, const struct pool *pool
     else if (ha->armed && !ha->toothless)
         fence();
     /* Others give VMs to a host that says so. */
-    if (!disabled && begun && ha->armed && left > 0 && !state->ha_armed)
+    if (!disabled && begun && ha->armed && left > 0 && !state->ha_armed &&
+        db_has_leader(ha->xapid->db))
         record(ha, true);
 }
 
@@ -476,7 +478,7 @@ static struct error *change_txn(struct txn *txn, void *arg)
     dead = pool && pool->ha_enabled && c->ha->book.term && lease_is_over(c->ha, pool, f->id);
     mutex_unlock(&c->ha->lock);
     return dead ? txn_host_dead(txn, f->host)
-                : error_internal(txn_arena(txn), "the host may still have a lease");
+                : error_internal(txn_call(txn)->arena, "the host may still have a lease");
 }
 
 static struct error *note_plan_txn(struct txn *txn, void *arg)
@@ -741,6 +743,20 @@ static bool take_restart(struct ha *ha, ref_t row)
     return true;
 }
 
+/* Without a leader nothing can be begun: whether it is to be waited for, said when it begins and
+ * when it is over. */
+static bool wait_for_leader(struct ha *ha)
+{
+    bool led = db_has_leader(ha->xapid->db);
+
+    if (led && ha->has_waited)
+        log_info("HA: the pool has a leader again: restarts go on");
+    if (!led && !ha->has_waited)
+        log_warning("HA: VMs are to be started here, but nobody leads the pool: they wait");
+    ha->has_waited = !led;
+    return !led;
+}
+
 static void do_restarts(struct ha *ha, struct call *call)
 {
     const struct ha_restart *row;
@@ -750,7 +766,11 @@ static void do_restarts(struct ha *ha, struct call *call)
     while ((row = db_walk_next(&walk))) {
         struct restart *r;
 
-        if (!ref_equal(row->host, ha->xapid->host) || !take_restart(ha, row->ref))
+        if (!ref_equal(row->host, ha->xapid->host))
+            continue;
+        if (wait_for_leader(ha))
+            return;
+        if (!take_restart(ha, row->ref))
             continue;
         r = xcalloc(1, sizeof *r);
         *r = (struct restart){ha, row->ref};

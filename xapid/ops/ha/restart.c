@@ -9,6 +9,7 @@
 #include "xapid/ops/ha/state.h"
 #include "xapid/ops/message.h"
 #include "xapid/ops/vm/placement.h"
+#include "xapid/ops/vm/power.h"
 #include "xapid/task/task.h"
 
 /* After a first failure soon, for what a dead host held may only take a while to become free (its
@@ -135,6 +136,9 @@ static void send_to(struct txn *txn, const struct vm *vm, const struct host *hos
 {
     struct ha_restart row;
 
+    /* What the facts say of it has to be so still: somebody may be starting it just now. */
+    if (!txn_find(txn, CLASS_vm, vm->ref))
+        return;
     row_defaults(&api_classes[CLASS_ha_restart], &row);
     row.ref = ref_new();
     row.vm = vm->ref;
@@ -280,8 +284,21 @@ static struct error *finish_txn(struct txn *txn, void *arg)
     return OK;
 }
 
+struct error *txn_ha_restart_wanted(struct txn *txn, void *arg)
+{
+    const struct ha_restart *row = txn_find(txn, CLASS_ha_restart, *(const ref_t *)arg);
+    const struct vm *vm = row ? txn_find(txn, CLASS_vm, row->vm) : NULL;
+
+    return vm && ref_equal(row->host, txn_call(txn)->xapid->host) &&
+                   (row->best_effort || ha_protects(vm))
+               ? OK
+               : error_internal(txn_call(txn)->arena,
+                                "nobody wants it to be started here any more");
+}
+
 static struct error *start(struct call *call, const struct ha_restart *row)
 {
+    ref_t ref = row->ref;
     struct vm_start_on_args args = {
         .vm = row->vm, .host = call->xapid->host, .force = row->best_effort};
     const struct vm *vm = db_find(call, CLASS_vm, row->vm);
@@ -290,7 +307,7 @@ static struct error *start(struct call *call, const struct ha_restart *row)
     if (!vm || vm->power_state != VM_HALTED)
         return OK;
     TRY(task_begin(call, "HA restart", false, REF_NULL));
-    e = vm_start_on(call, &args);
+    e = vm_start_if(call, &args, txn_ha_restart_wanted, &ref);
     task_end(call, e, NULL);
     return e;
 }

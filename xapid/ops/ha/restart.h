@@ -38,5 +38,9 @@ void ha_restart_step(struct call *call, struct ha_memory *memory, bool forming);
 /* Does what a row wants of this host, and takes it away.  Blocks as long as a boot takes. */
 void ha_restart_run(struct call *call, ref_t row);
 
+/* INTERNAL_ERROR unless the row, a ref_t, is there still, names this host, and nobody has said
+ * meanwhile that its VM shall rest.  The transaction relies on it. */
+MUST_CHECK struct error *txn_ha_restart_wanted(struct txn *txn, void *row);
+
 /* INTERNAL_ERROR unless this host is the coordinator; the transaction relies on it. */
 MUST_CHECK struct error *txn_coordinator_check(struct txn *txn);

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xapid/ops/vm/cut_off.h"
 
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
+#include "xapid/auth/file.h"
 #include "xapid/hypervisor/hv.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/domain.h"
@@ -17,6 +22,50 @@ bool vm_is_cut_off(const struct call *call, const struct vm *vm)
     return (call->xapid->replaced || db_is_cut_off(call->xapid->db)) &&
            ref_equal(vm->resident_on, call->xapid->host);
 }
+
+/*** what is to be recorded later ***/
+
+static const char *note_path(struct call *call, const struct vm *vm)
+{
+    return arena_printf(call->arena, "%s/ended-%s", call->xapid->options.state_dir, vm->uuid);
+}
+
+/* Which of its runs: by its beginning. */
+static const char *run_of(struct call *call, const struct vm *vm)
+{
+    const struct vm_metrics *metrics = db_find(call, CLASS_vm_metrics, vm->metrics);
+
+    return arena_printf(call->arena, "%lld", metrics ? (long long)metrics->start_time : 0);
+}
+
+static struct error *note_end(struct call *call, const struct vm *vm)
+{
+    const char *path = note_path(call, vm), *run = run_of(call, vm);
+    AUTO(file_lock) lock = {0};
+
+    TRY(file_lock_take(call->arena, path, &lock));
+    return secret_file_replace(call->arena, path, run, strlen(run));
+}
+
+bool vm_was_ended_cut_off(struct call *call, const struct vm *vm)
+{
+    size_t size;
+    char *text;
+    struct error *e = secret_file_read(call->arena, note_path(call, vm), 64, &text, &size);
+
+    if (e)
+        log_warning("VM %s: whether it was shut down by a user is not known: %s", vm->uuid,
+                    error_line(call->arena, e));
+    return !e && text && strcmp(text, run_of(call, vm)) == 0;
+}
+
+void vm_end_is_recorded(struct call *call, const struct vm *vm)
+{
+    if (unlink(note_path(call, vm)) < 0 && errno != ENOENT)
+        log_warning("%s: %s", note_path(call, vm), strerror(errno));
+}
+
+/*** what is done ***/
 
 static struct hv_request request_of(struct call *call)
 {
@@ -47,6 +96,7 @@ static struct error *shut_down(struct call *call, const struct vm *vm, bool clea
 {
     struct hv_request rq = request_of(call);
 
+    TRY(note_end(call, vm)); /* first: its end may be seen, and recorded, at once */
     if (clean) {
         rq.timeout = ACK_TIMEOUT;
         TRY(hv_shutdown_request(call->xapid->hv, &rq, vm->uuid, HV_POWEROFF));
@@ -76,6 +126,8 @@ struct error *vm_do_cut_off(struct call *call, const struct vm *vm, enum vm_oper
         break;
     default:
         e = shut_down(call, vm, operation == VM_OP_CLEAN_SHUTDOWN);
+        if (e && hv_failure_of(e) != HV_UNKNOWN)
+            vm_end_is_recorded(call, vm); /* there is none */
     }
     return vm_hv_error(call, vm, e);
 }

@@ -16,3 +16,7 @@ bool vm_is_cut_off(const struct call *call, const struct vm *vm);
 /* VM_OP_PAUSE, VM_OP_UNPAUSE, VM_OP_CLEAN_SHUTDOWN or VM_OP_HARD_SHUTDOWN. */
 MUST_CHECK struct error *vm_do_cut_off(struct call *call, const struct vm *vm,
                                        enum vm_operations operation);
+/* Whether this run of the VM was shut down so: whoever records its end records the wish too, or HA
+ * would start it again.  It is remembered until vm_end_is_recorded, over a crash too. */
+bool vm_was_ended_cut_off(struct call *call, const struct vm *vm);
+void vm_end_is_recorded(struct call *call, const struct vm *vm);

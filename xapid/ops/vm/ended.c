@@ -9,6 +9,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/vm/cut_off.h"
 #include "xapid/ops/vm/power.h"
 
 #define DUMP_TIMEOUT (3600 * USEC_PER_SEC)
@@ -154,7 +155,8 @@ static void dump_core(struct op *op, const struct vm *vm, const struct hv_domain
 struct end {
     ref_t vm;
     bool preserve;
-    bool wanted; /* its guest switched it off */
+    bool wanted;   /* its guest switched it off */
+    bool by_order; /* a user did, while this host was cut off */
 };
 
 /* What its guest has switched off stays so, unless the pool wants it to run all the same. */
@@ -170,7 +172,9 @@ static struct error *record_end(struct txn *txn, void *arg)
 {
     const struct end *end = arg;
 
-    if (end->wanted)
+    if (end->by_order)
+        TXN_SET(txn, vm, end->vm, ha_always_run, false);
+    else if (end->wanted)
         note_wanted(txn, end->vm);
     if (!end->preserve)
         return txn_vm_halted(txn, end->vm);
@@ -208,6 +212,7 @@ static struct error *halt(struct call *call, ref_t ref)
         return op_commit(&op, NULL, NULL);
     }
     end.wanted = d && d->reason == HV_POWEROFF;
+    end.by_order = vm_was_ended_cut_off(call, vm);
     end.preserve =
         d && vm_ended_action(vm, d->reason, clock_wall() - d->start_time) == ENDED_PRESERVE;
     if (!end.preserve) {
@@ -219,6 +224,7 @@ static struct error *halt(struct call *call, ref_t ref)
     TRY(op_step(&op, "destroyed", 0.5));
     vm_disks_detach(call, &disks);
     TRY(op_commit(&op, record_end, &end));
+    vm_end_is_recorded(call, vm);
     tell(call, vm, d);
     return OK;
 }
@@ -238,7 +244,10 @@ struct error *vm_ended_recover(struct call *call, struct op *op,
         return op_commit(op, NULL, NULL); /* the watch looks at it again */
     disks = vm_disks_attached(call, vm->ref);
     vm_disks_detach(call, &disks);
-    return op_commit(op, record_end, &(struct end){.vm = vm->ref});
+    TRY(op_commit(op, record_end,
+                  &(struct end){.vm = vm->ref, .by_order = vm_was_ended_cut_off(call, vm)}));
+    vm_end_is_recorded(call, vm);
+    return OK;
 }
 
 /*** started again ***/

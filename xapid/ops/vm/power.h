@@ -20,3 +20,10 @@ bool vm_wait_end_briefly(struct op *op, const struct vm *vm);
  * domain is gone all the same: the VM is recorded as halted and the op is left to its guard.
  */
 MUST_CHECK struct error *vm_rebuild(struct op *op, const struct vm *vm);
+
+/*
+ * VM.start_on for one who may think better of it while the operation waits in line: 'wanted' (NULL:
+ * nothing) is part of the write-set that begins it, and what it refuses with is returned.
+ */
+MUST_CHECK struct error *vm_start_if(struct call *call, const struct vm_start_on_args *args,
+                                     db_txn_fn *wanted, void *arg);

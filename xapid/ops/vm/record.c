@@ -154,6 +154,17 @@ static void drop_guest_metrics(struct txn *txn, const struct vm *vm)
 
 /*** power states ***/
 
+/* Whoever started it: one that was planned before may not start it again, after it was switched off
+ * by somebody's wish. */
+static void drop_restarts(struct txn *txn, ref_t vm)
+{
+    struct refs rows = txn_referrers(txn, FIELD_ha_restart_vm, vm);
+
+    for (size_t i = 0; i < rows.n; i++)
+        if (txn_find(txn, CLASS_ha_restart, rows.v[i]))
+            txn_destroy(txn, CLASS_ha_restart, rows.v[i]);
+}
+
 static void no_domain(struct txn *txn, const struct vm *vm)
 {
     TXN_SET(txn, vm, vm->ref, resident_on, REF_NULL);
@@ -186,6 +197,7 @@ struct error *txn_vm_started(struct txn *txn, ref_t vm_ref, int domid, bool paus
         TXN_SET(txn, vm, vm_ref, ha_always_run, true);
     TXN_SET(txn, vm, vm_ref, last_booted_record, vm_dump(txn_arena(txn), vm));
     txn_vm_default_bios_strings(txn, vm);
+    drop_restarts(txn, vm_ref);
     devices_attached(txn, vm_ref);
     metrics_started(txn, vm);
     drop_guest_metrics(txn, vm);

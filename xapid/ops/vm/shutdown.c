@@ -64,6 +64,18 @@ static struct error *record_ended(struct txn *txn, void *arg)
     return OK;
 }
 
+/* It had ended already, with the operation that was overruled or by itself.  That somebody wants it
+ * to rest is recorded all the same, or HA would start it again. */
+static struct error *record_rest(struct txn *txn, void *arg)
+{
+    const ref_t *ref = arg;
+    const struct vm *vm = txn_find(txn, CLASS_vm, *ref);
+
+    if (vm && vm->ha_always_run)
+        TXN_SET(txn, vm, *ref, ha_always_run, false);
+    return OK;
+}
+
 /*** clean ***/
 
 static struct error *check_shutdown(struct txn *txn, void *arg)
@@ -160,7 +172,7 @@ static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *in
     TRY(DB_GET(call, vm, intent->vm, &vm));
     image = vm->suspend_vdi;
     if (vm->power_state == VM_HALTED)
-        return op_commit(op, NULL, NULL);
+        return op_commit(op, record_rest, (void *)&intent->vm);
     if (vm->power_state != VM_SUSPENDED) {
         disks = vm_disks_attached(call, vm->ref);
         TRY(domain_end(op, vm, "destroy"));
@@ -198,6 +210,19 @@ struct error *vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_
     return OK;
 }
 
+/* The same where no operation is under way, as of HA, that starts it again. */
+static struct error *check_rest(struct txn *txn, void *arg)
+{
+    struct call *call = txn_call(txn);
+    const struct vm *vm;
+
+    TRY(TXN_GET(txn, vm, *(const ref_t *)arg, &vm));
+    if (vm->power_state != VM_HALTED || vm->current_operations.n)
+        return err_vm_bad_power_state(call, call_ref(call, vm->ref), "halted",
+                                      vm_power_state_text(vm->power_state));
+    return record_rest(txn, arg);
+}
+
 struct error *vm_shutdown(struct call *call, const struct vm_shutdown_args *args)
 {
     const struct vm *vm;
@@ -210,8 +235,11 @@ struct error *vm_shutdown(struct call *call, const struct vm_shutdown_args *args
         return e;
     call_refresh(call);
     vm = db_find(call, CLASS_vm, args->vm);
-    if (vm && vm->power_state == VM_HALTED)
-        return OK;
+    if (vm && vm->power_state == VM_HALTED) {
+        e = db_update(call, check_rest, (void *)&args->vm);
+        if (!error_is(e, "VM_BAD_POWER_STATE"))
+            return e;
+    }
     return vm_hard_shutdown(call, &(struct vm_hard_shutdown_args){args->vm});
 }
 
@@ -223,8 +251,12 @@ struct error *vm_shutdown_recover(struct call *call, struct op *op,
     const struct hv_domain *found = NULL;
     bool asked;
 
-    if (!vm || vm->power_state == VM_HALTED)
-        return intent->hard ? erase_image(op, intent->image) : op_commit(op, NULL, NULL);
+    if ((!vm || vm->power_state == VM_HALTED) && !intent->hard)
+        return op_commit(op, NULL, NULL);
+    if (!vm || vm->power_state == VM_HALTED) {
+        TRY(op_update(op, record_rest, (void *)&intent->vm));
+        return erase_image(op, intent->image);
+    }
     if (vm->power_state == VM_SUSPENDED)
         return intent->hard ? end_hard(op, intent) : op_commit(op, NULL, NULL);
     TRY(domain_outcome(op, "ask", &asked));

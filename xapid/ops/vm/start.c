@@ -17,10 +17,13 @@
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/passthrough.h"
 #include "xapid/ops/vm/placement.h"
+#include "xapid/ops/vm/power.h"
 
 struct start {
     struct vm_start_intent *intent;
     enum vm_operations operation;
+    db_txn_fn *wanted; /* NULL: it is */
+    void *arg;         /* of wanted */
 };
 
 static struct error *check_start(struct txn *txn, void *arg)
@@ -28,6 +31,8 @@ static struct error *check_start(struct txn *txn, void *arg)
     const struct start *s = arg;
     const struct vm *vm;
 
+    if (s->wanted)
+        TRY(s->wanted(txn, s->arg));
     TRY(txn_vm_check(txn, s->intent->vm, s->operation, &vm));
     /* It was lost on its way: where it came from its disks may be open still, and here may be half
      * of it. */
@@ -123,20 +128,19 @@ static struct error *begin(struct call *call, const struct vm *vm, struct start 
     return e;
 }
 
-static struct error *start(struct call *call, struct vm_start_intent *intent, bool force,
-                           enum vm_operations operation)
+static struct error *start(struct call *call, struct start *s, bool force)
 {
-    struct start s = {intent, operation};
+    struct vm_start_intent *intent = s->intent;
     AUTO(op) op = {0};
     const struct vm *vm;
     struct error *e;
 
     TRY(DB_GET(call, vm, intent->vm, &vm));
     /* Before a host is looked for: what the VM itself forbids is the better error. */
-    TRY(vm_check_unless_busy(call, vm, operation));
+    TRY(vm_check_unless_busy(call, vm, s->operation));
     TRY(vm_check_bootable(call, vm, force));
     intent->old_target = vm->memory_target;
-    TRY(begin(call, vm, &s, intent->host, &op));
+    TRY(begin(call, vm, s, intent->host, &op));
     e = run(&op, intent);
     if (e) {
         take_back(&op, intent);
@@ -149,17 +153,23 @@ static struct error *start(struct call *call, struct vm_start_intent *intent, bo
 
 struct error *vm_start(struct call *call, const struct vm_start_args *args)
 {
-    return start(call,
-                 &(struct vm_start_intent){.vm = args->vm, .start_paused = args->start_paused},
-                 args->force, VM_OP_START);
+    struct vm_start_intent intent = {.vm = args->vm, .start_paused = args->start_paused};
+
+    return start(call, &(struct start){&intent, VM_OP_START, NULL, NULL}, args->force);
+}
+
+struct error *vm_start_if(struct call *call, const struct vm_start_on_args *args, db_txn_fn *wanted,
+                          void *arg)
+{
+    struct vm_start_intent intent = {
+        .vm = args->vm, .host = args->host, .start_paused = args->start_paused};
+
+    return start(call, &(struct start){&intent, VM_OP_START_ON, wanted, arg}, args->force);
 }
 
 struct error *vm_start_on(struct call *call, const struct vm_start_on_args *args)
 {
-    return start(call,
-                 &(struct vm_start_intent){
-                     .vm = args->vm, .host = args->host, .start_paused = args->start_paused},
-                 args->force, VM_OP_START_ON);
+    return vm_start_if(call, args, NULL, NULL);
 }
 
 struct error *vm_start_recover(struct call *call, struct op *op,

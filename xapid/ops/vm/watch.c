@@ -10,6 +10,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
 #include "xapid/ops/migrate/migrate.h"
+#include "xapid/ops/vm/cut_off.h"
 #include "xapid/ops/vm/domain.h"
 #include "xapid/ops/vm/ended.h"
 #include "xapid/ops/vm/guest.h"
@@ -28,7 +29,8 @@ struct seen {
     ref_t vm;
     uint64_t version; /* of the row, before the domain was looked at */
     const struct hv_domain *domain;
-    bool adopt; /* the record says that there is no domain */
+    bool adopt;    /* the record says that there is no domain */
+    bool by_order; /* a user ended it while this host was cut off */
 };
 
 /* Nothing has happened to the VM since, so that what was seen of its domain is still the other half
@@ -65,6 +67,8 @@ static struct error *record_gone(struct txn *txn, void *arg)
     const struct vm *vm;
 
     TRY(still(txn, s, &vm));
+    if (s->by_order)
+        TXN_SET(txn, vm, s->vm, ha_always_run, false);
     return txn_vm_halted(txn, s->vm);
 }
 
@@ -104,6 +108,14 @@ static const struct vm *find_vm(struct call *call, const char *uuid)
     return db_by_uuid(call, CLASS_vm, uuid, &ref) ? NULL : db_find(call, CLASS_vm, ref);
 }
 
+/* Lost in the middle of a move, it is halted; the half of it that is left at either end goes by
+ * itself, and is not the VM. */
+static bool is_on_its_way(struct call *call, const struct vm *vm)
+{
+    return migrate_is_arriving(call, call->snap, vm->ref) ||
+           migrate_is_leaving(call, call->snap, vm->ref);
+}
+
 /* The record is read before the domain: what changed in between shows in its version. */
 static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
 {
@@ -135,7 +147,7 @@ static enum outcome look(struct call *call, const char *uuid, ref_t *ref)
                   uuid);
         return LOOK_DONE;
     }
-    if (vm->current_operations.n)
+    if (vm->current_operations.n || (s.domain && !has_domain && is_on_its_way(call, vm)))
         return LOOK_AGAIN;
     if (!s.domain || s.domain->state == HV_SHUTDOWN)
         return (s.domain || has_domain) && !is_preserved(vm, s.domain) ? LOOK_ENDED : LOOK_DONE;
@@ -178,9 +190,12 @@ static void reconcile_vm(struct call *call, const struct vm *vm, const struct hv
         return;
     if (has_domain && !d && is_ours(call, vm)) {
         log_warning("VM %s (%s) ended while xapid was not running", vm->uuid, vm->name_label);
+        s.by_order = vm_was_ended_cut_off(call, vm);
         e = db_update(call, record_gone, &s);
+        if (!e)
+            vm_end_is_recorded(call, vm);
     } else if (d && d->state != HV_SHUTDOWN &&
-               (!has_domain || (is_ours(call, vm) && !same_state(vm, d)))) {
+               (has_domain ? is_ours(call, vm) && !same_state(vm, d) : !is_on_its_way(call, vm))) {
         follow_state(call, vm, &s);
     }
     if (e)
