@@ -39,6 +39,7 @@
 #define QUIT_TIMEOUT (60 * USEC_PER_SEC) /* it flushes */
 #define UNLOCK_TIMEOUT (3 * USEC_PER_SEC)
 #define DEATH_TIMEOUT (10 * USEC_PER_SEC)
+#define PATIENCE (20 * USEC_PER_SEC)
 #define LOOK_AGAIN (10 * USEC_PER_MSEC)
 #define NAME_SIZE_MAX 64
 #define SMALL_FILE 16384
@@ -47,6 +48,7 @@
 struct datapath {
     char *dir;
     enum datapath_kind kind;
+    usec_t patience; /* see datapath_set_patience */
 };
 
 struct datapath *datapath_new(const char *dir, enum datapath_kind kind)
@@ -55,7 +57,13 @@ struct datapath *datapath_new(const char *dir, enum datapath_kind kind)
 
     dp->dir = xstrdup(dir);
     dp->kind = kind;
+    dp->patience = PATIENCE;
     return dp;
+}
+
+void datapath_set_patience(struct datapath *dp, usec_t patience)
+{
+    dp->patience = patience;
 }
 
 void datapath_free(struct datapath *dp)
@@ -928,6 +936,11 @@ struct error *server_now_serves(struct call *call, const struct datapath *dp,
     struct place p = place_of(call, dp, disk->name);
 
     return serves_write(call, &p, disk);
+}
+
+usec_t server_patience(const struct datapath *dp)
+{
+    return dp->patience;
 }
 
 bool server_can_mirror(const struct datapath *dp)

@@ -38,6 +38,9 @@ struct datapath;
 struct datapath *datapath_new(const char *dir, enum datapath_kind kind);
 /* Servers go on.  NULL is fine. */
 void datapath_free(struct datapath *dp);
+/* How long datapath_mirror_hold waits for users to leave it a moment; 20 seconds if it is not said.
+ */
+void datapath_set_patience(struct datapath *dp, usec_t patience);
 /* "none", "fuse", "nbd", "socket"; false for anything else. */
 bool datapath_kind_from_text(const char *text, enum datapath_kind *out);
 /* Its folder and kind, for another process that works on the same disks. */
@@ -106,8 +109,8 @@ MUST_CHECK struct error *datapath_resize(struct call *call, struct datapath *dp,
 /*
  * A disk that is served, for writing, moves to another image while its users write:
  *
- *   datapath_mirror          what it holds is copied; from now on each write goes to both images
- *   datapath_mirror_look     until it is MIRROR_READY: the two images differ in nothing any more
+ *   datapath_mirror          what it holds is copied, and what users write meanwhile
+ *   datapath_mirror_look     until it is MIRROR_READY: the two images differ in next to nothing
  *   datapath_mirror_hold     users wait; both images are the same, the copy durably so
  *   datapath_mirror_end      users go on, with the copy or with the disk as it was
  *
@@ -117,7 +120,7 @@ MUST_CHECK struct error *datapath_resize(struct call *call, struct datapath *dp,
  */
 enum mirror_phase {
     MIRROR_NONE,    /* none is under way */
-    MIRROR_COPYING, /* 'done' of it, 0 to 1 */
+    MIRROR_COPYING, /* 'done' of it, 0 to 1; it may begin anew */
     MIRROR_READY,
     MIRROR_HELD,
     MIRROR_BROKEN, /* 'why'; users go on with the disk as it was */
@@ -136,9 +139,10 @@ MUST_CHECK struct error *datapath_mirror(struct call *call, struct datapath *dp,
                                          const struct datapath_disk *to, bool top);
 MUST_CHECK struct error *datapath_mirror_look(struct call *call, struct datapath *dp,
                                               const char *name, struct datapath_mirror *out);
-/* Waits for it; one that was MIRROR_READY is held within the time of a write. */
+/* One that was MIRROR_READY.  Not *held: its users leave it no moment in which the images are the
+ * same; so it is copied once more, in a way by which they become it, until MIRROR_READY again. */
 MUST_CHECK struct error *datapath_mirror_hold(struct call *call, struct datapath *dp,
-                                              const char *name);
+                                              const char *name, bool *held);
 /*
  * Goes on with 'to', or where that is NULL with the disk as it was; what is not needed any more is
  * closed.  Can be repeated, and is nothing where the server has died.

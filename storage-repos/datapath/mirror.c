@@ -2,21 +2,36 @@
 /*
  * mirror.c -- a disk moves to another image under its users.
  *
- * It is one job of the server, blockdev-mirror, with three settings that make it safe:
- * - copy-mode=write-blocking: a write is answered when both images have it, so it ends however much
- *   is written;
+ * It is one job of the server, blockdev-mirror, with two settings that make it safe:
  * - auto-finalize=false: at its end, when all is flushed to the copy, the job stands still with the
  *   disk drained, which is what holds the users, until it is told to finalize or to cancel;
  * - auto-dismiss=false: how it ended can be asked.
- * The job goes on without us; whoever comes next finds it in the server.
+ * The job goes on without us; whoever comes next finds it in the server, and its name says how it
+ * was begun: WAY.SYNC.NODE.
+ *
+ * WAY "follow" (copy-mode=background) copies what has been written, again and again, until there is
+ * a moment in which nothing is left.  A disk that is written to without a pause may never have that
+ * moment; then it is begun anew as "both" (write-blocking): a write is answered when both images
+ * have it, so it ends however much is written.
+ *
+ * Why not "both" from the beginning: qemu (7.2, and it is so in later ones) frees the map of the
+ * writes that are under way to both images before they have ended, when such a job ends otherwise
+ * than by completing.  The server then dies more often than not, and its users have lost their
+ * disk.  So a job of that way is never cancelled while users write: it is completed first, and
+ * cancelled where it stands still.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "libxapi/base/call.h"
 #include "libxapi/base/seam.h"
 #include "storage-repos/datapath/server.h"
 
-#define JOB "move"
+#define FOLLOW "follow."
+#define BOTH "both."
+#define NODE "move" /* of a copy that is reached by a socket */
+#define JOB_SIZE 64
+#define FOLLOW_TIMES 4 /* the disk's size may be copied until it is ready */
 #define COMMAND_TIMEOUT (60 * USEC_PER_SEC)
 #define HOLD_TIMEOUT (60 * USEC_PER_SEC)
 #define LOOK_AGAIN (10 * USEC_PER_MSEC)
@@ -25,10 +40,16 @@
 /* ---- the job ---- */
 
 struct job {
+    char id[JOB_SIZE];
     char status[16]; /* "" where there is none */
     const char *error;
-    double done;
+    double done, copied; /* a part, and bytes */
 };
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
 
 static struct error *find_job(struct call *call, struct qmp *qmp, struct job *out)
 {
@@ -45,11 +66,13 @@ static struct error *find_job(struct call *call, struct qmp *qmp, struct job *ou
         double now = json_number_value(json_object_get(entry, "current-progress"));
         double whole = json_number_value(json_object_get(entry, "total-progress"));
 
-        if (!id || strcmp(id, JOB) != 0 || !status)
+        if (!id || !status || (!begins(id, FOLLOW) && !begins(id, BOTH)))
             continue;
+        strncpy(out->id, id, sizeof out->id - 1);
         strncpy(out->status, status, sizeof out->status - 1);
         out->error = error ? arena_strdup(call->arena, error) : NULL;
         out->done = whole > 0 ? MIN(now / whole, 1.0) : 0;
+        out->copied = now;
     }
     json_decref(list);
     return OK;
@@ -60,25 +83,48 @@ static bool is(const struct job *job, const char *status)
     return strcmp(job->status, status) == 0;
 }
 
-static struct error *tell_job(struct call *call, struct qmp *qmp, const char *command)
+static struct error *tell_job(struct call *call, struct qmp *qmp, const struct job *job,
+                              const char *command)
 {
-    return qmp_command(call, qmp, command, json_pack("{s:s}", "id", JOB), COMMAND_TIMEOUT, NULL);
+    return qmp_command(call, qmp, command, json_pack("{s:s}", "id", job->id), COMMAND_TIMEOUT,
+                       NULL);
 }
 
-/* Until it has that status, or has ended, or there is none. */
-static struct error *wait_for(struct call *call, struct qmp *qmp, const char *status,
-                              struct job *out)
+/* Until it has that status, or has ended, or there is none, or so much time has passed without its
+ * coming forward. */
+static struct error *look_for(struct call *call, struct qmp *qmp, const char *status,
+                              usec_t patience, struct job *out)
 {
-    usec_t deadline = clock_mono() + HOLD_TIMEOUT;
+    usec_t deadline = clock_mono() + patience;
+    double copied = 0;
 
     while (true) {
         TRY(find_job(call, qmp, out));
-        if (is(out, status) || is(out, "concluded") || is(out, ""))
+        if (is(out, status) || is(out, "concluded") || is(out, "") || clock_mono() > deadline)
             return OK;
-        if (clock_mono() > deadline)
-            return sr_failed(call, SR_FAIL_VDI, "%s: its job stays %s", qmp->who, out->status);
+        if (is(out, "running") && out->copied > copied)
+            deadline = clock_mono() + patience;
+        copied = out->copied;
         clock_sleep(LOOK_AGAIN);
     }
+}
+
+static struct error *wait_for(struct call *call, struct qmp *qmp, const char *status,
+                              struct job *out)
+{
+    TRY(look_for(call, qmp, status, HOLD_TIMEOUT, out));
+    return is(out, status) || is(out, "concluded") || is(out, "")
+               ? OK
+               : sr_failed(call, SR_FAIL_VDI, "%s: its job stays %s", qmp->who, out->status);
+}
+
+/* What is left of it, if anything, is nobody's any more. */
+static struct error *cancel(struct call *call, struct qmp *qmp, struct job *job)
+{
+    if (!is(job, "concluded"))
+        TRY(tell_job(call, qmp, job, "job-cancel"));
+    TRY(wait_for(call, qmp, "concluded", job));
+    return is(job, "") ? OK : tell_job(call, qmp, job, "job-dismiss");
 }
 
 /* ---- begin ---- */
@@ -86,7 +132,7 @@ static struct error *wait_for(struct call *call, struct qmp *qmp, const char *st
 static struct error *add_socket(struct call *call, struct qmp *qmp, const char *path,
                                 const char **node)
 {
-    *node = JOB;
+    *node = NODE;
     return qmp_command(call, qmp, "blockdev-add",
                        json_pack("{s:s,s:s,s:{s:s,s:s},s:s,s:s,s:s}", "node-name", *node, "driver",
                                  "nbd", "server", "type", "unix", "path", path, "export", "disk",
@@ -121,19 +167,42 @@ static struct error *close_unused(struct call *call, struct qmp *qmp)
     return OK;
 }
 
-static struct error *begin(struct call *call, struct qmp *qmp, const struct datapath_disk *to,
-                           bool top)
+/* 'sync': "top" or "full". */
+static struct error *begin(struct call *call, struct qmp *qmp, const char *way, const char *sync,
+                           const char *node)
 {
-    const char *from, *node = NULL;
+    const char *from, *id = arena_printf(call->arena, "%s%s.%s", way, sync, node);
+    const char *mode = strcmp(way, BOTH) == 0 ? "write-blocking" : "background";
 
+    assert(strlen(id) < JOB_SIZE);
     TRY(server_top(call, qmp, &from));
+    return qmp_command(call, qmp, "blockdev-mirror",
+                       json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:b}", "job-id", id, "device", from,
+                                 "target", node, "sync", sync, "copy-mode", mode, "auto-finalize",
+                                 false, "auto-dismiss", false),
+                       COMMAND_TIMEOUT, NULL);
+}
+
+static struct error *open_and_begin(struct call *call, struct qmp *qmp,
+                                    const struct datapath_disk *to, bool top)
+{
+    const char *node = NULL;
+
     TRY(strcmp(to->format, "nbd") == 0 ? add_socket(call, qmp, to->image, &node)
                                        : server_add_image(call, qmp, to, &node));
-    return qmp_command(call, qmp, "blockdev-mirror",
-                       json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:b}", "job-id", JOB, "device", from,
-                                 "target", node, "sync", top ? "top" : "full", "copy-mode",
-                                 "write-blocking", "auto-finalize", false, "auto-dismiss", false),
-                       COMMAND_TIMEOUT, NULL);
+    return begin(call, qmp, FOLLOW, top ? "top" : "full", node);
+}
+
+/* It does not catch up with what is written. */
+static struct error *begin_anew(struct call *call, struct qmp *qmp, struct job *job)
+{
+    char *sync = arena_strdup(call->arena, job->id + strlen(FOLLOW)), *dot = strchr(sync, '.');
+
+    if (!dot)
+        return sr_failed(call, SR_FAIL_VDI, "%s: the job %s is not of ours", qmp->who, job->id);
+    *dot = '\0';
+    TRY(cancel(call, qmp, job));
+    return begin(call, qmp, BOTH, sync, dot + 1);
 }
 
 struct error *datapath_mirror(struct call *call, struct datapath *dp,
@@ -152,7 +221,7 @@ struct error *datapath_mirror(struct call *call, struct datapath *dp,
     TRY(find_job(call, &qmp, &job));
     if (job.status[0])
         return OK;
-    e = begin(call, &qmp, to, top);
+    e = open_and_begin(call, &qmp, to, top);
     if (e)
         error_ignore(close_unused(call, &qmp)); /* the first error says more */
     return e;
@@ -176,56 +245,122 @@ static struct datapath_mirror phase_of(const struct job *job)
     return m;
 }
 
+/* As the node on top has it; 0 where that is not said. */
+static struct error *disk_size(struct call *call, struct qmp *qmp, double *out)
+{
+    json_t *list, *entry;
+    const char *top;
+    size_t i;
+
+    *out = 0;
+    TRY(server_top(call, qmp, &top));
+    TRY(qmp_command(call, qmp, "query-named-block-nodes", json_pack("{s:b}", "flat", true),
+                    COMMAND_TIMEOUT, &list));
+    json_array_foreach(list, i, entry)
+    {
+        const char *node = json_string_value(json_object_get(entry, "node-name"));
+        const json_t *image = json_object_get(entry, "image");
+
+        if (node && strcmp(node, top) == 0)
+            *out = json_number_value(json_object_get(image, "virtual-size"));
+    }
+    json_decref(list);
+    return OK;
+}
+
+/* Whether so much was copied that its users must be faster than that is. */
+static struct error *is_behind(struct call *call, struct qmp *qmp, const struct job *job, bool *out)
+{
+    double size;
+
+    *out = false;
+    if (!is(job, "running") || !begins(job->id, FOLLOW))
+        return OK;
+    TRY(disk_size(call, qmp, &size));
+    *out = size > 0 && job->copied > FOLLOW_TIMES * size;
+    return OK;
+}
+
 struct error *datapath_mirror_look(struct call *call, struct datapath *dp, const char *name,
                                    struct datapath_mirror *out)
 {
     AUTO(qmp) qmp = {0};
+    bool dead, behind = false;
     struct job job;
-    bool dead;
 
     *out = (struct datapath_mirror){.phase = MIRROR_BROKEN, .why = "the disk's server has died"};
     TRY(server_open(call, dp, name, &qmp, &dead));
     if (dead)
         return OK;
     TRY(find_job(call, &qmp, &job));
+    TRY(is_behind(call, &qmp, &job, &behind));
+    if (behind) {
+        TRY(begin_anew(call, &qmp, &job));
+        TRY(find_job(call, &qmp, &job));
+    }
     *out = phase_of(&job);
     return OK;
 }
 
-struct error *datapath_mirror_hold(struct call *call, struct datapath *dp, const char *name)
+struct error *datapath_mirror_hold(struct call *call, struct datapath *dp, const char *name,
+                                   bool *held)
 {
     AUTO(qmp) qmp = {0};
     struct job job;
     bool dead;
+
+    *held = false;
 
     TRY(server_open(call, dp, name, &qmp, &dead));
     if (dead)
         return sr_failed(call, SR_FAIL_VDI, "disk %s: its server has died", name);
     TRY(find_job(call, &qmp, &job));
     if (is(&job, "ready"))
-        TRY(tell_job(call, &qmp, "job-complete"));
-    TRY(wait_for(call, &qmp, "pending", &job));
-    if (is(&job, "pending"))
+        TRY(tell_job(call, &qmp, &job, "job-complete"));
+    if (begins(job.id, FOLLOW))
+        TRY(look_for(call, &qmp, "pending", server_patience(dp), &job));
+    else
+        TRY(wait_for(call, &qmp, "pending", &job));
+    *held = is(&job, "pending");
+    if (*held)
         return OK;
+    if (begins(job.id, FOLLOW) && !is(&job, "concluded"))
+        return begin_anew(call, &qmp, &job);
     return sr_failed(call, SR_FAIL_VDI, "disk %s: %s", name,
                      job.error ? job.error : "there is no copy to hold it for");
 }
 
 /* ---- end ---- */
 
+/* One that writes to both images is brought to where it stands still, however long that takes (see
+ * above); only where it does not come forward, as with storage that is silent, is it cancelled as
+ * it is. */
+static struct error *bring_to_halt(struct call *call, struct qmp *qmp, struct job *job)
+{
+    if (!begins(job->id, BOTH) || is(job, "pending") || is(job, "concluded"))
+        return OK;
+    if (!is(job, "ready"))
+        TRY(look_for(call, qmp, "ready", HOLD_TIMEOUT, job));
+    if (!is(job, "ready"))
+        return OK;
+    TRY(tell_job(call, qmp, job, "job-complete"));
+    return look_for(call, qmp, "pending", HOLD_TIMEOUT, job);
+}
+
 static struct error *end(struct call *call, struct qmp *qmp, bool keep)
 {
     struct job job;
 
     TRY(find_job(call, qmp, &job));
+    if (!keep)
+        TRY(bring_to_halt(call, qmp, &job));
     if (is(&job, ""))
         return OK;
-    if (!is(&job, "concluded"))
-        TRY(tell_job(call, qmp, keep && is(&job, "pending") ? "job-finalize" : "job-cancel"));
-    TRY(wait_for(call, qmp, "concluded", &job));
-    if (!is(&job, ""))
-        TRY(tell_job(call, qmp, "job-dismiss"));
-    return OK;
+    if (keep && is(&job, "pending")) {
+        TRY(tell_job(call, qmp, &job, "job-finalize"));
+        TRY(wait_for(call, qmp, "concluded", &job));
+    }
+    return is(&job, "") ? OK : cancel(call, qmp, &job);
 }
 
 /* Which file is open as the node that users see. */

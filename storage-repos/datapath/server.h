@@ -16,5 +16,7 @@ MUST_CHECK struct error *server_add_image(struct call *call, struct qmp *qmp,
 /* The note of what a server serves. */
 MUST_CHECK struct error *server_now_serves(struct call *call, const struct datapath *dp,
                                            const struct datapath_disk *disk);
+/* As datapath_set_patience. */
+usec_t server_patience(const struct datapath *dp);
 /* Whether its users can be held. */
 bool server_can_mirror(const struct datapath *dp);

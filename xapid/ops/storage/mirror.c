@@ -35,9 +35,9 @@ struct error *vdi_mirror_look(struct call *call, const char *uuid, struct datapa
     return datapath_mirror_look(call, srs_datapath(call->xapid), uuid, out);
 }
 
-struct error *vdi_mirror_hold(struct call *call, const char *uuid)
+struct error *vdi_mirror_hold(struct call *call, const char *uuid, bool *held)
 {
-    return datapath_mirror_hold(call, srs_datapath(call->xapid), uuid);
+    return datapath_mirror_hold(call, srs_datapath(call->xapid), uuid, held);
 }
 
 struct error *vdi_mirror_keep(struct call *call, const char *uuid, ref_t sr)

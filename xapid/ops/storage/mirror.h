@@ -9,7 +9,7 @@
 MUST_CHECK struct error *vdi_mirror(struct call *call, const char *uuid, ref_t sr, bool top);
 MUST_CHECK struct error *vdi_mirror_look(struct call *call, const char *uuid,
                                          struct datapath_mirror *out);
-MUST_CHECK struct error *vdi_mirror_hold(struct call *call, const char *uuid);
+MUST_CHECK struct error *vdi_mirror_hold(struct call *call, const char *uuid, bool *held);
 /* Its users go on with the copy; nothing where it has no server. */
 MUST_CHECK struct error *vdi_mirror_keep(struct call *call, const char *uuid, ref_t sr);
 /* They go on with the disk as it was. */

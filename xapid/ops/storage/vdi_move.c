@@ -232,23 +232,41 @@ static struct error *broken(struct move *m, const char *why)
     return err_mirror_failed(call, call_ref(call, m->intent->vdi));
 }
 
-static struct error *mirror(struct move *m, const struct move_step *step)
+/* 'size': how much of the whole is copied so. */
+static struct error *wait_until_ready(struct move *m, int64_t size)
 {
     struct call *call = m->op->call;
     struct datapath_mirror now;
 
-    TRY(vdi_mirror(call, disk_of(m)->uuid, m->intent->to, needs_top_only(m)));
     while (true) {
         TRY(vdi_mirror_look(call, disk_of(m)->uuid, &now));
         if (now.phase == MIRROR_READY)
             return OK;
         if (now.phase != MIRROR_COPYING)
             return broken(m, now.phase == MIRROR_BROKEN ? now.why : "its server knows of no move");
-        task_progress(call, progress_at(m, m->bytes + (int64_t)(now.done * (double)step->size)));
+        task_progress(call, progress_at(m, m->bytes + (int64_t)(now.done * (double)size)));
         TRY(task_check(call));
         TRY(vm_overruled(m->op, m->vm));
         clock_sleep(LOOK_AGAIN);
     }
+}
+
+static struct error *mirror(struct move *m, const struct move_step *step)
+{
+    TRY(vdi_mirror(m->op->call, disk_of(m)->uuid, m->intent->to, needs_top_only(m)));
+    return wait_until_ready(m, step->size);
+}
+
+static struct error *hold(struct move *m)
+{
+    bool held = false;
+
+    while (!held) {
+        TRY(vdi_mirror_hold(m->op->call, disk_of(m)->uuid, &held));
+        if (!held)
+            TRY(wait_until_ready(m, 0));
+    }
+    return OK;
 }
 
 static struct error *fork_image(struct move *m, struct image *image)
@@ -345,7 +363,7 @@ static struct error *move_content(struct move *m)
     TRY(copy_all(m));
     TRY(look_at_images(m));
     if (m->live)
-        TRY(vdi_mirror_hold(m->op->call, disk_of(m)->uuid));
+        TRY(hold(m));
     TRY(op_step(m->op, "held", 0.92));
     return decide(m);
 }
