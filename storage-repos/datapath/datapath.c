@@ -505,18 +505,19 @@ static const char *words_of(const struct child_result *r)
     return option_end ? option_end + strlen("}: ") : r->errors;
 }
 
-static struct error *run_server(struct call *call, const struct datapath *dp, const struct place *p,
-                                const struct datapath_disk *disk, int lock)
+/* One try, with the file that has the name just now. */
+static struct error *try_server(struct call *call, const struct datapath *dp, const struct place *p,
+                                const struct datapath_disk *disk, int lock, struct stat *file,
+                                struct child_result *r)
 {
     const char *argv[20] = {"qemu-storage-daemon", "--daemonize", "--pidfile", p->pid};
     struct child_spec spec = {.argv = argv, .timeout = START_TIMEOUT, .listen_fd = lock};
-    usec_t deadline = clock_mono() + UNLOCK_TIMEOUT;
-    struct child_result r;
     struct stat st;
     size_t n = 4;
 
     if (stat(disk->image, &st) < 0)
         return sr_failed_errno(call, SR_FAIL_VDI, errno, disk->image);
+    *file = st;
     argv[n++] = "--chardev";
     argv[n++] = option(call, "socket,id=qmp,server=on,wait=off,path=", p->qmp, "");
     argv[n++] = "--monitor";
@@ -533,8 +534,18 @@ static struct error *run_server(struct call *call, const struct datapath *dp, co
     argv[n++] = text_of(call, export_of(call, dp, p, disk, &st));
     if (!argv[9] || !argv[11] || !argv[n - 1])
         return sr_failed(call, SR_FAIL_VDI, "%s: not UTF-8", disk->image);
+    return child_run(call->arena, &spec, r);
+}
+
+/* 'file' is what had the name when it was started. */
+static struct error *run_server(struct call *call, const struct datapath *dp, const struct place *p,
+                                const struct datapath_disk *disk, int lock, struct stat *file)
+{
+    usec_t deadline = clock_mono() + UNLOCK_TIMEOUT;
+    struct child_result r;
+
     do
-        TRY(child_run(call->arena, &spec, &r));
+        TRY(try_server(call, dp, p, disk, lock, file, &r));
     while (!r.timed_out && r.status && is_locked_still(&r, deadline));
     if (r.timed_out)
         return sr_failed(call, SR_FAIL_VDI, "the server of the disk took too long to start");
@@ -586,13 +597,32 @@ static struct error *answer(struct call *call, const struct datapath *dp, const 
     return out->path[0] ? OK : sr_failed(call, SR_FAIL_VDI, "%s: it shows no disk", p->dir);
 }
 
-static struct error *start(struct call *call, const struct datapath *dp, const struct place *p,
-                           const struct datapath_disk *disk, struct vdi_path *out)
+/*
+ * Where images become one (dir/coalesce.c) the name may have become another file's between our look
+ * at it and the server's, or between the server's opening it and its lock on it.  Then the server
+ * writes to a file that nobody finds any more, or its nodes have the wrong names.  Once it has its
+ * lock nobody does that, so one look afterwards is enough.
+ */
+static struct error *check_name(struct call *call, const struct datapath_disk *disk,
+                                const struct stat *file, bool *moved)
+{
+    struct stat now;
+
+    if (stat(disk->image, &now) < 0)
+        return sr_failed_errno(call, SR_FAIL_VDI, errno, disk->image);
+    *moved = now.st_dev != file->st_dev || now.st_ino != file->st_ino;
+    return *moved ? sr_failed(call, SR_FAIL_VDI, "%s: it is another file by now", disk->image) : OK;
+}
+
+static struct error *start_once(struct call *call, const struct datapath *dp, const struct place *p,
+                                const struct datapath_disk *disk, struct vdi_path *out, bool *moved)
 {
     AUTO(server_lock) lock = {0};
+    struct stat file = {0};
     struct error *e;
     bool held;
 
+    TRY(make_dir(call, p->dir));
     TRY(try_lock(call, p, &lock, &held));
     if (!held)
         return sr_failed(call, SR_FAIL_VDI, "%s: its server lives unexpectedly", p->dir);
@@ -600,8 +630,10 @@ static struct error *start(struct call *call, const struct datapath *dp, const s
     TRY(serves_write(call, p, disk));
     if (dp->kind == DATAPATH_FUSE)
         TRY(make_mount_point(call, p));
-    e = run_server(call, dp, p, disk, lock.fd);
+    e = run_server(call, dp, p, disk, lock.fd, &file);
     server_lock_release(&lock); /* the server's alone from here */
+    if (!e)
+        e = check_name(call, disk, &file, moved);
     if (!e)
         e = answer(call, dp, p, out);
     if (e) {
@@ -609,6 +641,20 @@ static struct error *start(struct call *call, const struct datapath *dp, const s
         if (!is_alive(p))
             error_ignore(remove_place(call, p));
     }
+    return e;
+}
+
+static struct error *start(struct call *call, const struct datapath *dp, const struct place *p,
+                           const struct datapath_disk *disk, struct vdi_path *out)
+{
+    usec_t deadline = clock_mono() + UNLOCK_TIMEOUT;
+    struct error *e;
+    bool moved;
+
+    do {
+        moved = false;
+        e = start_once(call, dp, p, disk, out, &moved);
+    } while (moved && clock_mono() < deadline);
     return e;
 }
 
@@ -637,7 +683,6 @@ struct error *datapath_attach(struct call *call, struct datapath *dp,
     if (!name_is_good(disk->name) || disk->image[0] != '/')
         return sr_failed(call, SR_FAIL_ARGUMENT, "%s: no name for a disk", disk->name);
     TRY(make_dir(call, dp->dir));
-    TRY(make_dir(call, p.dir));
     if (is_alive(&p)) {
         serves_read(call, &p, &s);
         if (fits(&s, disk) && is_well(call, &p) && !answer(call, dp, &p, out))

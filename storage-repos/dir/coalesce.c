@@ -22,7 +22,9 @@
  * An empty C needs no copy, and all is done under one lock.
  *
  * Between looking whether somebody writes to C and 3, a lock of qemu's keeps new writers out: one
- * that comes then tries again, by the name, and opens B.  Where other hosts may have C open it
+ * that comes then tries again, by the name, and opens B; one that had opened C just before, and is
+ * not locked out, finds that the name is another file's and begins anew (check_name in
+ * datapath/datapath.c).  Where other hosts may have C open it
  * keeps everybody out, for a file without a name is not theirs any more.
  */
 #include <errno.h>

@@ -335,6 +335,30 @@ class Guests(threading.Thread):
             pass  # it has ended meanwhile: what was tried may be there
 
 
+class Pulse(threading.Thread):
+    """How long the machine itself stands: a thread that sleeps and makes a byte durable, which should take a moment."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True, name="pulse")
+        self.path, self.stop = os.path.join(folder, "pulse"), threading.Event()
+        self.late = []  # seconds, where it was more than one
+
+    def run(self):
+        with open(self.path, "wb", buffering=0) as f:
+            while not self.stop.is_set():
+                begin = time.monotonic()
+                time.sleep(0.1)
+                f.write(b".")
+                os.fsync(f.fileno())
+                took = time.monotonic() - begin - 0.1
+                if took > 1:
+                    self.late.append(took)
+
+    def __str__(self):
+        return (f"the machine itself stood still {len(self.late)} times for more than a second, {sum(self.late):.0f} s together, "
+                f"at most {max(self.late, default=0):.1f} s; load now {os.getloadavg()[0]:.0f}")
+
+
 class Campaign:
     def __init__(self, options, report):
         self.options, self.report = options, report
@@ -352,12 +376,17 @@ class Campaign:
         with tempfile.TemporaryDirectory(prefix="xo-") as folder, tempfile.TemporaryDirectory(prefix="xp-common-") as common, \
                 Pool(o.hosts, self.relays, self.disks, o.seed, args) as pool:
             self.pool = pool
+            self.pulse = Pulse(folder)
+            self.pulse.start()
             self.hosts = [Host(m, folder) for m in pool]
             try:
                 self.begin(common)
                 self.middle()
                 self.afterwards()
             finally:
+                self.pulse.stop.set()
+                self.pulse.join()
+                print(f"# {self.pulse}", flush=True)
                 self.clear()
 
     def begin(self, common):

@@ -587,6 +587,44 @@ static void a_served_disk_grows_under_its_user(void **state)
     assert_int_equal(lab_stat(&b->lab, b->disk).virtual_size, 2 * SIZE);
 }
 
+/* As coalescing does it: the lock that keeps writers out, another file in place of this one, and
+ * the lock goes. */
+struct replacement {
+    const char *image, *with;
+    int fd;
+};
+
+static void *replace(void *arg)
+{
+    const struct replacement *r = arg;
+
+    clock_sleep(300 * USEC_PER_MSEC);
+    if (rename(r->with, r->image) < 0)
+        abort();
+    close(r->fd);
+    return NULL;
+}
+
+static void an_image_that_becomes_another_file_while_its_server_starts_is_that_file(void **state)
+{
+    struct bench *b = *state;
+    struct replacement r = {.image =
+                                lab_path(&b->lab, arena_printf(&b->lab.arena, "%s.qcow2", b->disk)),
+                            .with = lab_path(&b->lab, "other.qcow2")};
+    struct thread thread;
+
+    lab_must(&b->lab, datapath_detach(&b->lab.call, b->dp, b->disk));
+    lab_must(&b->lab, qcow2_create(&b->lab.call, r.with, SIZE, NULL));
+    r.fd = open(r.image, O_RDWR | O_CLOEXEC);
+    assert_true(qcow2_keep_writers_out(r.fd));
+    thread_start(&thread, "replace", replace, &r);
+    lab_must(&b->lab, serve(b));
+    thread_join(&thread);
+    assert_true(image_is_locked(b));
+    /* It knows that this is the file it has. */
+    lab_must(&b->lab, datapath_follow(&b->lab.call, b->dp, r.image));
+}
+
 static void an_image_that_cannot_be_served_is_an_error_and_leaves_nothing(void **state)
 {
     struct datapath_disk disk = {.format = "qcow2", .writable = true};
@@ -661,6 +699,7 @@ int main(void)
         TEST(a_recycled_process_number_is_not_taken_for_the_server),
         TEST(what_a_killed_server_left_goes_at_detach),
         TEST(a_served_disk_grows_under_its_user),
+        TEST(an_image_that_becomes_another_file_while_its_server_starts_is_that_file),
         TEST(an_image_that_cannot_be_served_is_an_error_and_leaves_nothing),
         TEST(a_servers_threads_get_the_priority_of_its_disk),
         TEST(the_server_has_no_descriptor_of_ours),
