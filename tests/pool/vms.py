@@ -34,7 +34,7 @@ from report import Findings, Report  # noqa: E402
 
 MIB = 1 << 20
 LEASE = 10      # seconds, the shortest there is
-ANSWER = 200    # seconds in which every operation is answered and every task ends, whatever happens
+ANSWER = 200    # seconds of a machine that goes on in which every operation is answered and every task ends, whatever happens
 SHOWS = 20      # seconds until another member shows what was acknowledged
 HAUNTED = 100   # seconds in which something whose outcome is unknown may still happen
 SETTLE = 240    # HA tries again after two minutes
@@ -108,11 +108,42 @@ class Vm:
         return f"VM {self.number} ({self.priority or 'unprotected'}) {self.uuid}"
 
 
+class Pulse(threading.Thread):
+    """How long the machine itself stands: a thread that sleeps and makes a byte durable, which should take a moment."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True, name="pulse")
+        self.path, self.stop = os.path.join(folder, "pulse"), threading.Event()
+        self.late = []  # seconds, where it was more than one
+        self.beat = time.monotonic()
+
+    def run(self):
+        with open(self.path, "wb", buffering=0) as f:
+            while not self.stop.is_set():
+                begin = self.beat = time.monotonic()
+                time.sleep(0.1)
+                f.write(b".")
+                os.fsync(f.fileno())
+                took = time.monotonic() - begin - 0.1
+                if took > 1:
+                    self.late.append(took)
+
+    def clock(self):
+        """Seconds, without those in which the machine stood still: then nobody can answer."""
+        now = time.monotonic()
+        standing = now - self.beat - 0.1
+        return now - sum(self.late) - (standing if standing > 1 else 0)
+
+    def __str__(self):
+        return (f"the machine itself stood still {len(self.late)} times for more than a second, {sum(self.late):.0f} s together, "
+                f"at most {max(self.late, default=0):.1f} s; load now {os.getloadavg()[0]:.0f}")
+
+
 class World:
     """What all clients share; what history.Client wants of it."""
 
-    def __init__(self, pool, seed, report):
-        self.pool, self.seed, self.report = pool, seed, report
+    def __init__(self, pool, seed, report, pulse):
+        self.pool, self.seed, self.report, self.pulse = pool, seed, report, pulse
         self.stop = threading.Event()
         self.begin = time.monotonic()
         self.histories, self.lost_sessions = {}, 0
@@ -169,7 +200,7 @@ class Operator(history.Client):
 
     def call(self, method, *params, within=ANSWER):
         """On any member that answers: for reads."""
-        end = time.monotonic() + within
+        end = self.world.pulse.clock() + within
         while True:
             try:
                 if not self.logged_in and not self._login():
@@ -178,7 +209,7 @@ class Operator(history.Client):
             except (Lost, XapiError) as e:
                 if isinstance(e, XapiError) and e.code in history.GONE_SESSION:
                     self._session_is_gone()
-                elif isinstance(e, XapiError) and e.code == "HANDLE_INVALID" or time.monotonic() > end:
+                elif isinstance(e, XapiError) and e.code == "HANDLE_INVALID" or self.world.pulse.clock() > end:
                     raise
                 self._elsewhere()
                 time.sleep(0.2)
@@ -275,8 +306,8 @@ class Operator(history.Client):
         return e.code
 
     def wait(self, method, task):
-        end = time.monotonic() + ANSWER
-        while time.monotonic() < end:
+        end = self.world.pulse.clock() + ANSWER
+        while self.world.pulse.clock() < end:
             try:
                 record = self.call("task.get_record", task)
             except (Lost, XapiError) as e:
@@ -335,30 +366,6 @@ class Guests(threading.Thread):
             pass  # it has ended meanwhile: what was tried may be there
 
 
-class Pulse(threading.Thread):
-    """How long the machine itself stands: a thread that sleeps and makes a byte durable, which should take a moment."""
-
-    def __init__(self, folder):
-        super().__init__(daemon=True, name="pulse")
-        self.path, self.stop = os.path.join(folder, "pulse"), threading.Event()
-        self.late = []  # seconds, where it was more than one
-
-    def run(self):
-        with open(self.path, "wb", buffering=0) as f:
-            while not self.stop.is_set():
-                begin = time.monotonic()
-                time.sleep(0.1)
-                f.write(b".")
-                os.fsync(f.fileno())
-                took = time.monotonic() - begin - 0.1
-                if took > 1:
-                    self.late.append(took)
-
-    def __str__(self):
-        return (f"the machine itself stood still {len(self.late)} times for more than a second, {sum(self.late):.0f} s together, "
-                f"at most {max(self.late, default=0):.1f} s; load now {os.getloadavg()[0]:.0f}")
-
-
 class Campaign:
     def __init__(self, options, report):
         self.options, self.report = options, report
@@ -396,7 +403,7 @@ class Campaign:
             for m in self.pool:
                 with open(os.path.join(m.state, "faults"), "w") as f:
                     f.write("ha/arm fail\n")
-        self.world = World(self.pool, self.options.seed, self.report)
+        self.world = World(self.pool, self.options.seed, self.report, self.pulse)
         self.world.prepare(common, self.options.vms or 4 + 2 * self.options.hosts)
         print(f"# ready after {time.monotonic() - begin:.1f} s", flush=True)
         self.operators = [Operator(self.world, i) for i in range(2 * self.options.hosts)]
