@@ -58,8 +58,8 @@ class Member(Host):
 
     def boot(self, again=False):
         os.environ["XAPID_LAB_LESS"] = "".join(f",-{name}" for name in self.less)
+        os.environ["XAPID_LAB_FIRST"] = "yes"
         super().boot(again)
-        first_served(self.pid)
 
     @property
     def pid(self):
