@@ -236,6 +236,22 @@ static bool a_remains(struct call *call, const struct sr_handle *sr)
     return nfs_is_mounted(arena_printf(call->arena, "%s/%s", sr->site->mounts, sr->uuid));
 }
 
+const char *apart_left(const char *name, char uuid[UUID_TEXT_SIZE])
+{
+    const char *ending = name + UUID_TEXT_SIZE - 1;
+    uint8_t bytes[16];
+
+    if (strlen(name) < UUID_TEXT_SIZE - 1)
+        return NULL;
+    memcpy(uuid, name, UUID_TEXT_SIZE - 1);
+    uuid[UUID_TEXT_SIZE - 1] = '\0';
+    if (!uuid_from_text(uuid, bytes))
+        return NULL;
+    if (strcmp(ending, LVM_FOLDER) == 0)
+        return sr_lvm.type;
+    return ending[0] ? NULL : sr_nfs.type;
+}
+
 static struct error *a_probe(struct call *call, struct sr_handle *sr, struct sr_probe *out)
 {
     struct apart_request request = {.slot = "probe"};

@@ -24,6 +24,10 @@ extern const struct sr_driver sr_lvm;
 /* A local directory: for tests of what is here. */
 extern const struct sr_driver sr_file_apart;
 
+/* The type of the repository that has left 'name' in the folder of mounts when it was attached, and
+ * its uuid; NULL: none has. */
+const char *apart_left(const char *name, char uuid[UUID_TEXT_SIZE]);
+
 /* Driver state; zeroed is "answers". */
 struct apart_state {
     bool silent; /* by atomic operations */

@@ -26,7 +26,7 @@ bool lvm_serves(const char *type)
 
 static const char *folder_of(struct call *call, const char *mounts, const char *uuid)
 {
-    return arena_printf(call->arena, "%s/%s.lvm", mounts, uuid);
+    return arena_printf(call->arena, "%s/%s" LVM_FOLDER, mounts, uuid);
 }
 
 bool lvm_is_attached(struct call *call, const char *mounts, const char *uuid)

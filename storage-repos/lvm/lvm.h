@@ -27,6 +27,8 @@ extern const struct sr_driver lvm_volumes;
 
 /* Whether the SR type is one of volume groups. */
 bool lvm_serves(const char *type);
+/* After its uuid, in the folder of mounts: marks of an attached repository's disks in use. */
+#define LVM_FOLDER ".lvm"
 /* Whether this host has it attached; nothing but a folder of its own is asked. */
 bool lvm_is_attached(struct call *call, const char *mounts, const char *uuid);
 /* What attach has left for disks in use goes: no volume is active any more. */

@@ -30,7 +30,7 @@ static const struct sr_driver *find_driver(const char *name, const struct strmap
 {
     if (strcmp(name, "file-apart") == 0)
         return &sr_file_apart;
-    return strcmp(name, "lvm") == 0 ? &sr_lvm : sr_driver_for(name, config);
+    return sr_driver_for(name, config);
 }
 
 static bool find_filter(const char *name, enum sr_fault_kind *out)

@@ -3,7 +3,8 @@
 """xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
 Parts: accounting, pv, pvh, live, devices, hvm, kills, failures, reboot, and with --long also more-failures, storm,
-create, squeeze, endings, checkpoint, measured, pages, pygrub, more-devices, many, nfs, stubborn, machine, network, pair.
+create, squeeze, endings, checkpoint, measured, pages, pygrub, more-devices, many, nfs, lvm, lvm-thin, lvm-promises, stubborn,
+machine, network, pair.
 --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME); --keep leaves the host running.
 XAPID_LAB: the lab's work directory.
 """
@@ -25,6 +26,7 @@ from hvm import hvm  # noqa: E402
 from kills import dom0_reboots, kills  # noqa: E402
 from life import life  # noqa: E402
 from live import live  # noqa: E402
+from lvm import lvm, lvm_promises, lvm_thin  # noqa: E402
 from machine import machine  # noqa: E402
 from measured import measured  # noqa: E402
 from network import network  # noqa: E402
@@ -74,6 +76,9 @@ LONG = {
     "more-devices": more_devices,
     "many": many,
     "nfs": nfs,
+    "lvm": lvm,
+    "lvm-thin": lvm_thin,
+    "lvm-promises": lvm_promises,
     "stubborn": stubborn,
     "machine": machine,
     "network": alone(network),

@@ -8,6 +8,7 @@
 #include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/value/value.h"
+#include "storage-repos/apart/apart.h"
 #include "storage-repos/datapath/datapath.h"
 #include "xapid/db/ready.h"
 #include "xapid/main/xapid.h"
@@ -403,24 +404,24 @@ static struct error *attach_far(struct call *call, size_t n, struct attaching *v
     return e;
 }
 
-/* What is mounted for a repository that this host has no more: it has left a pool, or the SR was
- * forgotten while its daemon was away. */
+/* What is mounted or active for a repository that this host has no more: it has left a pool, or the
+ * SR was forgotten while its daemon was away. */
 static void leave_unknown(struct call *call)
 {
     static const struct strmap nothing = {0};
     DIR *d = opendir(call->xapid->srs->site.mounts);
+    char uuid[UUID_TEXT_SIZE];
     struct dirent *entry;
-    uint8_t bytes[16];
 
     while (d && (entry = readdir(d)) != NULL) {
+        const char *type = apart_left(entry->d_name, uuid);
         struct sr_handle handle;
         ref_t sr;
 
-        if (!uuid_from_text(entry->d_name, bytes) ||
-            (!db_by_uuid(call, CLASS_sr, entry->d_name, &sr) && sr_is_attached(call->xapid, sr)))
+        if (!type || (!db_by_uuid(call, CLASS_sr, uuid, &sr) && sr_is_attached(call->xapid, sr)))
             continue;
-        log_info("the storage of SR %s is not this host's any more", entry->d_name);
-        if (!sr_handle_new(call, "nfs", entry->d_name, &nothing, &handle))
+        log_info("the storage of SR %s is not this host's any more", uuid);
+        if (!sr_handle_new(call, type, uuid, &nothing, &handle))
             handle.driver->leave(call, &handle);
     }
     if (d)
