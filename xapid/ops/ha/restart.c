@@ -316,12 +316,17 @@ void ha_restart_run(struct call *call, ref_t ref)
 {
     const struct ha_restart *row = db_find(call, CLASS_ha_restart, ref);
     struct error *e, *e2;
+    ref_t vm;
 
     if (!row)
         return;
+    vm = row->vm;
     e = start(call, row);
-    if (e)
-        log_warning("HA: VM %s could not be started here: %s", call_ref(call, row->vm),
+    if (e && !db_find(call, CLASS_ha_restart, ref))
+        log_info("HA: VM %s is not started here: %s", call_ref(call, vm),
+                 error_line(call->arena, e));
+    else if (e)
+        log_warning("HA: VM %s could not be started here: %s", call_ref(call, vm),
                     error_line(call->arena, e));
     e2 = db_update(call, finish_txn, &(struct finish){ref, e != OK});
     if (e2)
