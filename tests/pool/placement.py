@@ -152,6 +152,38 @@ class Test:
             connection.close()
         return sum(any(v.lower() != "nan" for v in re.findall(r"<v>(.*?)</v>", row)) for row in rows)
 
+    def updates(self, i, query):
+        """What this member says to /rrd_updates: status, whom it names, where else to ask."""
+        connection = _UnixConnection(self.pool[i].socket, PATIENCE)
+        try:
+            connection.request("GET", f"/rrd_updates?session_id={self.session.ref}&start=-60&{query}")
+            reply = connection.getresponse()
+            named = set(re.findall(r"<entry>[A-Z]+:[a-z]+:([^:]*):", reply.read().decode()))
+            return reply.status, named, reply.getheader("Location", "")
+        finally:
+            connection.close()
+
+    def figures(self, vms):
+        """Who names VMs that one host has is told of them, by it or on the way to it; who names those of several gets what he asks has."""
+        leads = self.hosts.index(self.at(0, "pool.get_master", self.at(0, "pool.get_all")[0]))
+        of = {home: self.at(0, "VM.get_uuid", vm) for vm, home in zip(vms, self.where(vms))}
+        wrong = []
+        for home, uuid in of.items():
+            until(lambda: self.updates(home, f"vm_uuid={uuid}")[1] == {uuid}, PATIENCE, 0.5)
+            place = f"https://{self.at(0, 'host.get_address', self.hosts[home])}/rrd_updates?"
+            for i in range(len(self.hosts)):
+                status, named, location = self.updates(i, f"vm_uuid={uuid}")
+                here = i == home or home == leads
+                if not ((status, named) == (200, {uuid}) if here else status == 302 and location.startswith(place)):
+                    wrong.append((i, home, status, named, location))
+        self.report.check(len(of) == len(self.hosts) and not wrong, "each member tells of a VM that is named, or who can", wrong)
+        (home, one), (_, two), _ = of.items()
+        status, named, _ = self.updates(home, f"vm_uuid={one}&vm_uuid={two}")
+        self.report.check((status, named) == (200, {one}), "where several hosts have what is named, each tells of its own", (status, named))
+        status, named, _ = self.updates(home, f"vm_uuid={two}&host=true")
+        uuid = self.at(0, "host.get_uuid", self.hosts[home])
+        self.report.check((status, named) == (200, {uuid}), "who wants a host's figures gets those of the one he asks", (status, named))
+
     def killed(self, vms):
         """The evacuation ends with the daemon; every VM runs on in one place, and it can be asked again."""
         self.movable(vms)
@@ -234,6 +266,7 @@ def main():
         test = Test(pool, report, directory)
         vms, apart = test.spread()
         test.refused()
+        test.figures(vms)
         test.evacuation(vms)
         test.killed(vms)
         test.reboot()

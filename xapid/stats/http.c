@@ -308,6 +308,70 @@ static const char *read_query(struct http_request *request, struct update_query 
     return NULL;
 }
 
+static bool is_sampled(struct stats *stats, enum stats_owner owner, const char *uuid)
+{
+    MUTEX_GUARD(&stats->table.lock);
+    return table_find(&stats->table, owner, uuid) != NULL;
+}
+
+static ref_t host_of_vm(struct call *call, const char *uuid)
+{
+    const struct vm *vm;
+    ref_t ref;
+
+    if (db_by_uuid(call, CLASS_vm, uuid, &ref))
+        return REF_NULL;
+    vm = db_find(call, CLASS_vm, ref);
+    return vm ? vm->resident_on : REF_NULL;
+}
+
+/* Notes where that one is; false where the answer is to come from here. */
+static bool note_place(struct call *call, enum stats_owner owner, const char *uuid, ref_t *place)
+{
+    ref_t host;
+
+    if (is_sampled(call->xapid->stats, owner, uuid))
+        return false;
+    host = owner == OWNER_SR ? host_of_sr(call, uuid) : host_of_vm(call, uuid);
+    if (ref_is_null(host))
+        return true;
+    if (ref_equal(host, call->xapid->host) || (!ref_is_null(*place) && !ref_equal(host, *place)))
+        return false;
+    *place = host;
+    return true;
+}
+
+/* The one other host where everything is that was asked for by name; null: there is none. */
+static ref_t host_of_all(struct call *call, const struct update_query *query)
+{
+    ref_t place = REF_NULL;
+
+    if (query->host || query->all_vms)
+        return REF_NULL;
+    for (size_t i = 0; i < query->n_vms; i++)
+        if (!note_place(call, OWNER_VM, query->vms[i], &place))
+            return REF_NULL;
+    for (size_t i = 0; i < query->n_srs; i++)
+        if (!note_place(call, OWNER_SR, query->srs[i], &place))
+            return REF_NULL;
+    return place;
+}
+
+/* Who names machines means those, wherever they run; who names none means this host. */
+static bool is_sent_on(struct asked *a, const struct update_query *query)
+{
+    AUTO(arena) arena = {0};
+    struct call call;
+    ref_t host;
+
+    call_init_internal(&call, a->xapid, &arena);
+    host = host_of_all(&call, query);
+    if (!ref_is_null(host))
+        send_to_host(&call, a->request, host, "");
+    call_release(&call);
+    return !ref_is_null(host);
+}
+
 static void run_updates(struct asked *a)
 {
     struct update_query query;
@@ -316,6 +380,8 @@ static void run_updates(struct asked *a)
 
     if (wrong) {
         http_error(a->request, 400, wrong);
+    } else if (is_sent_on(a, &query)) {
+        return;
     } else if (updates_write(a->xapid->stats, &query, &text)) {
         reply(a->request, type_of(query.json), &text, false);
     } else {
