@@ -109,9 +109,9 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
         return QCOW2_BROKEN;
     }
     name_size = be(h + 8, 8) ? be(h + 16, 4) : 0;
-    if (name_size && (read_at(fd, backing, name_size, (off_t)be(h + 8, 8)) != (ssize_t)name_size ||
-                      memchr(backing, '\0', name_size))) {
-        *why = "the name of its parent cannot be read";
+    n = name_size ? read_at(fd, backing, name_size, (off_t)be(h + 8, 8)) : 0;
+    if (n != (ssize_t)name_size || memchr(backing, '\0', name_size)) {
+        *why = n < 0 ? strerrordesc_np(errno) : "the name of its parent cannot be read";
         return QCOW2_BROKEN;
     }
     out->virtual_size = (int64_t)be(h + 24, 8);

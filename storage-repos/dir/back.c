@@ -68,14 +68,17 @@ struct error *dir_vdi_reset(struct call *call, struct sr_handle *sr, const char 
     struct dir_image *disk;
     struct dir_list list;
     struct error *e;
+    bool changing;
 
     TRY(dir_check_location(call, sr, location));
     TRY(dir_lock(call, st, &lock));
     TRY(dir_list(call, st, false, &list));
     TRY(get_free(call, sr, &list, location, &disk));
-    if (!disk->parent[0] || !dir_chain_length(&list, disk))
+    if (!disk->parent[0])
         return sr_failed(call, SR_FAIL_VDI, "%s: what it could go back to is missing", location);
-    if (dir_is_changing(call, st, disk->parent))
+    TRY(dir_check_chain(call, &list, disk));
+    TRY(dir_is_changing(call, st, disk->parent, &changing));
+    if (changing)
         return sr_failed(call, SR_FAIL_VDI, "%s: what it could go back to is being coalesced",
                          location);
     dir_image_name(location, name);

@@ -29,33 +29,38 @@
 
 /* ---- destroying data ---- */
 
-static bool is_empty(const struct dir_state *st, const char *location)
+static struct error *is_empty(struct call *call, const struct dir_state *st, const char *location,
+                              bool *out)
 {
     char name[DIR_NAME_SIZE];
-    bool empty;
-    int fd;
+    int fd, err;
 
     dir_image_name(location, name);
     fd = openat(st->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return false;
-    empty = qcow2_is_empty(fd);
+        return sr_failed_errno(call, SR_FAIL_VDI, errno, name);
+    errno = 0;
+    *out = qcow2_is_empty(fd);
+    err = errno;
     close(fd);
-    return empty;
+    return *out || !err ? OK : sr_failed_errno(call, SR_FAIL_VDI, err, name);
 }
 
 /* Where the disk stays to be: on an image that is a base for good.  Any other might be written once
  * nothing lies on it any more, and would then not tell what the disk was. */
-static struct dir_trace trace_of(struct call *call, const struct dir_state *st,
-                                 const struct dir_image *image)
+static struct error *trace_of(struct call *call, const struct dir_state *st,
+                              const struct dir_image *image, struct dir_trace *out)
 {
     struct dir_meta parent = {.hidden = false};
+    bool empty;
 
+    TRY(is_empty(call, st, image->location, &empty));
     if (image->parent[0])
-        dir_meta_read(call, st, image->parent, &parent);
-    return (struct dir_trace){.parent = parent.hidden ? image->parent : "",
+        TRY(dir_meta_read(call, st, image->parent, &parent));
+    *out = (struct dir_trace){.parent = parent.hidden ? image->parent : "",
                               .virtual_size = image->virtual_size,
-                              .all = !is_empty(st, image->location)};
+                              .all = !empty};
+    return OK;
 }
 
 /* The trace is durable before the image goes, so at every moment the disk is there as one of them.
@@ -77,7 +82,7 @@ struct error *dir_vdi_strip(struct call *call, struct sr_handle *sr, const char 
         if (image->children)
             return vdi_in_use(call, location, "data_destroy");
         TRY(dir_check_unwritten(call, st, location, "data_destroy"));
-        trace = trace_of(call, st, image);
+        TRY(trace_of(call, st, image, &trace));
         TRY(dir_trace_write(call, st, location, &trace));
         dir_image_name(location, name);
         TRY(dir_unlink(call, st, name));

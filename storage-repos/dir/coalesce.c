@@ -96,11 +96,12 @@ static struct error *find_both(const struct work *w, const struct dir_list *list
 {
     struct dir_meta meta;
 
+    TRY(dir_check_sure(w->call, list, SR_FAIL_VDI, w->what->base));
     *base = dir_find(list, w->what->base);
     *upper = *base ? only_child(list, *base) : NULL;
-    if (!*upper || (*base)->links != 1 || (*upper)->links != 1 || list->unsure)
+    if (!*upper || (*base)->links != 1 || (*upper)->links != 1)
         return not_now(w);
-    dir_meta_read(w->call, w->st, (*base)->location, &meta);
+    TRY(dir_meta_read(w->call, w->st, (*base)->location, &meta));
     return meta.hidden ? OK : not_now(w);
 }
 
@@ -223,7 +224,7 @@ static struct error *begin(struct work *w)
 
     TRY(dir_lock(w->call, w->st, &lock));
     TRY(dir_list(w->call, w->st, false, &list));
-    if (!dir_find(&list, w->what->base)) {
+    if (!dir_find_any(&list, w->what->base)) {
         w->done = true;
         return dir_collect(w->call, w->st); /* its sidecar may be there still */
     }
@@ -236,7 +237,7 @@ static struct error *begin(struct work *w)
         TRY(grow_base(w));
         return take_place(w);
     }
-    dir_meta_read(w->call, w->st, base->location, &meta);
+    TRY(dir_meta_read(w->call, w->st, base->location, &meta));
     meta.changing = true;
     return dir_meta_write(w->call, w->st, base->location, &meta);
 }

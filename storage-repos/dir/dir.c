@@ -292,7 +292,7 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
     v = arena_array(call->arena, struct vdi_info, list.n + 1);
     for (size_t i = 0; i < list.n; i++)
         if (list.v[i].good || list.v[i].stripped)
-            dir_info(call, st, &list.v[i], &v[(*n)++]);
+            TRY(dir_info(call, st, &list.v[i], &v[(*n)++]));
     *out = v;
     return OK;
 }

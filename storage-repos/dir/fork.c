@@ -163,8 +163,7 @@ static struct error *check(const struct fork *f, enum reached reached)
 
     if (reached >= FROZEN)
         return OK;
-    if (!length)
-        return sr_failed(f->call, SR_FAIL_VDI, "%s: a part of its chain is missing", f->location);
+    TRY(dir_check_chain(f->call, &f->list, f->disk));
     if (length >= DIR_CHAIN_MAX && !f->empty)
         return sr_failed(f->call, SR_FAIL_CHAIN, "%s: %zu images", f->location, length);
     if (f->disk->children)
@@ -183,18 +182,22 @@ static void set_names(struct fork *f)
 }
 
 /* Whether there is nothing to freeze; nobody may write to it meanwhile. */
-static bool is_empty(const struct fork *f)
+static struct error *is_empty(const struct fork *f, bool *out)
 {
-    bool empty;
+    bool changing;
     int fd;
 
-    if (f->served || !f->disk->parent[0] || dir_is_changing(f->call, f->st, f->disk->parent))
-        return false;
+    *out = false;
+    if (f->served || !f->disk->parent[0])
+        return OK;
+    TRY(dir_is_changing(f->call, f->st, f->disk->parent, &changing));
+    if (changing)
+        return OK;
     fd = openat(f->st->fd, f->disk_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    empty = fd >= 0 && !qcow2_has_writer(fd) && qcow2_is_empty(fd);
+    *out = fd >= 0 && !qcow2_has_writer(fd) && qcow2_is_empty(fd);
     if (fd >= 0)
         close(fd);
-    return empty;
+    return OK;
 }
 
 /* After a failure that was no crash; what was reached stays, for a repeat or an undo. */
@@ -210,18 +213,15 @@ static void clean_up(const struct fork *f)
             dir_unlink(f->call, f->st, name)); /* a sidecar without an image does no harm */
 }
 
-static struct error *answer(const struct fork *f, struct vdi_info *info)
+static struct error *answer(const struct fork *f, const struct sr_handle *sr, struct vdi_info *info)
 {
     struct dir_list list;
     struct dir_image *image;
 
     TRY(dir_sync(f->call, f->st));
     TRY(dir_list(f->call, f->st, false, &list));
-    image = dir_find(&list, f->spec->location);
-    if (!image)
-        return sr_failed(f->call, SR_FAIL_VDI_CLONE, "%s has gone", f->spec->location);
-    dir_info(f->call, f->st, image, info);
-    return OK;
+    TRY(dir_get(f->call, sr, &list, f->spec->location, &image));
+    return dir_info(f->call, f->st, image, info);
 }
 
 struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *location,
@@ -249,7 +249,8 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
     if (reached < DONE) {
         f.served = dir_served(call, sr, location);
         TRY(switch_writer(&f)); /* as an earlier fork may have left it */
-        f.empty = reached == NOTHING && is_empty(&f);
+        if (reached == NOTHING)
+            TRY(is_empty(&f, &f.empty));
         if (f.empty)
             dir_image_name(disk->parent, f.parent_name);
         TRY(check(&f, reached));
@@ -259,5 +260,5 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
             return e;
         }
     }
-    return answer(&f, info);
+    return answer(&f, sr, info);
 }

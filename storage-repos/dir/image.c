@@ -76,11 +76,12 @@ static void add_file(struct call *call, const struct dir_state *st, const char *
         return;
     if (fd < 0) {
         image->why = strerrordesc_np(errno);
-        list->unsure = true;
+        image->unread = true;
     } else {
-        image->why = examine(call, fd, image, &list->unsure);
+        image->why = examine(call, fd, image, &image->unread);
         close(fd);
     }
+    list->unsure |= image->unread;
     if (image->why && loud)
         log_error("%s/%s is left out: %s", st->path, name, image->why);
     list->n++;
@@ -140,6 +141,24 @@ struct dir_image *dir_find_stripped(const struct dir_list *list, const char *loc
     struct dir_image *image = find_any(list, location);
 
     return image && image->stripped ? image : NULL;
+}
+
+const struct dir_image *dir_find_any(const struct dir_list *list, const char *location)
+{
+    return find_any(list, location);
+}
+
+struct error *dir_check_sure(struct call *call, const struct dir_list *list, enum sr_failure which,
+                             const char *location)
+{
+    size_t i = 0;
+
+    if (!list->unsure)
+        return OK;
+    while (i + 1 < list->n && !list->v[i].unread)
+        i++;
+    return sr_failed(call, which, "%s: %s may depend on it, and cannot be read: %s", location,
+                     list->v[i].location, list->v[i].why);
 }
 
 static void count_children(struct dir_list *list)
@@ -225,6 +244,25 @@ size_t dir_chain_length(const struct dir_list *list, const struct dir_image *ima
     return n;
 }
 
+struct error *dir_check_chain(struct call *call, const struct dir_list *list,
+                              const struct dir_image *image)
+{
+    const char *location = image->location;
+
+    for (size_t n = 1; image->parent[0]; n++) {
+        const char *parent = image->parent;
+
+        image = find_any(list, parent);
+        if (!image || n > 10 * DIR_CHAIN_MAX)
+            return sr_failed(call, SR_FAIL_VDI, "%s: a part of its chain is missing: %s", location,
+                             parent);
+        if (!image->good)
+            return sr_failed(call, SR_FAIL_VDI, "%s: it lies on %s: %s", location, parent,
+                             image->why);
+    }
+    return OK;
+}
+
 struct error *dir_get(struct call *call, const struct sr_handle *sr, const struct dir_list *list,
                       const char *location, struct dir_image **out)
 {
@@ -264,12 +302,12 @@ struct error *dir_check_unwritten(struct call *call, const struct dir_state *st,
     return writer ? vdi_in_use(call, location, operation) : OK;
 }
 
-void dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
-              struct vdi_info *out)
+struct error *dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
+                       struct vdi_info *out)
 {
     struct dir_meta meta;
 
-    dir_meta_read(call, st, image->location, &meta);
+    TRY(dir_meta_read(call, st, image->location, &meta));
     *out = (struct vdi_info){.location = image->location,
                              .uuid = image->location,
                              .virtual_size = image->virtual_size,
@@ -285,6 +323,7 @@ void dir_info(struct call *call, const struct dir_state *st, const struct dir_im
     out->sm_config = image->parent[0]
                          ? strmap_with(call->arena, out->sm_config, "vhd-parent", image->parent)
                          : strmap_without(call->arena, out->sm_config, "vhd-parent");
+    return OK;
 }
 
 /* ---- what is needed no more ---- */
@@ -304,14 +343,17 @@ static struct error *remove_image(struct call *call, const struct dir_state *st,
 }
 
 /* With two names for one file, a fork is under way that will refer to it (see fork.c). */
-static bool unneeded(struct call *call, const struct dir_state *st, const struct dir_image *image)
+static struct error *is_unneeded(struct call *call, const struct dir_state *st,
+                                 const struct dir_image *image, bool *out)
 {
     struct dir_meta meta;
 
+    *out = false;
     if (!image->good || image->children || image->links != 1)
-        return false;
-    dir_meta_read(call, st, image->location, &meta);
-    return meta.hidden;
+        return OK;
+    TRY(dir_meta_read(call, st, image->location, &meta));
+    *out = meta.hidden;
+    return OK;
 }
 
 /*
@@ -326,8 +368,9 @@ static void remove_orphan(struct call *call, const struct dir_state *st,
 
     if (!location || !dir_location_ok(location) || find_any(list, location))
         return;
-    dir_meta_read(call, st, location, &meta);
-    if (meta.hidden && unlinkat(st->fd, name, 0) < 0 && errno != ENOENT)
+    /* One that cannot be read is left to the next time. */
+    if (dir_meta_read(call, st, location, &meta) == OK && meta.hidden &&
+        unlinkat(st->fd, name, 0) < 0 && errno != ENOENT)
         log_warning("%s/%s stays behind: %s", st->path, name, strerrordesc_np(errno));
 }
 
@@ -344,6 +387,25 @@ static struct error *remove_orphans(struct call *call, const struct dir_state *s
     return OK;
 }
 
+/* Up the chain: a parent may have lost its last child just now. */
+static struct error *remove_unneeded(struct call *call, const struct dir_state *st,
+                                     const struct dir_list *list, struct dir_image *image)
+{
+    bool unneeded;
+
+    while (image) {
+        TRY(is_unneeded(call, st, image, &unneeded));
+        if (!unneeded)
+            return OK;
+        TRY(remove_image(call, st, image->location));
+        image->good = false;
+        image = dir_find(list, image->parent);
+        if (image)
+            image->children--;
+    }
+    return OK;
+}
+
 struct error *dir_collect(struct call *call, const struct dir_state *st)
 {
     struct dir_list list;
@@ -353,18 +415,8 @@ struct error *dir_collect(struct call *call, const struct dir_state *st)
         log_warning("%s: images that cannot be read keep hidden ones from being removed", st->path);
         return OK;
     }
-    for (size_t i = 0; i < list.n; i++) {
-        struct dir_image *image = &list.v[i];
-
-        /* Up the chain: a parent may have lost its last child just now. */
-        while (image && unneeded(call, st, image)) {
-            TRY(remove_image(call, st, image->location));
-            image->good = false;
-            image = dir_find(&list, image->parent);
-            if (image)
-                image->children--;
-        }
-    }
+    for (size_t i = 0; i < list.n; i++)
+        TRY(remove_unneeded(call, st, &list, &list.v[i]));
     TRY(remove_orphans(call, st, &list));
     return dir_sync(call, st);
 }

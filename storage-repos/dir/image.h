@@ -55,9 +55,10 @@ struct dir_meta {
     bool hidden;
     bool changing; /* hidden, and not what it was any more: see coalesce.c */
 };
-/* Empty where there is none; a damaged one is logged and empty. */
-void dir_meta_read(struct call *call, const struct dir_state *st, const char *location,
-                   struct dir_meta *out);
+/* Empty where there is none; a damaged one is logged and empty.  One that cannot be read now is an
+ * error: whether the image is hidden, or what it is called, is not known then. */
+MUST_CHECK struct error *dir_meta_read(struct call *call, const struct dir_state *st,
+                                       const char *location, struct dir_meta *out);
 /* Durable when it returns. */
 MUST_CHECK struct error *dir_meta_write(struct call *call, const struct dir_state *st,
                                         const char *location, const struct dir_meta *meta);
@@ -81,6 +82,7 @@ struct dir_image {
     bool good;            /* of ours and readable: else only these, 'why' and 'parent' are set */
     bool stripped;        /* not good, for there is no image; then also size and parent are set */
     bool all;             /* stripped: as in its trace */
+    bool unread;          /* not good, and its parent is not known */
     const char *why;      /* what is wrong with it */
     ino_t inode;
     nlink_t links;
@@ -101,9 +103,17 @@ MUST_CHECK struct error *dir_list(struct call *call, const struct dir_state *st,
                                   struct dir_list *out);
 /* A good image by location, or NULL. */
 struct dir_image *dir_find(const struct dir_list *list, const char *location);
+/* Whatever has that location, also what is not good, or NULL. */
+const struct dir_image *dir_find_any(const struct dir_list *list, const char *location);
+/* An error where some image cannot be read, and may so lie on that one. */
+MUST_CHECK struct error *dir_check_sure(struct call *call, const struct dir_list *list,
+                                        enum sr_failure which, const char *location);
 /* Number of images in the chain that ends in 'image'; 0 if a part is missing or broken, or the
  * chain has no end. */
 size_t dir_chain_length(const struct dir_list *list, const struct dir_image *image);
+/* An error that says which part of it is missing or broken. */
+MUST_CHECK struct error *dir_check_chain(struct call *call, const struct dir_list *list,
+                                         const struct dir_image *image);
 /* One whose data was destroyed, or NULL. */
 struct dir_image *dir_find_stripped(const struct dir_list *list, const char *location);
 /* As dir_find, but what it does not find is an error: VDI_MISSING, or that the VDI is not
@@ -117,10 +127,11 @@ MUST_CHECK struct error *dir_check_unwritten(struct call *call, const struct dir
 /* The data path, where that is what writes to it; else NULL. */
 struct datapath *dir_served(struct call *call, const struct sr_handle *sr, const char *location);
 /* Whether what lies on an image may be found in that itself no more (coalesce.c). */
-bool dir_is_changing(struct call *call, const struct dir_state *st, const char *location);
+MUST_CHECK struct error *dir_is_changing(struct call *call, const struct dir_state *st,
+                                         const char *location, bool *out);
 /* Fills an answer from an image and its sidecar. */
-void dir_info(struct call *call, const struct dir_state *st, const struct dir_image *image,
-              struct vdi_info *out);
+MUST_CHECK struct error *dir_info(struct call *call, const struct dir_state *st,
+                                  const struct dir_image *image, struct vdi_info *out);
 /* Removes hidden images that nothing refers to.  The caller holds the lock. */
 MUST_CHECK struct error *dir_collect(struct call *call, const struct dir_state *st);
 

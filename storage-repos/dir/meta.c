@@ -14,32 +14,38 @@
 
 /* ---- reading ---- */
 
-/* The file's bytes; NULL with '*why' (NULL: there is none). */
-static char *read_small(struct call *call, const struct dir_state *st, const char *name,
-                        size_t *size, const char **why)
+/* A file's bytes; NULL: there is none, or it is none that we wrote ('why'). */
+struct small {
+    char *text;
+    size_t size;
+    const char *why;
+};
+
+static struct error *read_small(struct call *call, const struct dir_state *st, const char *name,
+                                struct small *out)
 {
     int fd = openat(st->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct error *e = OK;
     struct stat s;
-    char *text = NULL;
+    ssize_t n;
 
-    *why = fd < 0 && errno != ENOENT ? strerrordesc_np(errno) : NULL;
+    *out = (struct small){0};
+    if (fd < 0 && errno == ELOOP)
+        out->why = "it is no small file";
     if (fd < 0)
-        return NULL;
+        return errno == ENOENT || errno == ELOOP ? OK
+                                                 : sr_failed_errno(call, SR_FAIL_VDI, errno, name);
     if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode) || s.st_size > META_LIMIT) {
-        *why = "it is no small file";
+        out->why = "it is no small file";
     } else {
-        ssize_t n;
-
-        text = arena_alloc(call->arena, (size_t)s.st_size + 1);
-        n = read(fd, text, (size_t)s.st_size);
-        if (n < 0) {
-            *why = strerrordesc_np(errno);
-            text = NULL;
-        }
-        *size = n < 0 ? 0 : (size_t)n;
+        out->text = arena_alloc(call->arena, (size_t)s.st_size + 1);
+        n = read(fd, out->text, (size_t)s.st_size);
+        if (n < 0)
+            e = sr_failed_errno(call, SR_FAIL_VDI, errno, name);
+        out->size = n < 0 ? 0 : (size_t)n;
     }
     close(fd);
-    return text;
+    return e;
 }
 
 static const char *text_of(struct call *call, const json_t *root, const char *key)
@@ -66,24 +72,23 @@ static struct strmap map_of(struct call *call, json_t *object)
     return map;
 }
 
-void dir_meta_read(struct call *call, const struct dir_state *st, const char *location,
-                   struct dir_meta *out)
+struct error *dir_meta_read(struct call *call, const struct dir_state *st, const char *location,
+                            struct dir_meta *out)
 {
     char name[DIR_NAME_SIZE];
     json_error_t where;
-    const char *why;
-    size_t size = 0;
+    struct small file;
     json_t *root;
-    char *text;
 
     *out = (struct dir_meta){.name_label = "", .name_description = ""};
     dir_meta_name(location, name);
-    text = read_small(call, st, name, &size, &why);
-    root = text ? json_loadb(text, size, 0, &where) : NULL;
-    if (text && !json_is_object(root))
-        why = "it is not what was written";
-    if (why)
-        log_error("%s/%s: %s; the image is treated as one without a name", st->path, name, why);
+    TRY(read_small(call, st, name, &file));
+    root = file.text ? json_loadb(file.text, file.size, 0, &where) : NULL;
+    if (file.text && !json_is_object(root))
+        file.why = "it is not what was written";
+    if (file.why)
+        log_error("%s/%s: %s; the image is treated as one without a name", st->path, name,
+                  file.why);
     if (json_is_object(root)) {
         out->name_label = text_of(call, root, "name_label");
         out->name_description = text_of(call, root, "name_description");
@@ -92,14 +97,17 @@ void dir_meta_read(struct call *call, const struct dir_state *st, const char *lo
         out->changing = json_is_true(json_object_get(root, "changing"));
     }
     json_decref(root);
+    return OK;
 }
 
-bool dir_is_changing(struct call *call, const struct dir_state *st, const char *location)
+struct error *dir_is_changing(struct call *call, const struct dir_state *st, const char *location,
+                              bool *out)
 {
     struct dir_meta meta;
 
-    dir_meta_read(call, st, location, &meta);
-    return meta.changing;
+    TRY(dir_meta_read(call, st, location, &meta));
+    *out = meta.changing;
+    return OK;
 }
 
 /* ---- writing ---- */
@@ -189,14 +197,14 @@ bool dir_trace_read(struct call *call, const struct dir_state *st, const char *l
     char name[DIR_NAME_SIZE];
     json_error_t where;
     const json_t *size;
-    size_t n = 0;
-    const char *why, *text;
+    struct small file;
     json_t *root;
     bool good;
 
     dir_trace_name(location, name);
-    text = read_small(call, st, name, &n, &why);
-    root = text ? json_loadb(text, n, 0, &where) : NULL;
+    if (read_small(call, st, name, &file) != OK)
+        return false;
+    root = file.text ? json_loadb(file.text, file.size, 0, &where) : NULL;
     size = json_object_get(root, "virtual_size");
     good = json_is_integer(size) && json_integer_value(size) > 0 &&
            json_integer_value(size) <= QCOW2_SIZE_MAX;

@@ -42,8 +42,7 @@ struct error *dir_vdi_stat(struct call *call, struct sr_handle *sr, const char *
     image = dir_find_stripped(&list, location);
     if (!image)
         TRY(dir_get(call, sr, &list, location, &image));
-    dir_info(call, sr->state, image, info);
-    return OK;
+    return dir_info(call, sr->state, image, info);
 }
 
 /* ---- new images ---- */
@@ -88,11 +87,15 @@ static struct error *put_in_place(struct call *call, const struct dir_state *st,
     return OK;
 }
 
+/* It may be in place, and not durably so: then it goes before its sidecar does, or keeps it. */
 static void forget_new(struct call *call, const struct dir_state *st, const char *location)
 {
     char name[DIR_NAME_SIZE];
 
     dir_remove_temps(st, location);
+    dir_image_name(location, name);
+    if (dir_unlink(call, st, name))
+        return;
     dir_meta_name(location, name);
     error_ignore(dir_unlink(call, st, name)); /* a sidecar without an image does no harm */
 }
@@ -161,15 +164,14 @@ static struct error *check_deletable(struct call *call, const struct dir_state *
     struct dir_meta meta;
 
     TRY(dir_list(call, st, false, &list));
-    image = dir_find(&list, location);
+    image = dir_find_any(&list, location); /* what lies on one that cannot be read needs it too */
     if (!image)
         return OK;
     if (image->children)
         return vdi_in_use(call, location, "destroy");
-    dir_meta_read(call, st, location, &meta);
-    if (meta.hidden && list.unsure)
-        return sr_failed(call, SR_FAIL_VDI_REMOVE,
-                         "%s: images that cannot be read may depend on it", location);
+    TRY(dir_meta_read(call, st, location, &meta));
+    if (meta.hidden)
+        TRY(dir_check_sure(call, &list, SR_FAIL_VDI_REMOVE, location));
     return dir_check_unwritten(call, st, location, "destroy");
 }
 
@@ -237,7 +239,7 @@ struct error *dir_vdi_describe(struct call *call, struct sr_handle *sr, const ch
     if (fstatat(st->fd, name, &s, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? vdi_missing(call, sr->uuid, location)
                                : sr_failed_errno(call, SR_FAIL_VDI, errno, name);
-    dir_meta_read(call, st, location, &meta);
+    TRY(dir_meta_read(call, st, location, &meta));
     meta.name_label = name_label;
     meta.name_description = name_description;
     return dir_meta_write(call, st, location, &meta);
@@ -256,9 +258,8 @@ struct error *dir_vdi_attach(struct call *call, struct sr_handle *sr, const char
 
     TRY(dir_list(call, st, false, &list));
     TRY(dir_get(call, sr, &list, location, &image));
-    if (!dir_chain_length(&list, image))
-        return sr_failed(call, SR_FAIL_VDI, "%s: a part of its chain is missing", location);
-    dir_meta_read(call, st, location, &meta);
+    TRY(dir_check_chain(call, &list, image));
+    TRY(dir_meta_read(call, st, location, &meta));
     if (writable && (image->children || meta.hidden))
         return vdi_readonly(call, location);
     dir_image_name(location, name);

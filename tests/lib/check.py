@@ -339,9 +339,15 @@ def tree_jobs(long):
             Job("trees-killed", [trees, "--operations", n[1], "--seed", seed, "--kill"], 240 if long else 8)]
 
 
+def error_jobs(long):
+    """Drivers whose files lie in a folder; the two run the same functions, so one of them is enough but for the long form."""
+    program = find("build", "storage-errors")
+    return [Job(f"errors-{d}", [program, d, *(["--all"] if long else [])], 60 if long else 15) for d in (("file", "ext") if long else ("file",))]
+
+
 def suite_storage(long):
     if build("build"):
-        run_all("storage", tree_jobs(long) + storage_jobs(), JOBS)
+        run_all("storage", error_jobs(long) + tree_jobs(long) + storage_jobs(), JOBS)
 
 
 def suite_network(long):
