@@ -48,8 +48,19 @@ static void on_handle_closed(uv_handle_t *handle)
     link_unref(handle->data);
 }
 
+static void unlink_unsent(struct link *link)
+{
+    if (!link->prev_unsent)
+        return;
+    *link->prev_unsent = link->next_unsent;
+    if (link->next_unsent)
+        link->next_unsent->prev_unsent = link->prev_unsent;
+    link->prev_unsent = NULL;
+}
+
 static void unlink_link(struct link *link)
 {
+    unlink_unsent(link);
     *link->prev = link->next;
     if (link->next)
         link->next->prev = link->prev;
@@ -63,6 +74,8 @@ void peer_link_close(struct link *link, const char *why)
         return;
     link->state = LINK_CLOSED;
     unlink_link(link);
+    if (state == LINK_UP && link->known)
+        link->known->n_up--;
     if (why && link->id && (link->outgoing || state == LINK_UP))
         peers_note_trouble(link->peers, link->id, why);
     if (link->kind == LINK_REQUESTS)
@@ -96,6 +109,20 @@ static void on_written(uv_write_t *req, int status)
         link_pace(link);
 }
 
+/* It may have made something that TCP is to have at the end of this turn. */
+static void flush_later(struct link *link)
+{
+    struct peers *peers = link->peers;
+
+    if (link->prev_unsent || link->state == LINK_CLOSED)
+        return;
+    link->next_unsent = peers->unsent;
+    if (link->next_unsent)
+        link->next_unsent->prev_unsent = &link->next_unsent;
+    link->prev_unsent = &peers->unsent;
+    peers->unsent = link;
+}
+
 void link_flush(struct link *link)
 {
     size_t n = BIO_ctrl_pending(link->out);
@@ -103,6 +130,7 @@ void link_flush(struct link *link)
     uv_buf_t buf;
     int rc;
 
+    unlink_unsent(link);
     if (n == 0 || link->state == LINK_CLOSED || link->state == LINK_CONNECTING)
         return;
     w = xmalloc(sizeof *w + n);
@@ -136,6 +164,9 @@ void link_send(struct link *link, enum frame_type type, unsigned kind, uint64_t 
     if (link->state == LINK_CLOSED)
         return;
     link->sent = clock_mono();
+    if (link->known)
+        link->known->sent = link->sent;
+    flush_later(link);
     frame_header(small, type, kind, number, size);
     if (size <= sizeof small - FRAME_HEADER) { /* one record of TLS */
         if (size)
@@ -167,8 +198,10 @@ static void greet(struct link *link)
 static void link_up(struct link *link)
 {
     link->state = LINK_UP;
+    if (link->known)
+        link->known->n_up++;
     peers_note_refused(link->peers, link->id, false);
-    peers_note_heard(link->peers, link->id);
+    peers_note_heard(link->known);
     peers_note_trouble(link->peers, link->id, NULL);
     if (link->kind == LINK_REQUESTS)
         request_link_up(link);
@@ -239,6 +272,7 @@ static void take_hello(struct link *link, const struct frame *frame)
     }
     if (!link->outgoing) {
         link->id = hello.id;
+        link->known = peers_known(link->peers, hello.id);
         link->kind = hello.link;
         if (link->kind >= LINK_STREAM) {
             peer_link_close(link, stream_take(link));
@@ -361,6 +395,7 @@ static void take_bytes(struct link *link, const char *data, size_t size)
         peer_link_close(link, "out of memory");
         return;
     }
+    flush_later(link);
     if (!shake_hands(link))
         return;
     while (link->state != LINK_CLOSED && tls_read(link))
@@ -389,7 +424,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     link->heard = clock_mono();
     if (link->state == LINK_UP)
-        peers_note_heard(link->peers, link->id);
+        peers_note_heard(link->known);
     take_bytes(link, buf->base, (size_t)n);
     if (link->state != LINK_CLOSED)
         link_pace(link);
@@ -514,6 +549,7 @@ static void begin_tls(struct link *link)
     tune(link);
     link->state = LINK_TLS;
     link_pace(link);
+    flush_later(link);
     shake_hands(link);
 }
 
@@ -628,6 +664,7 @@ struct link *peer_link_open(struct peers *peers, enum link_kind kind, uint64_t i
     link = link_new(peers, true);
     link->kind = kind;
     link->id = id;
+    link->known = peers_known(peers, id);
     link->dial = dial;
     memcpy(link->fingerprint, member->place.fingerprint, sizeof link->fingerprint);
     snprintf(link->address, sizeof link->address, "%s", address);
@@ -661,15 +698,29 @@ void link_accept(struct peers *peers)
 
 /* Time. */
 
-void link_check(struct link *link, usec_t now)
+/* Where there are many links each says less often that it lives, and is given up later: two that
+ * lead to the same member take turns. */
+static bool is_to_ping(const struct link *link, usec_t now, usec_t silence)
+{
+    const struct known *known = link->known;
+
+    if (now - link->sent > silence / 4)
+        return true;
+    return known && now - known->sent > link->peers->silence / 2 &&
+           (known->n_up == 1 || link->sent != known->sent);
+}
+
+void link_check(struct link *link, usec_t now, usec_t late)
 {
     usec_t silence = link->peers->silence;
 
-    /* Many links: each says less often that it lives, and is given up later. */
     if (link->peers->n_members > FEW)
-        silence *= 2;
+        silence *= 4;
+    /* What came meanwhile is still to be read: silence is counted while somebody listens. */
+    link->heard = MIN(link->heard + late, now);
+    link->begun = MIN(link->begun + late, now);
     if (link->state != LINK_UP) {
-        if (now - link->begun > 2 * silence) {
+        if (now - link->begun > MAX(silence, 2 * link->peers->silence)) {
             peer_link_close(link, "it does not answer");
         } else if (now - link->tried > link->patience) {
             link->patience = MIN(2 * link->patience, link->peers->silence / 2);
@@ -681,7 +732,7 @@ void link_check(struct link *link, usec_t now)
         peer_link_close(link, "it is silent");
         return;
     }
-    if (now - link->sent > silence / 4)
+    if (is_to_ping(link, now, silence))
         link_send(link, FRAME_PING, 0, 0, NULL, 0);
 }
 

@@ -11,7 +11,8 @@
 #include "pool/peer/identity.h"
 
 #define SILENCE (2 * USEC_PER_SEC)
-#define BUSY_CLOCK_MSEC 20 /* how exact deadlines are */
+#define BUSY_CLOCK_MSEC 20        /* how exact deadlines are */
+#define LATE (50 * USEC_PER_MSEC) /* the clock, from when on that counts */
 
 void peers_wake(struct peers *peers)
 {
@@ -103,10 +104,8 @@ struct known *peers_known(struct peers *peers, uint64_t id)
     return known;
 }
 
-void peers_note_heard(struct peers *peers, uint64_t id)
+void peers_note_heard(struct known *known)
 {
-    struct known *known = peers_known(peers, id);
-
     if (known)
         __atomic_store_n(&known->heard, clock_mono(), __ATOMIC_RELAXED);
 }
@@ -132,19 +131,11 @@ void peers_note_trouble(struct peers *peers, uint64_t id, const char *what)
     snprintf(known->trouble, sizeof known->trouble, "%s", what ? what : "");
 }
 
-static bool has_link(const struct peers *peers, uint64_t id)
-{
-    for (const struct link *l = peers->links; l; l = l->next)
-        if (l->id == id && l->state == LINK_UP)
-            return true;
-    return false;
-}
-
 /* "Heard" is of links that are there. */
 static void forget_the_lost(struct peers *peers)
 {
     for (size_t i = 0; i < peers->n_known; i++)
-        if (!has_link(peers, peers->known[i].id))
+        if (peers->known[i].n_up == 0)
             __atomic_store_n(&peers->known[i].heard, 0, __ATOMIC_RELAXED);
 }
 
@@ -247,30 +238,38 @@ static void take_members(struct peers *peers, struct member *list, size_t n)
 
 /* The clock: it runs while there is something it could end. */
 
+static void on_clock(uv_timer_t *timer);
+
+static void start_clock(struct peers *peers, uint64_t msec)
+{
+    peers->due = clock_mono() + msec * USEC_PER_MSEC;
+    uv_timer_start(&peers->timer, on_clock, msec, 0);
+}
+
 static void on_clock(uv_timer_t *timer)
 {
     struct peers *peers = timer->data;
-    usec_t now = clock_mono();
+    usec_t now = clock_mono(), late = now - peers->due;
     struct link *next;
     bool asked;
 
     for (struct link *l = peers->links; l; l = next) {
         next = l->next;
-        link_check(l, now);
+        link_check(l, now, late > LATE ? late : 0);
     }
     asked = request_expire(peers, now);
     forget_the_lost(peers);
     if (asked)
-        uv_timer_start(timer, on_clock, BUSY_CLOCK_MSEC, 0);
+        start_clock(peers, BUSY_CLOCK_MSEC);
     else if (peers->links)
-        uv_timer_start(timer, on_clock, (uint64_t)(peers->silence / 8 / USEC_PER_MSEC) + 1, 0);
+        start_clock(peers, (uint64_t)(peers->silence / 8 / USEC_PER_MSEC) + 1);
 }
 
 void peers_start_clock(struct peers *peers)
 {
     if (!peers->ending && (!uv_is_active((uv_handle_t *)&peers->timer) ||
                            uv_timer_get_due_in(&peers->timer) > BUSY_CLOCK_MSEC))
-        uv_timer_start(&peers->timer, on_clock, BUSY_CLOCK_MSEC, 0);
+        start_clock(peers, BUSY_CLOCK_MSEC);
 }
 
 /* What others want. */
@@ -356,12 +355,9 @@ static void on_wake(uv_async_t *wake)
 static void on_flush(uv_prepare_t *prepare)
 {
     struct peers *peers = prepare->data;
-    struct link *next;
 
-    for (struct link *l = peers->links; l; l = next) {
-        next = l->next;
-        link_flush(l);
-    }
+    while (peers->unsent)
+        link_flush(peers->unsent);
 }
 
 static void on_connection(uv_stream_t *listener, int status)

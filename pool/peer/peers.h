@@ -93,6 +93,8 @@ struct known {
     uint64_t id;
     usec_t heard;         /* shared */
     bool refused;         /* shared */
+    usec_t sent;          /* on any of its links */
+    unsigned n_up;        /* of its links */
     struct link *link;    /* to send our requests on, NULL: none */
     struct ask_list asks; /* wait until that link is up */
     char trouble[160];    /* what was last logged */
@@ -106,7 +108,8 @@ struct link {
     enum link_kind kind;
     enum link_state state;
     bool outgoing;
-    uint64_t id; /* of the other side, 0: not known yet */
+    uint64_t id;         /* of the other side, 0: not known yet */
+    struct known *known; /* with this id; NULL also where there are too many */
     char fingerprint[PEER_FINGERPRINT_SIZE];
     char address[PEER_ADDRESS_MAX];
     usec_t begun, heard, sent;
@@ -121,7 +124,8 @@ struct link {
     SSL *ssl;
     BIO *in, *out;
     struct buf rx;
-    size_t tx_queued; /* bytes that TCP has not taken */
+    size_t tx_queued;                        /* bytes that TCP has not taken */
+    struct link *next_unsent, **prev_unsent; /* to be flushed; NULL: it is not */
 
     /* Requests. */
     struct ask_list asked; /* sent, without an answer */
@@ -189,6 +193,8 @@ struct peers {
     struct member *members;
     size_t n_members;
     struct link *links;
+    struct link *unsent; /* those that may have something for TCP */
+    usec_t due;          /* when the clock is to be looked at */
     uint64_t next_number;
     char buffer[1 << 16]; /* what was just read; used up before the next read */
 };
@@ -208,7 +214,8 @@ const struct member *peers_member_of(const struct peers *peers, const char *fing
 SSL *peers_tls(struct peers *peers);
 /* Made if new; NULL if there are too many. */
 struct known *peers_known(struct peers *peers, uint64_t id);
-void peers_note_heard(struct peers *peers, uint64_t id);
+/* 'known' may be NULL. */
+void peers_note_heard(struct known *known);
 void peers_note_refused(struct peers *peers, uint64_t id, bool refused);
 /* Logs what is wrong with the links to a member, once until it is something else; NULL: nothing. */
 void peers_note_trouble(struct peers *peers, uint64_t id, const char *what);
@@ -235,8 +242,9 @@ void link_send(struct link *link, enum frame_type type, unsigned kind, uint64_t 
                const void *data, size_t size);
 /* Gives TCP what was sent since the last time. */
 void link_flush(struct link *link);
-/* Closes it if the other side was silent for too long, pings if we were. */
-void link_check(struct link *link, usec_t now);
+/* Closes it if the other side was silent for too long, pings if we were.  'late': for how long this
+ * process may just now not have listened. */
+void link_check(struct link *link, usec_t now, usec_t late);
 /* Closes it if it leads to nobody who may be talked to. */
 void link_check_allowed(struct link *link);
 /* Reads on, or does not, as the queues behind it allow. */

@@ -122,7 +122,7 @@ void request_link_up(struct link *link)
 
     if (!link->outgoing)
         return;
-    known = peers_known(link->peers, link->id);
+    known = link->known;
     while (known->asks.first && link->state == LINK_UP)
         send_ask(link, ask_list_take(&known->asks, &known->asks.first));
 }
@@ -139,7 +139,7 @@ static void incoming_unlink(struct incoming *in)
 
 void request_link_closed(struct link *link)
 {
-    struct known *known = link->outgoing ? peers_known(link->peers, link->id) : NULL;
+    struct known *known = link->outgoing ? link->known : NULL;
 
     while (link->incoming)
         incoming_unlink(link->incoming);

@@ -208,8 +208,9 @@ static void change(struct pool *p, struct log_change wish)
 
 static void add_voter(struct pool *p, struct host *h)
 {
-    struct host *leader = leader_of(p);
+    struct host *leader = NULL;
 
+    WAIT_FOR((leader = leader_of(p)));
     allow_only(h, &leader, 1);
     change(p, (struct log_change){.what = LOG_ADD, .id = h->id, .address = h->address});
     change(p, (struct log_change){.what = LOG_ASSIGN, .id = h->id, .role = LOG_STANDBY});
@@ -339,8 +340,7 @@ static void a_leader_that_is_cut_off_is_followed_by_another(void **state)
     isolate(old);
     WAIT_FOR(!status_of(old).leads);
     assert_false(old->fsm->leads);
-    WAIT_FOR(leader_of(&p));
-    new = leader_of(&p);
+    WAIT_FOR((new = leader_of(&p)));
     assert_true(new->fsm->leads);
     for (uint64_t k = 0; k < 20; k++)
         assert_true(has(new, 1, k)); /* before it says that it leads */

@@ -672,6 +672,88 @@ static void idle_links_stay(void **state)
     pair_end(&p);
 }
 
+/* Those that are not there make it a pool of many members. */
+static void allow_many(struct node *n, const struct pair *p)
+{
+    struct peer members[12] = {{p->a.id, p->a.address}, {p->b.id, p->b.address}};
+    char *others[ARRAY_SIZE(members)] = {0};
+
+    for (size_t i = 2; i < ARRAY_SIZE(members); i++) {
+        others[i] = xasprintf("127.0.0.1:1/%064zx", i);
+        members[i] = (struct peer){i + 1, others[i]};
+    }
+    peers_allow(n->peers, ARRAY_SIZE(members), members);
+    for (size_t i = 2; i < ARRAY_SIZE(members); i++)
+        free(others[i]);
+}
+
+static void both_idle_links_of_one_of_many_members_stay(void **state)
+{
+    const usec_t silence = 250 * USEC_PER_MSEC;
+    struct peer_request *kept[2] = {0};
+    struct question q[2];
+    struct pair p;
+    usec_t begin;
+
+    (void)state;
+    pair_open(&p, silence);
+    allow_many(&p.a, &p);
+    allow_many(&p.b, &p);
+    peers_serve(p.a.peers, PEER_DIGEST, keep, &kept[0]);
+    peers_serve(p.b.peers, PEER_DIGEST, keep, &kept[1]);
+    ask_until(&p.a, 2, PEER_PING, PEER_ANSWERED);
+    ask_until(&p.b, 1, PEER_PING, PEER_ANSWERED);
+    ask_begin(&q[0], &p.b, 1, PEER_DIGEST, "x", 1, SOON);
+    ask_begin(&q[1], &p.a, 2, PEER_DIGEST, "x", 1, SOON);
+    while (!__atomic_load_n(&kept[0], __ATOMIC_ACQUIRE) ||
+           !__atomic_load_n(&kept[1], __ATOMIC_ACQUIRE))
+        ;
+    /* Longer than is borne, of many too. */
+    for (begin = clock_mono(); clock_mono() - begin < 10 * silence;)
+        clock_sleep(10 * USEC_PER_MSEC);
+    for (int i = 0; i < 2; i++) {
+        peer_answer(kept[i], "y", 1);
+        assert_int_equal(ask_end(&q[i]), PEER_ANSWERED);
+    }
+    assert_true(peer_heard(p.a.peers, 2) > begin);
+    pair_end(&p);
+}
+
+#define PAUSE (2 * USEC_PER_SEC)
+
+/* The whole thread stands still, as where the process does. */
+static void stand_still(void *ctx, struct peer_request *request)
+{
+    (void)ctx;
+    clock_sleep(PAUSE);
+    peer_answer(request, NULL, 0);
+}
+
+static void links_outlive_a_pause_of_this_process(void **state)
+{
+    struct peer_request *kept = NULL;
+    struct question q;
+    struct pair p;
+
+    (void)state;
+    memset(&p, 0, sizeof p);
+    node_open(&p.a, 1, 0, PAUSE / 2);
+    node_open(&p.b, 2, 0, 2 * PAUSE);
+    allow(&p.a, &p.a, &p.b);
+    allow(&p.b, &p.a, &p.b);
+    peers_serve(p.a.peers, PEER_SESSION_NEW, stand_still, NULL);
+    peers_serve(p.b.peers, PEER_DIGEST, keep, &kept);
+    ask_until(&p.b, 1, PEER_PING, PEER_ANSWERED);
+    ask_until(&p.a, 2, PEER_PING, PEER_ANSWERED);
+    ask_begin(&q, &p.a, 2, PEER_DIGEST, "x", 1, SOON);
+    while (!__atomic_load_n(&kept, __ATOMIC_ACQUIRE))
+        ;
+    assert_int_equal(ask(&p.b, 1, PEER_SESSION_NEW), PEER_ANSWERED);
+    peer_answer(kept, "y", 1);
+    assert_int_equal(ask_end(&q), PEER_ANSWERED);
+    pair_end(&p);
+}
+
 static void noise_from_strangers_does_no_harm(void **state)
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -730,6 +812,8 @@ int main(void)
         cmocka_unit_test(a_member_that_is_not_allowed_any_more_is_cut),
         cmocka_unit_test(a_silent_member_is_given_up),
         cmocka_unit_test(idle_links_stay),
+        cmocka_unit_test(both_idle_links_of_one_of_many_members_stay),
+        cmocka_unit_test(links_outlive_a_pause_of_this_process),
         cmocka_unit_test(noise_from_strangers_does_no_harm),
         cmocka_unit_test(one_who_is_to_join_trusts_a_certificate_alone),
     };
