@@ -98,11 +98,12 @@ static struct error *make_group(struct call *call, const struct lvm_state *st)
     return e;
 }
 
-/* All the group has but what LVM keeps for the pool's own. */
+/* All the group has but what LVM keeps for the pool's own.  What is to happen once it is full is
+ * said in the settings of each command: lvcreate takes no option for it. */
 static struct error *make_pool(struct call *call, const struct lvm_state *st)
 {
-    return LVM(call, st, SR_FAIL_SR_CREATE, "lvcreate", "-y", "-Wn", "--type", "thin-pool",
-               "--errorwhenfull", "y", "-l", "100%FREE", "-n", LVM_POOL, st->group);
+    return LVM(call, st, SR_FAIL_SR_CREATE, "lvcreate", "-y", "--type", "thin-pool", "-l",
+               "100%FREE", "-n", LVM_POOL, st->group);
 }
 
 static struct error *create_locked(struct call *call, struct lvm_state *st)

@@ -23,10 +23,11 @@
 /* As many arguments as lvchange or lvcreate may get. */
 #define WORDS_MAX (2 * LVM_TAGS_MAX + 16)
 #define REPORT_MAX ((size_t)64 * 1024 * 1024)
-/* No copies of the metadata in /etc, no daemon that looks after pools or is told of changes. */
+/* No copies of the metadata in /etc, no daemon that looks after pools or is told of changes; a
+ * write for which a pool has no room is an error at once. */
 #define CONFIG                                                                                     \
     "backup { backup=0 archive=0 } global { use_lvmpolld=0 notify_dbus=0 } "                       \
-    "activation { monitoring=0 "
+    "activation { monitoring=0 error_when_full=1 "
 #define WITHOUT_UDEV "udev_sync=0 udev_rules=0 "
 
 /* ---- commands ---- */
