@@ -536,6 +536,7 @@ const struct sr_driver sr_lvm = {.type = "lvm",
                                  .description = "Disks as logical volumes on devices of this host",
                                  .config_help = lvm_help,
                                  .features = VOLUME_FEATURES | SR_F_PROBE,
+                                 .one_host = true,
                                  .probe = a_probe,
                                  REPOSITORY_SLOTS,
                                  DISK_SLOTS};

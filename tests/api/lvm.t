@@ -25,8 +25,20 @@ $ call host.get_by_uuid "<host>"
 "<host-ref>"
 $ call SR.probe "<host-ref>", {"device":"/dev/none"}, "lvm", {}
 "<?xml version=\"1.0\" ?><SRlist></SRlist>"
+
+# Two hosts would damage it: it is never shared.
+$ xe sr-create name-label=volumes type=lvm content-type=user shared=true device-config:device=/dev/none
+! ...
+! ...
+! ...
+$ call SR.introduce "", "volumes", "", "lvm", "user", true, {}
+! SR_NOT_SHARABLE ["OpaqueRef:NULL", "OpaqueRef:NULL"]
 $ xe sr-create name-label=volumes type=lvm content-type=user device-config:device=/dev/none
 <sr>
+$ call SR.get_by_uuid "<sr>"
+"<sr-ref>"
+$ call SR.set_shared "<sr-ref>", true
+! SR_NOT_SHARABLE ["<sr-ref>", "OpaqueRef:NULL"]
 $ call SR.probe "<host-ref>", {"device":"/dev/none"}, "lvm", {}
 "<?xml version=\"1.0\" ?><SRlist><SR><UUID><sr></UUID><Devlist>/dev/none</Devlist><size>1073741824</size></SR></SRlist>"
 $ xe sr-create name-label=again type=lvm content-type=user device-config:device=/dev/none

@@ -334,7 +334,7 @@ def storage_jobs():
 
 def tree_jobs(long):
     seed, trees = values.get("seed", "1"), find("build", "storage-trees")
-    n = ("10000", "10000") if long else ("300", "100")
+    n = ("10000", "10000") if long else ("500", "150")
     return [Job("trees", [trees, "--operations", n[0], "--seed", seed], 240 if long else 8),
             Job("trees-killed", [trees, "--operations", n[1], "--seed", seed, "--kill"], 240 if long else 8)]
 

@@ -51,6 +51,9 @@ bool vm_is_changing(const struct vm *vm);
 bool host_lives(const struct db_snap *snap, ref_t host);
 /* Whether it is plugged in on that host. */
 bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host);
+/* SR_NOT_SHARABLE where a repository of that type is to be shared and may not be. */
+MUST_CHECK struct error *sr_check_sharable(struct call *call, const char *type, bool shared,
+                                           ref_t sr, ref_t host);
 /*
  * That this host can do what is done with a repository's storage: host_is_here of a host where it
  * is plugged in, of those that live; OK too where it is plugged in nowhere, which is another error.

@@ -115,6 +115,16 @@ static struct error *make_storage(struct op *op, struct creating *c)
                                                 : OK;
 }
 
+struct error *sr_check_sharable(struct call *call, const char *type, bool shared, ref_t sr,
+                                ref_t host)
+{
+    const struct sr_driver *driver = sr_driver_by_type(type);
+
+    return shared && driver && driver->one_host
+               ? err_sr_not_sharable(call, call_ref(call, sr), call_ref(call, host))
+               : OK;
+}
+
 struct error *sr_create(struct call *call, const struct sr_create_args *args, ref_t *result)
 {
     struct sr_create_intent intent = {ref_new(), args->type, args->device_config};
@@ -125,6 +135,7 @@ struct error *sr_create(struct call *call, const struct sr_create_args *args, re
     TRY(host_check_here(call, args->host));
     if (!sr_driver_by_type(args->type))
         return err_sr_unknown_driver(call, args->type);
+    TRY(sr_check_sharable(call, args->type, args->shared, REF_NULL, args->host));
     c.uuid = vdi_uuid_for(call->arena, intent.sr);
     TRY(op_begin(call, &(struct op_spec){.kind = INTENT_sr_create, .intent = &intent}, &op));
     making = (struct sr_making){&op, &intent};
@@ -197,6 +208,7 @@ struct error *sr_introduce(struct call *call, const struct sr_introduce_args *ar
         return err_uuid_invalid(call, "SR", args->uuid);
     if (!sr_driver_by_type(args->type))
         return err_sr_unknown_driver(call, args->type);
+    TRY(sr_check_sharable(call, args->type, args->shared, REF_NULL, REF_NULL));
     row_defaults(&api_classes[CLASS_sr], &row);
     row.ref = ref_new();
     row.uuid = args->uuid[0] ? args->uuid : uuid_new(uuid);

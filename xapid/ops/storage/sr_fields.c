@@ -148,7 +148,10 @@ static struct error *shared_txn(struct txn *txn, void *arg)
     const struct sr_set_shared_args *a = arg;
     struct refs pbds = txn_referrers(txn, FIELD_pbd_sr, a->sr);
     struct call *call = txn_call(txn);
+    const struct sr *sr;
 
+    TRY(TXN_GET(txn, sr, a->sr, &sr));
+    TRY(sr_check_sharable(call, sr->type, a->value, a->sr, REF_NULL));
     if (!a->value && pbds.n > 1)
         return err_sr_has_multiple_pbds(call, call_ref(call, pbds.v[0]));
     TXN_SET(txn, sr, a->sr, shared, a->value);
