@@ -30,7 +30,7 @@ $ xe host-data-source-query data-source=running_vcpus
 1.000000
 $ xe host-data-source-forget data-source=running_vcpus
 $ until xe sr-data-source-query name-label="Local storage" data-source=size
-<size>
+<vdi-size>
 $ xe sr-data-source-list name-label="Local storage"
 ...
 name_label          : physical_utilisation
