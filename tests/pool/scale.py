@@ -507,9 +507,9 @@ class Scale:
             ready.set()
             for e in got["events"]:
                 text = e.get("snapshot", {}).get("name_description", "")
-                if text.isdigit() and int(text) > seen:
+                if text.isdigit() and int(text) > seen:  # one event tells of all changes since the one before
+                    heard.update((n, now) for n in range(seen + 1, int(text) + 1))
                     seen = int(text)
-                    heard[seen] = now
 
     def events(self):
         vm, ended = self.vms[0], threading.Event()
