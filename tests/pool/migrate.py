@@ -282,6 +282,27 @@ class Test:
         self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
         self.wait_settled("started again")
 
+    def resumed_too_late(self):
+        """It is switched off by way of one host when another one is about to record that it runs there: too late to be overruled."""
+        home = self.where()
+        to = self.another(home)
+        self.at(home, "VM.suspend", self.vm)
+        faults = os.path.join(self.pool[to].state, "faults")
+        with open(faults, "w") as f:
+            f.write("vm_resume/commit wait\n")
+        resume = self.at(to, "Async.VM.resume_on", self.vm, self.hosts[to], False, False)
+        until(lambda: self.pool[to].domains().get(self.uuid, {}).get("state") == "running", PATIENCE, 0.02)
+        off = self.at(home, "Async.VM.hard_shutdown", self.vm)
+        until(lambda: "hard_shutdown" in self.at(to, "VM.get_current_operations", self.vm).values(), PATIENCE, 0.02)
+        os.unlink(faults)
+        until(lambda: all(self.at(home, "task.get_status", t) != "pending" for t in (resume, off)), PATIENCE, 0.1)
+        self.report.check(self.at(home, "task.get_status", off) == "success", "a hard shutdown ends a VM that is just resumed on another host",
+                          self.at(home, "task.get_record", off))
+        gone = until(lambda: not any(self.uuid in m.domains() for m in self.pool), 10, 0.1)
+        self.report.check(gone and self.any("VM.get_power_state", self.vm) == "Halted", "there too: nothing of it is left anywhere", self.picture())
+        self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
+        self.wait_settled("started again")
+
     def half_of_it(self):
         """It is switched off while it moves, of which the other host, cut off from its own, hears a little later: until then it has a half of it, which
         must not be taken for the VM.  HA would start again what somebody has switched off."""
@@ -350,6 +371,7 @@ class Test:
         self.cancelled()
         self.cut()
         self.overruled()
+        self.resumed_too_late()
         self.half_of_it()
         steps = [(intent, step) for intent in ("vm_migrate", "vm_receive") for step in (*intents()[intent], COMMIT, COMMITTED)]
         for intent, step in steps if all_steps else rng.sample(steps, SOME):

@@ -295,6 +295,14 @@ struct error *vm_step(struct op *op, ref_t vm, const char *name, double done)
     return vm_overruled(op, vm);
 }
 
+bool vm_runs_elsewhere(struct call *call, ref_t ref)
+{
+    const struct vm *vm = db_find(call, CLASS_vm, ref);
+
+    return vm && (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED) &&
+           !ref_equal(vm->resident_on, call->xapid->host);
+}
+
 struct error *vm_overrule(struct op *op, ref_t vm_ref)
 {
     struct call *call = op->call;

@@ -66,6 +66,9 @@ MUST_CHECK struct error *vm_overruled(struct op *op, ref_t vm);
 /* For such a harder operation: takes the domain from under the others and waits until they are
  * gone. */
 MUST_CHECK struct error *vm_overrule(struct op *op, ref_t vm);
+/* Whether it runs, and not on this host: those that were overruled may have got so far all the
+ * same. Then that host has to end it. */
+bool vm_runs_elsewhere(struct call *call, ref_t vm);
 
 /*** what all transactions do that record a VM's power state ***/
 

@@ -7,6 +7,7 @@
  * After a crash the reboot is finished, but a clean one whose guest does not end soon is dropped.
  */
 #include "libxapi/base/log.h"
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/cpu.h"
 #include "xapid/ops/vm/lifecycle.h"
@@ -135,6 +136,12 @@ static struct error *reboot(struct call *call, ref_t vm_ref, bool hard)
     TRY(begin(call, &intent, &op));
     if (hard)
         TRY(vm_overrule(&op, vm_ref));
+    if (hard && vm_runs_elsewhere(call, vm_ref)) { /* moved just before */
+        struct vm_hard_reboot_args args = {vm_ref};
+
+        TRY(op_commit(&op, NULL, NULL));
+        return forward_run(call, MSG_vm_hard_reboot, &args, NULL);
+    }
     TRY(DB_GET(call, vm, vm_ref, &vm));
     /* Those it overruled may have ended the VM just before. */
     if (vm->power_state != VM_RUNNING && vm->power_state != VM_PAUSED)
@@ -166,7 +173,8 @@ struct error *vm_reboot_recover(struct call *call, struct op *op,
     bool alive, asked;
     struct error *e;
 
-    if (!vm || vm->power_state == VM_HALTED || vm->power_state == VM_SUSPENDED)
+    if (!vm || vm->power_state == VM_HALTED || vm->power_state == VM_SUSPENDED ||
+        vm_runs_elsewhere(call, intent->vm))
         return op_commit(op, NULL, NULL);
     TRY(domain_outcome(op, "ask", &asked));
     TRY(domain_settle(op, vm, what, &found));

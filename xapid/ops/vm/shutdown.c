@@ -8,6 +8,7 @@
  */
 #include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/cut_off.h"
 #include "xapid/ops/vm/lifecycle.h"
@@ -203,6 +204,10 @@ struct error *vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_
     intent.image = vm->suspend_vdi;
     TRY(begin(call, &intent, &op));
     TRY(vm_overrule(&op, args->vm));
+    if (vm_runs_elsewhere(call, args->vm)) { /* resumed, or moved, just before */
+        TRY(op_commit(&op, NULL, NULL));
+        return forward_run(call, MSG_vm_hard_shutdown, args, NULL);
+    }
     TRY(end_hard(&op, &intent));
     vm = db_find(call, CLASS_vm, args->vm);
     if (vm)
@@ -251,7 +256,8 @@ struct error *vm_shutdown_recover(struct call *call, struct op *op,
     const struct hv_domain *found = NULL;
     bool asked;
 
-    if ((!vm || vm->power_state == VM_HALTED) && !intent->hard)
+    if (((!vm || vm->power_state == VM_HALTED) && !intent->hard) ||
+        vm_runs_elsewhere(call, intent->vm))
         return op_commit(op, NULL, NULL);
     if (!vm || vm->power_state == VM_HALTED) {
         TRY(op_update(op, record_rest, (void *)&intent->vm));
