@@ -294,7 +294,6 @@ class Test:
 
         self.in_the_middle(lambda: self.pool.net.isolate("cut", THERE), heal)
 
-
     def the_coordinator_hands_over(self):
         pool = self.call("pool.get_all")[0]
         for to in (THERE, THIRD, HERE, HERE):
