@@ -30,6 +30,7 @@ SKIPPED = 77
 OK = re.compile(r"^ok\b(?!.*# SKIP)")
 NOT_OK = re.compile(r"^not ok\b(?!.*# SKIP)")
 SKIP = re.compile(r"^(not )?ok\b.*# SKIP")
+SANITIZER = re.compile("ERROR: |runtime error: |WARNING: ThreadSanitizer")
 BUILDS = {
     "build": [],
     "build-asan": ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1"],
@@ -173,7 +174,7 @@ def judge(job, status, strays, log_path):
         skipped = max(skipped, 1)
     elif status != 0 and not failed:
         failed = 1
-        show = [f"not ok - {job.name} ends well", f"#   exit status {status}"] + [f"#   {s}" for s in lines[-15:]]
+        show = [f"not ok - {job.name} ends well", f"#   exit status {status}"] + [f"#   {s}" for s in reason(lines, 15)]
     elif status == 0 and not passed and not failed and not skipped:
         failed = 1
         show = [f"not ok - {job.name} runs any test"]
@@ -192,8 +193,8 @@ def judge(job, status, strays, log_path):
 
 def reason(lines, at_most=20):
     """A sanitizer says first what is wrong and then much more; others say it last."""
-    first = next((i for i, line in enumerate(lines) if "ERROR: " in line or "runtime error: " in line), None)
-    return lines[-at_most:] if first is None else lines[first:first + at_most]
+    first = next((i for i, line in enumerate(lines) if SANITIZER.search(line)), None)
+    return lines[-at_most:] if first is None else lines[first:first + 60]
 
 
 def failures(lines, at_most=12):
