@@ -240,6 +240,19 @@ static void close_pool(struct pool *p)
     temp_dir_remove(p->dir);
 }
 
+/* What becomes of a write-set, which is asked for again, under the same id, where its leader was
+ * lost meanwhile: a machine that is busy with much else may lose one at any time. */
+static enum log_outcome outcome_of(struct host *h, uint64_t number, char kind, size_t size)
+{
+    usec_t deadline = clock_mono() + SOON;
+    enum log_outcome outcome;
+
+    while ((outcome = ask_once(h->log, 1, number, kind, size)) == LOG_UNKNOWN)
+        if (clock_mono() > deadline)
+            fail_msg("nobody can say what became of a write");
+    return outcome;
+}
+
 /* Writes through a host until it is applied, as the database does: under the same id. */
 static void write_until_applied(struct host *h, uint64_t origin, uint64_t number)
 {
@@ -259,6 +272,12 @@ static uint64_t digest_of(struct host *h)
 {
     MUTEX_GUARD(&h->fsm->lock);
     return h->fsm->digest;
+}
+
+static bool was_told_to_lead(struct host *h)
+{
+    MUTEX_GUARD(&h->fsm->lock);
+    return h->fsm->n_leads > 0;
 }
 
 static struct host *other_than(struct pool *p, const struct host *a, const struct host *b)
@@ -286,15 +305,15 @@ static void writes_go_through_every_member(void **state)
     (void)state;
     open_pool(&p, 3, NULL);
     for (uint64_t i = 0; i < 60; i++)
-        assert_int_equal(ask_once(p.hosts[i % 3].log, 1, i, 'x', 100 + i * 11), LOG_APPLIED);
+        assert_int_equal(outcome_of(&p.hosts[i % 3], i, 'x', 100 + i * 11), LOG_APPLIED);
     for (size_t h = 0; h < 3; h++)
         for (uint64_t i = 0; i < 60; i++)
             WAIT_FOR(has(&p.hosts[h], 1, i));
     same_everywhere(&p);
-    assert_int_equal(ask_once(p.hosts[1].log, 1, 100, 'C', 100), LOG_CONFLICT);
-    assert_int_equal(ask_once(p.hosts[2].log, 1, 101, 'R', 100), LOG_REJECTED);
-    assert_int_equal(ask_once(p.hosts[1].log, 1, 102, 'x', LOG_MAX_WRITE_SET), LOG_APPLIED);
-    assert_int_equal(ask_once(p.hosts[1].log, 1, 103, 'x', LOG_MAX_WRITE_SET + 1), LOG_FAILED);
+    assert_int_equal(outcome_of(&p.hosts[1], 100, 'C', 100), LOG_CONFLICT);
+    assert_int_equal(outcome_of(&p.hosts[2], 101, 'R', 100), LOG_REJECTED);
+    assert_int_equal(outcome_of(&p.hosts[1], 102, 'x', LOG_MAX_WRITE_SET), LOG_APPLIED);
+    assert_int_equal(outcome_of(&p.hosts[1], 103, 'x', LOG_MAX_WRITE_SET + 1), LOG_FAILED);
     close_pool(&p);
 }
 
@@ -341,7 +360,7 @@ static void a_leader_that_is_cut_off_is_followed_by_another(void **state)
     WAIT_FOR(!status_of(old).leads);
     assert_false(old->fsm->leads);
     WAIT_FOR((new = leader_of(&p)));
-    assert_true(new->fsm->leads);
+    assert_true(was_told_to_lead(new));
     for (uint64_t k = 0; k < 20; k++)
         assert_true(has(new, 1, k)); /* before it says that it leads */
     for (; i < 40; i++)
