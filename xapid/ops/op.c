@@ -298,6 +298,11 @@ struct error *op_update(struct op *op, db_txn_fn *fn, void *arg)
     return db_update(op->call, update_txn, &(struct commit){op, fn, arg});
 }
 
+void txn_intent_set(struct txn *txn, const struct op *op, const void *intent)
+{
+    TXN_SET(txn, intent, op->intent, data, intent_to_text(txn_arena(txn), op->kind, intent));
+}
+
 void op_abort(struct op *op)
 {
     struct commit c = {op, NULL, NULL};

@@ -62,6 +62,8 @@ MUST_CHECK struct error *op_commit(struct op *op, db_txn_fn *fn, void *arg);
  * where its intent is gone or another's: this host was declared dead, and what it held is others'.
  */
 MUST_CHECK struct error *op_update(struct op *op, db_txn_fn *fn, void *arg);
+/* From this transaction on the intent (struct <kind>_intent) says that. */
+void txn_intent_set(struct txn *txn, const struct op *op, const void *intent);
 /* Lets go without recording anything. */
 void op_abort(struct op *op);
 /* False once the outcome may have been committed: what was made must stay. */

@@ -10,7 +10,6 @@
  */
 #include <string.h>
 
-#include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
@@ -200,16 +199,13 @@ static struct error *make_aside(struct op *op, struct copying *c)
 
 static struct error *make_any(struct op *op, struct copying *c)
 {
-    struct error *e, *e2;
+    struct error *e;
 
     if (!c->intent.live)
         return make(op, c);
     e = make_aside(op, c);
-    if (!e || !op_may_undo(op) || ref_is_null(c->intent.image))
-        return e;
-    e2 = vm_image_drop_disk(op->call, c->intent.image, c->intent.sr);
-    if (e2)
-        log_warning("the disk of a memory image is left over: %s", error_line(op->call->arena, e2));
+    if (e && op_may_undo(op) && !ref_is_null(c->intent.image))
+        vm_image_undo(op, c->intent.image, c->intent.sr);
     return e;
 }
 

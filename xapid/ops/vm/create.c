@@ -3,13 +3,13 @@
  * removed before them. */
 #include <string.h>
 
-#include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/blob.h"
 #include "xapid/ops/vm/checks.h"
 #include "xapid/ops/vm/gone.h"
+#include "xapid/ops/vm/image.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/plans.h"
 #include "xapid/ops/vm/vtpm.h"
@@ -167,20 +167,6 @@ static struct error *check_destroy(struct txn *txn, void *arg)
     return txn_vm_check(txn, intent->vm, VM_OP_DESTROY, &vm);
 }
 
-/* The VM is gone.  An image that cannot be removed now stays as a disk of no VM. */
-static struct error *erase_image(struct op *op, const struct vm_destroy_intent *intent)
-{
-    struct vdi_gone gone = {0};
-    struct error *e = op_step(op, "recorded", 0.5);
-
-    if (!e && db_find(op->call, CLASS_vdi, intent->image))
-        e = vdi_erase(op->call, intent->image, &gone);
-    if (e)
-        log_warning("the memory image of a destroyed VM is left over: %s",
-                    error_line(op->call->arena, e));
-    return op_commit_gone(op, e || ref_is_null(gone.vdi) ? 0 : 1, &gone);
-}
-
 struct error *vm_destroy(struct call *call, const struct vm_destroy_args *args)
 {
     struct op_hold holds[OP_MAX_HOLDS] = {{CLASS_vm, args->self, VM_OP_DESTROY}};
@@ -210,12 +196,12 @@ struct error *vm_destroy(struct call *call, const struct vm_destroy_args *args)
         return op_commit(&op, record_destroyed, &intent);
     e = db_update(call, record_destroyed, &intent);
     op.unknown = db_outcome_is_unknown(e);
-    return e ? e : erase_image(&op, &intent);
+    return e ? e : vm_image_end(&op, intent.image);
 }
 
 struct error *vm_destroy_recover(struct call *call, struct op *op,
                                  const struct vm_destroy_intent *intent)
 {
     return db_find(call, CLASS_vm, intent->vm) ? op_commit(op, NULL, NULL)
-                                               : erase_image(op, intent);
+                                               : vm_image_end(op, intent->image);
 }

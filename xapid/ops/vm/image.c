@@ -8,11 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/plans.h"
 #include "xapid/task/task.h"
 
 #define CHUNK ((size_t)1 << 20)
@@ -98,6 +100,53 @@ struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t sr)
         return vdi_unmake(call, &plan);
     TRY(vdi_erase(call, vdi, &gone));
     return db_update(call, record_gone, &gone);
+}
+
+/* An operation of its own, which recovery goes on with until it is done. */
+static void drop_later(struct call *call, const struct vdi *vdi, const struct error *why)
+{
+    struct vdi_destroy_intent intent = {vdi->ref};
+    const struct op_hold holds[] = {{CLASS_vdi, vdi->ref, VDI_OP_DESTROY},
+                                    {CLASS_sr, vdi->sr, SR_OP_VDI_DESTROY}};
+    struct op op = {0};
+    struct error *e;
+
+    log_warning("memory image %s, which no VM needs any more, cannot be removed now: %s", vdi->uuid,
+                error_line(call->arena, why));
+    e = op_begin(call,
+                 &(struct op_spec){.kind = INTENT_vdi_destroy,
+                                   .intent = &intent,
+                                   .n_holds = ARRAY_SIZE(holds),
+                                   .holds = holds},
+                 &op);
+    if (e)
+        log_warning("memory image %s is left over: %s", vdi->uuid, error_line(call->arena, e));
+    else
+        op_leave(&op);
+}
+
+struct error *vm_image_end(struct op *op, ref_t image)
+{
+    struct vdi_gone gone = {0};
+    struct error *e = op_step(op, "recorded", 0.95);
+    const struct vdi *vdi = db_find(op->call, CLASS_vdi, image);
+
+    if (!e && vdi)
+        e = vdi_erase(op->call, image, &gone);
+    if (e && vdi)
+        drop_later(op->call, vdi, e);
+    return op_commit_gone(op, e || ref_is_null(gone.vdi) ? 0 : 1, &gone);
+}
+
+void vm_image_undo(struct op *op, ref_t image, ref_t sr)
+{
+    struct error *e = vm_image_drop_disk(op->call, image, sr);
+    const struct vdi *vdi = e ? db_find(op->call, CLASS_vdi, image) : NULL;
+
+    if (vdi)
+        drop_later(op->call, vdi, e);
+    else if (e)
+        log_warning("the disk of a memory image is left over: %s", error_line(op->call->arena, e));
 }
 
 void txn_vm_image_size(struct txn *txn, ref_t vdi, int64_t size)

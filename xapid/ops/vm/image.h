@@ -34,6 +34,12 @@ struct vdi_plan vm_image_plan(ref_t vdi, ref_t sr, int64_t size);
 /* Makes and records it; then, or at any time after a crash, removes it. */
 MUST_CHECK struct error *vm_image_make_disk(struct op *op, ref_t vdi, ref_t sr, int64_t size);
 MUST_CHECK struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t sr);
+/* The end of an operation after which that image is no VM's any more: removes it and commits.  What
+ * storage refuses now is tried again later, without a hold on the VM.  'image' null: there is none.
+ */
+MUST_CHECK struct error *vm_image_end(struct op *op, ref_t image);
+/* The same where the operation failed and is undone; a disk that was never recorded may be left. */
+void vm_image_undo(struct op *op, ref_t image, ref_t sr);
 /* Records how much of the disk is the image. */
 void txn_vm_image_size(struct txn *txn, ref_t vdi, int64_t size);
 

@@ -11,6 +11,7 @@
 #include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/vm/cut_off.h"
+#include "xapid/ops/vm/image.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/plans.h"
 #include "xapid/ops/vm/power.h"
@@ -147,18 +148,19 @@ struct error *vm_clean_shutdown(struct call *call, const struct vm_clean_shutdow
 
 /*** hard ***/
 
-/* The VM is halted.  An image that cannot be removed now stays as a disk of no VM. */
-static struct error *erase_image(struct op *op, ref_t image)
-{
-    struct vdi_gone gone = {0};
-    struct error *e = op_step(op, "recorded", 0.8);
+struct ended {
+    struct op *op;
+    struct vm_shutdown_intent intent;
+};
 
-    if (!e && db_find(op->call, CLASS_vdi, image))
-        e = vdi_erase(op->call, image, &gone);
-    if (e)
-        log_warning("the memory image of a VM that was shut down is left over: %s",
-                    error_line(op->call->arena, e));
-    return op_commit_gone(op, e || ref_is_null(gone.vdi) ? 0 : 1, &gone);
+/* From here on its image is nobody's, and the intent says which that is: not always the one it had
+ * when the operation began. */
+static struct error *record_ended_without_image(struct txn *txn, void *arg)
+{
+    struct ended *ended = arg;
+
+    txn_intent_set(txn, ended->op, &ended->intent);
+    return record_ended(txn, &ended->intent.vm);
 }
 
 /* Ends whatever the VM is by now: those it overruled may have ended, suspended or started it. */
@@ -167,11 +169,11 @@ static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *in
     struct call *call = op->call;
     struct refs disks = {0};
     const struct vm *vm;
+    struct ended ended = {op, *intent};
     struct error *e;
-    ref_t image;
 
     TRY(DB_GET(call, vm, intent->vm, &vm));
-    image = vm->suspend_vdi;
+    ended.intent.image = vm->suspend_vdi;
     if (vm->power_state == VM_HALTED)
         return op_commit(op, record_rest, (void *)&intent->vm);
     if (vm->power_state != VM_SUSPENDED) {
@@ -180,15 +182,11 @@ static struct error *end_hard(struct op *op, const struct vm_shutdown_intent *in
         TRY(op_step(op, "destroyed", 0.7));
         vm_disks_detach(call, &disks);
     }
-    if (ref_is_null(image)) {
-        TRY(op_commit(op, record_ended, (void *)&intent->vm));
-    } else {
-        e = op_update(op, record_ended, (void *)&intent->vm);
-        op->unknown = db_outcome_is_unknown(e);
-        TRY(e);
-        TRY(erase_image(op, image));
-    }
-    return OK;
+    if (ref_is_null(ended.intent.image))
+        return op_commit(op, record_ended, (void *)&intent->vm);
+    e = op_update(op, record_ended_without_image, &ended);
+    op->unknown = db_outcome_is_unknown(e);
+    return e ? e : vm_image_end(op, ended.intent.image);
 }
 
 struct error *vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_args *args)
@@ -256,13 +254,15 @@ struct error *vm_shutdown_recover(struct call *call, struct op *op,
     const struct hv_domain *found = NULL;
     bool asked;
 
-    if (((!vm || vm->power_state == VM_HALTED) && !intent->hard) ||
-        vm_runs_elsewhere(call, intent->vm))
+    if ((!vm || vm->power_state == VM_HALTED) && !intent->hard)
         return op_commit(op, NULL, NULL);
     if (!vm || vm->power_state == VM_HALTED) {
         TRY(op_update(op, record_rest, (void *)&intent->vm));
-        return erase_image(op, intent->image);
+        return vm_image_end(op, intent->image);
     }
+    if (vm_runs_elsewhere(call, intent->vm)) /* without the image it had */
+        return ref_equal(vm->suspend_vdi, intent->image) ? op_commit(op, NULL, NULL)
+                                                         : vm_image_end(op, intent->image);
     if (vm->power_state == VM_SUSPENDED)
         return intent->hard ? end_hard(op, intent) : op_commit(op, NULL, NULL);
     TRY(domain_outcome(op, "ask", &asked));

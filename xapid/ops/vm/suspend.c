@@ -93,7 +93,7 @@ struct error *vm_suspend(struct call *call, const struct vm_suspend_args *args)
     struct vdi_plan plan;
     AUTO(op) op = {0};
     const struct vm *vm;
-    struct error *e, *e2;
+    struct error *e;
     size_t n = 1;
 
     TRY(DB_GET(call, vm, args->vm, &vm));
@@ -113,13 +113,9 @@ struct error *vm_suspend(struct call *call, const struct vm_suspend_args *args)
                                    .arg = &intent},
                  &op));
     e = suspend(&op, &intent);
-    if (e && op_may_undo(&op)) {
-        e2 = vm_image_drop_disk(call, intent.image, intent.sr);
-        if (e2)
-            log_warning("the disk of a memory image is left over: %s", error_line(call->arena, e2));
-    }
-    if (e)
-        return e;
+    if (e && op_may_undo(&op))
+        vm_image_undo(&op, intent.image, intent.sr);
+    TRY(e);
     vm = db_find(call, CLASS_vm, args->vm);
     if (vm)
         vm_alert(call, vm, "VM_SUSPENDED", "was suspended");
@@ -201,23 +197,6 @@ static struct error *record_not_resumed(struct txn *txn, void *arg)
     return OK;
 }
 
-/* The guest runs and that is recorded; an image that cannot be removed now stays as a disk nobody
- * uses. */
-static struct error *finish_resume(struct op *op, const struct vm_resume_intent *intent)
-{
-    struct vdi_gone gone = {0};
-    struct error *e = op_step(op, "recorded", 0.95);
-
-    if (!e)
-        e = vdi_erase(op->call, intent->image, &gone);
-    if (e) {
-        log_warning("the memory image of a VM that was resumed is left over: %s",
-                    error_line(op->call->arena, e));
-        return op_commit(op, NULL, NULL);
-    }
-    return op_commit_gone(op, ref_is_null(gone.vdi) ? 0 : 1, &gone);
-}
-
 static struct error *run_resume(struct op *op, const struct vm_resume_intent *intent)
 {
     struct call *call = op->call;
@@ -297,7 +276,7 @@ static struct error *resume(struct call *call, struct vm_resume_intent *intent, 
     vm = db_find(call, CLASS_vm, intent->vm);
     if (vm)
         vm_alert(call, vm, "VM_RESUMED", "was resumed");
-    return finish_resume(&op, intent);
+    return vm_image_end(&op, intent->image);
 }
 
 struct error *vm_resume(struct call *call, const struct vm_resume_args *args)
@@ -322,16 +301,17 @@ struct error *vm_resume_recover(struct call *call, struct op *op,
     const struct vm *vm = db_find(call, CLASS_vm, intent->vm);
     const struct hv_domain *found = NULL;
 
-    if (!vm)
-        return op_commit(op, NULL, NULL);
+    /* It was resumed, or halted or destroyed when it was lost with this host; by now it may even be
+     * suspended again, with another image. */
+    if (!vm || !ref_equal(vm->suspend_vdi, intent->image))
+        return vm_image_end(op, intent->image);
     if (vm->power_state != VM_SUSPENDED)
-        return ref_equal(vm->suspend_vdi, intent->image) ? op_commit(op, NULL, NULL)
-                                                         : finish_resume(op, intent);
+        return op_commit(op, NULL, NULL);
     TRY(domain_settle(op, vm, what, &found));
     if (found &&
         (found->state == HV_RUNNING || (found->state == HV_PAUSED && intent->start_paused))) {
         TRY(op_update(op, record_resumed, &(struct resumed){intent, found->domid}));
-        return finish_resume(op, intent);
+        return vm_image_end(op, intent->image);
     }
     TRY(domain_end(op, vm, "undo"));
     return op_commit(op, record_not_resumed, (void *)intent);
