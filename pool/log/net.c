@@ -362,44 +362,34 @@ static void note_result(struct raft_log *log, uint64_t id)
     note_contact(log, before);
 }
 
-static bool heard_since(const struct net *net, uint64_t id, usec_t since)
+static usec_t heard_of(const struct net *net, uint64_t id)
 {
     for (unsigned i = 0; i < net->n_dests; i++)
         if (net->dests[i].id == id)
-            return net->dests[i].heard >= since;
-    return false;
+            return net->dests[i].heard;
+    return 0;
 }
 
-/* By how many voters something was heard since then; this one is one of them. */
-static unsigned voters_heard(const struct raft_log *log, usec_t since, unsigned *n_voters)
+/* Since when a majority of the voters was heard, this one among them.  It is asked with each answer
+ * of each member. */
+static usec_t majority_heard(const struct raft_log *log)
 {
     const struct raft_configuration *conf = &log->raft.configuration;
+    usec_t latest[NET_MAX_DESTS + 1];
     unsigned n = 0;
 
-    *n_voters = 0;
-    for (unsigned i = 0; i < conf->n; i++) {
+    for (unsigned i = 0; i < conf->n && n < NET_MAX_DESTS + 1; i++) {
         uint64_t id = conf->servers[i].id;
+        usec_t heard = id == log->raft.id ? clock_mono() : heard_of(&log->net, id);
+        unsigned at = n;
 
         if (conf->servers[i].role != RAFT_VOTER)
             continue;
-        ++*n_voters;
-        n += id == log->raft.id || heard_since(&log->net, id, since);
+        for (n++; at > 0 && latest[at - 1] < heard; at--)
+            latest[at] = latest[at - 1];
+        latest[at] = heard;
     }
-    return n;
-}
-
-static usec_t majority_heard(const struct raft_log *log)
-{
-    usec_t best = 0;
-    unsigned n_voters;
-
-    for (unsigned i = 0; i < log->net.n_dests; i++) {
-        usec_t heard = log->net.dests[i].heard;
-
-        if (heard > best && voters_heard(log, heard, &n_voters) > n_voters / 2)
-            best = heard;
-    }
-    return best;
+    return n ? latest[n / 2] : 0;
 }
 
 usec_t net_led_at(struct raft_log *log)
