@@ -302,7 +302,7 @@ def suite_tsan(_long):
 def suite_chaos(long):
     if build("build"):
         program = {"XAPID_PROGRAM": find("build", "xapid-chaos")}
-        seeds = range(1, 11 if long else 3)
+        seeds = range(1, 11 if long else 2)
         run_all("chaos", [api("build", 20, {**program, "XAPID_CHAOS_SEED": str(s)}, f"-{s}") for s in seeds] +
                 [python("kill9-chaos", "durability/kill9.py", "3", limit=15, env=program)], JOBS)
 
@@ -421,7 +421,7 @@ def suite_clients(_long):
 def suite_fuzz(long):
     if not build("build-fuzz", ["fuzz-targets"]):
         return
-    seconds = 3600 if long else 20
+    seconds = 3600 if long else 8
     jobs = []
     for name in sorted(n for n in ninja_targets(os.path.join(TOP, "build-fuzz")) if n.startswith("fuzz-") and n != "fuzz-targets"):
         corpus = os.path.join(TOP, "tests/fuzz/corpus", name[5:])
