@@ -283,11 +283,19 @@ int64_t vdi_io_size(const struct vdi_io *io);
 MUST_CHECK struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset,
                                      void *buf, size_t n);
 /*
- * The first run of bytes from 'offset' on that may be other than zero; 'size' to 'size' where there
- * is none.  It may be cut short: what follows it is to be asked for again.
+ * The first run of bytes from 'offset' to 'limit' that may be other than zero; 'limit' to 'limit'
+ * where there is none.  It may be cut short: what follows it is to be asked for again.
  */
 MUST_CHECK struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset,
-                                     int64_t *start, int64_t *end);
+                                     int64_t limit, int64_t *start, int64_t *end);
+/* The run of data that was found last; zeroed before the first question. */
+struct vdi_run {
+    int64_t start, end;
+};
+/* The first byte from 'offset' on that may be other than zero; INT64_MAX: none is, or the disk ends
+ * before.  The offsets asked for rise. */
+MUST_CHECK struct error *vdi_io_next(struct call *call, struct vdi_io *io, struct vdi_run *run,
+                                     int64_t offset, int64_t *next);
 /*
  * Opens a qcow2 image only to ask which image holds what: vdi_io_map calls 'see' for each run of
  * bytes from 'offset' on, as vdi_image_depths does for the whole.
@@ -308,7 +316,7 @@ MUST_CHECK struct error *vdi_image_depths(struct call *call, const char *image,
                                           void *ctx);
 MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
                                       const void *buf, size_t n);
-/* Writes zeroes, deallocating where possible. */
+/* Makes it zero where it may not be, deallocating where possible. */
 MUST_CHECK struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset,
                                      int64_t n);
 /* Makes what was written durable. */

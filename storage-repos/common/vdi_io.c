@@ -31,6 +31,7 @@
 #define CHUNK ((size_t)4 * 1024 * 1024)
 #define DEPTHS "qemu:allocation-depth"
 #define ZERO_CHUNK ((int64_t)1024 * 1024 * 1024)
+#define STATUS_CHUNK (((int64_t)4 << 30) - 65536) /* what 32 bits can ask for */
 
 struct vdi_io {
     int64_t size;
@@ -409,13 +410,14 @@ static int take_extents(void *user, const char *context, uint64_t offset, uint32
     return 0;
 }
 
-static struct error *nbd_data(struct call *call, struct vdi_io *io, int64_t offset, int64_t *start,
-                              int64_t *end)
+/* Looks for it no further than to 'limit'. */
+static struct error *nbd_data(struct call *call, struct vdi_io *io, int64_t offset, int64_t limit,
+                              int64_t *start, int64_t *end)
 {
     struct extents x = {.start = -1, .offset = offset};
 
-    while (x.start < 0 && x.offset < io->size) {
-        int64_t n = MIN(io->size - x.offset, ZERO_CHUNK), from = x.offset;
+    while (x.start < 0 && x.offset < limit) {
+        int64_t n = MIN(limit - x.offset, STATUS_CHUNK), from = x.offset;
         nbd_extent_callback callback = {.callback = take_extents, .user_data = &x};
 
         TRY(nbd_finish(call, io,
@@ -425,21 +427,37 @@ static struct error *nbd_data(struct call *call, struct vdi_io *io, int64_t offs
         if (x.offset <= from)
             return io_error(call, "block status: the server does not say where the data is");
     }
-    *start = x.start < 0 ? io->size : x.start;
-    *end = x.start < 0 ? io->size : MIN(x.end, io->size);
+    *start = x.start < 0 ? limit : x.start;
+    *end = x.start < 0 ? limit : MIN(x.end, limit);
     return OK;
 }
 
-struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset, int64_t *start,
-                          int64_t *end)
+struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset, int64_t limit,
+                          int64_t *start, int64_t *end)
 {
+    limit = MIN(limit, io->size);
     *start = offset;
-    *end = io->size;
+    *end = limit;
     TRY(check(call, io, offset, 0, false));
     if (io->fd)
         raw_data(io, offset, start, end);
     else if (nbd_can_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1)
-        return nbd_data(call, io, offset, start, end);
+        TRY(nbd_data(call, io, offset, limit, start, end));
+    *start = MIN(*start, limit);
+    *end = MIN(*end, limit);
+    return OK;
+}
+
+struct error *vdi_io_next(struct call *call, struct vdi_io *io, struct vdi_run *run, int64_t offset,
+                          int64_t *next)
+{
+    *next = INT64_MAX;
+    if (offset >= io->size)
+        return OK;
+    if (offset >= run->end)
+        TRY(vdi_io_data(call, io, offset, io->size, &run->start, &run->end));
+    if (run->start < io->size)
+        *next = MAX(offset, run->start);
     return OK;
 }
 
@@ -539,9 +557,8 @@ struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
     return OK;
 }
 
-struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, int64_t n)
+static struct error *zero_run(struct call *call, struct vdi_io *io, int64_t offset, int64_t n)
 {
-    TRY(check(call, io, offset, n, true));
     while (n) {
         int64_t part = MIN(n, ZERO_CHUNK);
 
@@ -554,6 +571,27 @@ struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, 
                 "write zeroes", part));
         offset += part;
         n -= part;
+    }
+    return OK;
+}
+
+/*
+ * Only what may be other than zero: qemu 7.2 makes a table for each run of zeroes it is told to
+ * write, also where there was nothing, which of a disk of 20 TiB are 2.5 GiB.  A file is not asked
+ * for the sake of a little: it looks for data as far as there is none.
+ */
+struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, int64_t n)
+{
+    int64_t end, from, to;
+
+    TRY(check(call, io, offset, n, true));
+    if (io->fd && n <= ZERO_CHUNK)
+        return zero_run(call, io, offset, n);
+    end = offset + n;
+    while (offset < end) {
+        TRY(vdi_io_data(call, io, offset, end, &from, &to));
+        TRY(zero_run(call, io, from, to - from));
+        offset = to;
     }
     return OK;
 }

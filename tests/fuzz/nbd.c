@@ -62,11 +62,13 @@ static enum nbd_error read_disk(struct nbd_disk *disk, int64_t at, void *out, si
 }
 
 /* Data in the first half of each 64 KiB. */
-static enum nbd_error find_data(struct nbd_disk *disk, int64_t at, int64_t *start, int64_t *end)
+static enum nbd_error find_data(struct nbd_disk *disk, int64_t at, int64_t limit, int64_t *start,
+                                int64_t *end)
 {
-    check(at >= 0 && at < disk->size);
-    *start = at % 65536 < 32768 ? at : MIN((at | 65535) + 1, disk->size);
-    *end = *start < disk->size ? (*start | 32767) + 1 : disk->size;
+    check(at >= 0 && at < disk->size && limit > at);
+    limit = MIN(limit, disk->size);
+    *start = at % 65536 < 32768 ? at : MIN((at | 65535) + 1, limit);
+    *end = *start < limit ? MIN((*start | 32767) + 1, limit) : limit;
     return NBD_OK;
 }
 

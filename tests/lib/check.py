@@ -4,7 +4,7 @@
 
 {suites}
   --quick       unit, golden, format and api: a few minutes
-  --long        the long forms of faults, durability, storage, pool, fuzz and bench: hours
+  --long        the long forms of faults, durability, transfer, storage, pool, fuzz and bench: hours
   --minutes N   how long each campaign of --pool lasts; --seed S: which one
 
 Without a suite: all of them.  Each suite says how long it took; the last line counts the tests.
@@ -321,9 +321,10 @@ def suite_faults(_long):
         run_all("faults", [python("steps", "faults/steps.py", limit=30)], 1)
 
 
-def suite_transfer(_long):
+def suite_transfer(long):
     if build("build"):
         run_all("transfer", [python("transfer", "transfer/transfer.py", limit=10),
+                             python("sparse", "transfer/sparse.py", *(["--long"] if long else []), limit=20 if long else 5),
                              python("network-disks", "transfer/network_disks.py", limit=5)], 1)
 
 

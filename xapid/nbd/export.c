@@ -201,13 +201,14 @@ static enum nbd_error disk_read(struct nbd_disk *disk, int64_t at, void *out, si
     return io_failed(&arena, export, vdi_io_read(&call, export->io, at, out, n));
 }
 
-static enum nbd_error disk_data(struct nbd_disk *disk, int64_t at, int64_t *start, int64_t *end)
+static enum nbd_error disk_data(struct nbd_disk *disk, int64_t at, int64_t limit, int64_t *start,
+                                int64_t *end)
 {
     struct nbd_export *export = (struct nbd_export *)disk;
     AUTO(arena) arena = {0};
     struct call call = {.arena = &arena};
 
-    return io_failed(&arena, export, vdi_io_data(&call, export->io, at, start, end));
+    return io_failed(&arena, export, vdi_io_data(&call, export->io, at, limit, start, end));
 }
 
 static struct error *open_export(struct call *call, struct nbd_export *export, const char *name,

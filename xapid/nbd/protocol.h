@@ -94,8 +94,9 @@ struct nbd_disk {
     int64_t size;
     bool still; /* nobody writes to it */
     enum nbd_error (*read)(struct nbd_disk *disk, int64_t at, void *out, size_t n);
-    /* The first run from 'at' on that may hold other than zeroes, as vdi_io_data. */
-    enum nbd_error (*data)(struct nbd_disk *disk, int64_t at, int64_t *start, int64_t *end);
+    /* The first run from 'at' to 'limit' that may hold other than zeroes, as vdi_io_data. */
+    enum nbd_error (*data)(struct nbd_disk *disk, int64_t at, int64_t limit, int64_t *start,
+                           int64_t *end);
 };
 
 /* Big-endian numbers. */

@@ -25,7 +25,7 @@ struct session {
     struct nbd_wire *wire;
     struct nbd_disk *disk;
     bool structured, block_status;
-    int64_t start, end; /* data, as was seen last */
+    int64_t from, start, end; /* what was found last: a hole from 'from' on, and then data */
     uint8_t *piece;
 };
 
@@ -95,17 +95,38 @@ static bool send_data(struct session *s, const struct request *rq)
     return true;
 }
 
+/*
+ * As nbd_disk.data.  Of a disk that nobody writes to what was found stays true: else each question
+ * about a hole of terabytes would have it searched again to its end.
+ */
+static enum nbd_error find_data(struct session *s, int64_t at, int64_t limit, int64_t *start,
+                                int64_t *end)
+{
+    enum nbd_error e;
+
+    if (!s->disk->still)
+        return s->disk->data(s->disk, at, limit, start, end);
+    if (at < s->from || at >= s->end) {
+        s->from = s->end = 0;
+        e = s->disk->data(s->disk, at, s->disk->size, start, end);
+        if (e)
+            return e;
+        s->from = at;
+        s->start = *start;
+        s->end = *end;
+    }
+    *start = MIN(MAX(s->start, at), limit);
+    *end = MIN(s->end, limit);
+    return NBD_OK;
+}
+
+/* Only of a disk that nobody writes to: of others to ask costs more than to read. */
 static bool is_hole(struct session *s, const struct request *rq)
 {
-    int64_t at = (int64_t)rq->offset;
+    int64_t at = (int64_t)rq->offset, start, end;
 
-    if (s->disk->still && at >= s->start && at < s->end)
-        return false;
-    if (s->disk->data(s->disk, at, &s->start, &s->end)) {
-        s->start = s->end = 0; /* reading it will tell */
-        return false;
-    }
-    return s->start >= at + rq->length;
+    return s->disk->still && !find_data(s, at, at + rq->length, &start, &end) &&
+           start >= at + rq->length; /* where it fails reading it will tell */
 }
 
 static bool answer_read(struct session *s, const struct request *rq)
@@ -129,7 +150,7 @@ static bool answer_status(struct session *s, const struct request *rq)
 
     while (at < end && p < last) {
         int64_t start, stop;
-        enum nbd_error e = s->disk->data(s->disk, at, &start, &stop);
+        enum nbd_error e = find_data(s, at, end, &start, &stop);
 
         if (e)
             return send_error(s, rq, e);

@@ -75,11 +75,11 @@ static struct error *send_piece(struct call *call, struct chunk_writer *w, const
 
 /* Reads the piece where it may be needed; *needed says whether it is. */
 static struct error *read_piece(struct call *call, struct chunk_writer *w, struct vdi_io *io,
-                                struct disk_map *map, int64_t at, int64_t n, bool *needed)
+                                struct vdi_run *run, int64_t at, int64_t n, bool *needed)
 {
     bool edge = at == 0 || at + n == vdi_io_size(io), hole = false;
 
-    TRY(disk_is_hole(call, map, io, at, n, &hole));
+    TRY(disk_is_hole(call, run, io, at, n, &hole));
     if (hole && !edge && !w->no_holes) {
         *needed = false;
         return OK;
@@ -92,21 +92,40 @@ static struct error *read_piece(struct call *call, struct chunk_writer *w, struc
     return OK;
 }
 
+/* How many pieces from 'at' on are left out: holes, up to the last piece, which is not. */
+static struct error *count_holes(struct call *call, const struct chunk_writer *w, struct vdi_io *io,
+                                 struct vdi_run *run, int64_t at, int64_t *n)
+{
+    int64_t last = (vdi_io_size(io) - 1) / CHUNK_SIZE * CHUNK_SIZE, next;
+
+    *n = 0;
+    if (w->no_holes || at == 0 || at >= last)
+        return OK;
+    TRY(vdi_io_next(call, io, run, at, &next));
+    *n = (MIN(next, last) - at) / CHUNK_SIZE;
+    return OK;
+}
+
 struct error *chunks_send(struct call *call, struct chunk_writer *w, const char *id,
                           struct vdi_io *io)
 {
-    int64_t size = vdi_io_size(io), number = 0;
-    struct disk_map map = {0};
+    int64_t size = vdi_io_size(io), number = 0, holes;
+    struct vdi_run run = {0};
 
     if (!w->begun && size > 0) {
         w->begun = true;
         w->no_holes = size < CHUNK_SIZE;
     }
     for (int64_t at = 0; at < size; number++) {
-        int64_t n = MIN(CHUNK_SIZE, size - at);
+        int64_t n;
         bool needed;
 
-        TRY(read_piece(call, w, io, &map, at, n, &needed));
+        TRY(count_holes(call, w, io, &run, at, &holes));
+        at += holes * CHUNK_SIZE;
+        number += holes;
+        w->sent += holes * CHUNK_SIZE;
+        n = MIN(CHUNK_SIZE, size - at);
+        TRY(read_piece(call, w, io, &run, at, n, &needed));
         if (needed) {
             TRY(send_piece(call, w, id, number, n));
         } else if (clock_mono() - w->last >= w->silence) {

@@ -24,12 +24,13 @@ void open_disk_release(struct open_disk *disk)
     *disk = (struct open_disk){0};
 }
 
-struct error *disk_is_hole(struct call *call, struct disk_map *map, struct vdi_io *io, int64_t at,
+struct error *disk_is_hole(struct call *call, struct vdi_run *run, struct vdi_io *io, int64_t at,
                            int64_t n, bool *hole)
 {
-    if (at >= map->end)
-        TRY(vdi_io_data(call, io, at, &map->start, &map->end));
-    *hole = at + n <= map->start;
+    int64_t next;
+
+    TRY(vdi_io_next(call, io, run, at, &next));
+    *hole = next >= at + n;
     return OK;
 }
 

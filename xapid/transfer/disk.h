@@ -16,13 +16,8 @@ MUST_CHECK struct error *open_disk(struct call *call, ref_t vdi, bool writable,
                                    struct open_disk *out);
 void open_disk_release(struct open_disk *disk);
 
-/* Where the data of a disk lies, asked for piece by piece.  Zeroed before the first question; the
- * offsets asked for rise. */
-struct disk_map {
-    int64_t start, end; /* the run of data that was found last */
-};
-/* True where n bytes at 'at' surely read as zeroes, without reading them. */
-MUST_CHECK struct error *disk_is_hole(struct call *call, struct disk_map *map, struct vdi_io *io,
+/* True where n bytes at 'at' surely read as zeroes, without reading them; as vdi_io_next. */
+MUST_CHECK struct error *disk_is_hole(struct call *call, struct vdi_run *run, struct vdi_io *io,
                                       int64_t at, int64_t n, bool *hole);
 /* Writes n bytes; long runs of zeroes as such or, on a fresh disk, which reads as zeroes, not at
  * all. */

@@ -12,19 +12,35 @@
 
 static void mark(struct unit_map *map, int64_t i)
 {
-    map->bits[i / 8] |= (uint8_t)(1 << i % 8);
+    uint8_t **page = &map->pages[i / UNIT_PAGE];
+
+    if (!*page)
+        *page = xcalloc(1, (size_t)UNIT_PAGE / 8);
+    (*page)[i % UNIT_PAGE / 8] |= (uint8_t)(1 << i % 8);
     map->set++;
 }
 
 bool unit_map_has(const struct unit_map *map, int64_t i)
 {
-    return map->bits[i / 8] >> i % 8 & 1;
+    const uint8_t *page = map->pages[i / UNIT_PAGE];
+
+    return page && (page[i % UNIT_PAGE / 8] >> i % 8 & 1);
+}
+
+int64_t unit_map_next(const struct unit_map *map, int64_t i, int64_t end)
+{
+    end = MIN(end, map->n);
+    while (i < end && !unit_map_has(map, i))
+        i = map->pages[i / UNIT_PAGE] ? i + 1 : (i / UNIT_PAGE + 1) * UNIT_PAGE;
+    return MIN(i, end);
 }
 
 void unit_map_release(struct unit_map *map)
 {
-    free(map->bits);
-    map->bits = NULL;
+    for (int64_t i = 0; map->pages && i < map->n; i += UNIT_PAGE)
+        free(map->pages[i / UNIT_PAGE]);
+    free(map->pages);
+    map->pages = NULL;
 }
 
 /* n bytes of a disk; zeroes where it is shorter or has nothing. */
@@ -38,19 +54,17 @@ static struct error *read_some(struct call *call, struct vdi_io *io, bool hole, 
 }
 
 struct comparison {
-    struct disk_map ours, theirs;
+    struct vdi_run ours, theirs;
     char here[IMAGE_PIECE], there[IMAGE_PIECE];
 };
 
 static struct error *compare_piece(struct call *call, const struct image_disk *d,
                                    struct comparison *c, int64_t at, int64_t n, bool *differs)
 {
-    bool no_ours = false, no_theirs = at >= vdi_io_size(d->base);
+    bool no_ours = false, no_theirs = false;
 
     TRY(disk_is_hole(call, &c->ours, d->io, at, n, &no_ours));
-    if (!no_theirs)
-        TRY(disk_is_hole(call, &c->theirs, d->base, at, MIN(n, vdi_io_size(d->base) - at),
-                         &no_theirs));
+    TRY(disk_is_hole(call, &c->theirs, d->base, at, n, &no_theirs));
     if (no_ours && no_theirs)
         return OK;
     TRY(read_some(call, d->io, no_ours, at, n, c->here));
@@ -68,6 +82,20 @@ static struct error *unit_differs(struct call *call, const struct image_disk *d,
     return OK;
 }
 
+/* The first unit from i on in which there is something, here or in the base; beyond the last one
+ * where there is nothing more. */
+static struct error *next_unit(struct call *call, const struct image_disk *d, struct comparison *c,
+                               int64_t unit, int64_t *i)
+{
+    int64_t ours, theirs = INT64_MAX;
+
+    TRY(vdi_io_next(call, d->io, &c->ours, *i * unit, &ours));
+    if (d->base)
+        TRY(vdi_io_next(call, d->base, &c->theirs, *i * unit, &theirs));
+    *i = MIN(ours, theirs) / unit;
+    return OK;
+}
+
 struct error *unit_map_make(struct call *call, const struct image_disk *disk, int64_t unit,
                             struct unit_map *out)
 {
@@ -78,20 +106,16 @@ struct error *unit_map_make(struct call *call, const struct image_disk *disk, in
     room.p = xcalloc(1, sizeof *c);
     c = (struct comparison *)room.p;
     *out = (struct unit_map){.unit = unit, .n = (size + unit - 1) / unit};
-    out->bits = xcalloc(1, (size_t)(out->n / 8 + 1));
+    out->pages = xcalloc((size_t)(out->n / UNIT_PAGE + 1), sizeof *out->pages);
     for (int64_t i = 0; i < out->n; i++) {
-        int64_t at = i * unit, n = MIN(unit, size - at);
-        bool wanted;
+        bool wanted = true;
 
-        if (disk->base) {
-            TRY(unit_differs(call, disk, c, at, n, &wanted));
-        } else {
-            TRY(disk_is_hole(call, &c->ours, disk->io, at, n, &wanted));
-            wanted = !wanted;
-        }
-        if (wanted)
+        TRY(next_unit(call, disk, c, unit, &i));
+        if (i < out->n && disk->base)
+            TRY(unit_differs(call, disk, c, i * unit, MIN(unit, size - i * unit), &wanted));
+        if (i < out->n && wanted)
             mark(out, i);
-        TRY(transfer_tick(call, disk->base ? 0.5 * (double)at / (double)size : 0.0));
+        TRY(transfer_tick(call, disk->base ? 0.5 * (double)i / (double)out->n : 0.0));
     }
     return OK;
 }

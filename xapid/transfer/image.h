@@ -21,15 +21,19 @@ struct image_disk {
     const char *base_uuid;
 };
 
-/* Which units of a disk have to be written. */
+/* Which units of a disk have to be written: a bit for each, in pages, which are there only where
+ * one is set. */
+#define UNIT_PAGE ((int64_t)8192)
 struct unit_map {
-    int64_t unit;   /* bytes */
-    int64_t n, set; /* units, and those to be written */
-    uint8_t *bits;  /* allocated */
+    int64_t unit;    /* bytes */
+    int64_t n, set;  /* units, and those to be written */
+    uint8_t **pages; /* allocated, as they are */
 };
 MUST_CHECK struct error *unit_map_make(struct call *call, const struct image_disk *disk,
                                        int64_t unit, struct unit_map *out);
 bool unit_map_has(const struct unit_map *map, int64_t i);
+/* The first of the units from i to 'end' that has to be written; 'end' where none has. */
+int64_t unit_map_next(const struct unit_map *map, int64_t i, int64_t end);
 void unit_map_release(struct unit_map *map);
 /* Reads a unit; what lies beyond the disk's end is zero. */
 MUST_CHECK struct error *image_read_unit(struct call *call, const struct image_disk *disk,

@@ -22,10 +22,11 @@
 #define MIN_BITS 9
 #define MAX_BITS 21
 /* Limits on what is read: entries of L1, and runs of clusters that lie together. */
-#define MAX_L1 (1u << 20)
+#define MAX_L1 (1u << 22)
 #define MAX_RUNS ((size_t)1000000)
-/* Clusters of an image of ours: its map then has 2 MiB. */
-#define MAX_CLUSTERS ((int64_t)1 << 24)
+/* Clusters of an image of ours; beyond 8 TiB they become larger: then its map has no more than 16
+ * MiB, however the data lies. */
+#define MAX_CLUSTERS ((int64_t)1 << 27)
 
 struct header {
     uint32_t magic, version;
@@ -64,10 +65,9 @@ static void layout_release(struct layout *l)
 
 static bool l2_is_used(const struct layout *l, int64_t i)
 {
-    for (int64_t k = i * l->per_l2; k < MIN((i + 1) * l->per_l2, l->map.n); k++)
-        if (unit_map_has(&l->map, k))
-            return true;
-    return false;
+    int64_t end = MIN((i + 1) * l->per_l2, l->map.n);
+
+    return unit_map_next(&l->map, i * l->per_l2, end) < end;
 }
 
 static struct error *plan_layout(struct call *call, const struct image_disk *disk, struct layout *l)
@@ -165,9 +165,8 @@ static struct error *send_data(struct call *call, const struct image_disk *disk,
     AUTO(room) room = {xmalloc((size_t)l->cluster)};
     int64_t done = 0;
 
-    for (int64_t i = 0; i < l->map.n; i++) {
-        if (!unit_map_has(&l->map, i))
-            continue;
+    for (int64_t i = unit_map_next(&l->map, 0, l->map.n); i < l->map.n;
+         i = unit_map_next(&l->map, i + 1, l->map.n)) {
         TRY(image_read_unit(call, disk, &l->map, i, room.p));
         TRY(sink_write(call, to, room.p, (size_t)l->cluster));
         TRY(transfer_tick(call, (double)++done / (double)l->map.set));

@@ -110,11 +110,17 @@ struct error *raw_send(struct call *call, struct vdi_io *io, struct sink *to)
 {
     AUTO(room) room = {xmalloc(CHUNK)};
     int64_t size = vdi_io_size(io);
+    struct vdi_run run = {0};
+    bool hole;
 
     for (int64_t at = 0; at < size; at += (int64_t)CHUNK) {
         size_t n = (size_t)MIN((int64_t)CHUNK, size - at);
 
-        TRY(vdi_io_read(call, io, at, room.p, n));
+        TRY(disk_is_hole(call, &run, io, at, (int64_t)n, &hole));
+        if (hole)
+            memset(room.p, 0, n);
+        else
+            TRY(vdi_io_read(call, io, at, room.p, n));
         TRY(sink_write(call, to, room.p, n));
         TRY(tick(call, at + (int64_t)n, size));
     }

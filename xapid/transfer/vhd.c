@@ -167,9 +167,8 @@ static struct error *send_blocks(struct call *call, const struct image_disk *dis
     int64_t done = 0;
 
     memset(room.p, 0xff, (size_t)BITMAP);
-    for (int64_t i = 0; i < map->n; i++) {
-        if (!unit_map_has(map, i))
-            continue;
+    for (int64_t i = unit_map_next(map, 0, map->n); i < map->n;
+         i = unit_map_next(map, i + 1, map->n)) {
         TRY(image_read_unit(call, disk, map, i, room.p + BITMAP));
         TRY(sink_write(call, to, room.p, (size_t)(BITMAP + BLOCK)));
         TRY(transfer_tick(call, (double)++done / (double)map->set));

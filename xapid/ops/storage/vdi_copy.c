@@ -20,6 +20,7 @@ bool all_zero(const char *p, size_t n)
 /* The three ends of a copy; released in one go. */
 struct ends {
     struct vdi_io *from, *to, *base;
+    struct vdi_run data_at, old_at;
     char *data, *old;
 };
 
@@ -60,10 +61,28 @@ static struct error *copy_chunk(struct call *call, const struct data_copy *copy,
     return OK;
 }
 
+/* Over what neither the disk nor its base has anything in, to a multiple of the chunk or the end.
+ */
+static struct error *pass_hole(struct call *call, const struct data_copy *copy, struct ends *e,
+                               int64_t size, int64_t *at)
+{
+    int64_t next, old = INT64_MAX, hole;
+
+    TRY(vdi_io_next(call, e->from, &e->data_at, *at, &next));
+    if (e->base)
+        TRY(vdi_io_next(call, e->base, &e->old_at, *at, &old));
+    next = MIN(next, old);
+    hole = (next < size ? next / CHUNK * CHUNK : size) - *at;
+    if (hole > 0 && !e->base && !copy->fresh)
+        TRY(vdi_io_zero(call, e->to, *at, hole));
+    *at += MAX(hole, (int64_t)0);
+    return OK;
+}
+
 struct error *data_copy(struct call *call, const struct data_copy *copy)
 {
     AUTO(ends) e = {0};
-    int64_t size;
+    int64_t size, at = 0;
 
     TRY(vdi_io_open(call, copy->from, false, &e.from));
     TRY(vdi_io_open(call, copy->to, true, &e.to));
@@ -72,8 +91,11 @@ struct error *data_copy(struct call *call, const struct data_copy *copy)
     e.data = xmalloc((size_t)CHUNK);
     e.old = xmalloc((size_t)CHUNK);
     size = MIN(vdi_io_size(e.from), vdi_io_size(e.to));
-    for (int64_t at = 0; at < size; at += CHUNK) {
-        TRY(copy_chunk(call, copy, &e, at, MIN(CHUNK, size - at)));
+    while (at < size) {
+        TRY(pass_hole(call, copy, &e, size, &at));
+        if (at < size)
+            TRY(copy_chunk(call, copy, &e, at, MIN(CHUNK, size - at)));
+        at = MIN(at + CHUNK, size);
         task_progress(call, copy->start + (copy->end - copy->start) * (double)at / (double)size);
         TRY(task_check(call));
     }
