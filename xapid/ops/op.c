@@ -258,13 +258,25 @@ static struct error *check_stands(struct txn *txn, const struct op *op)
                : error_internal(call->arena, "the operation's intent is gone, or another host's");
 }
 
+/* What the row says that it holds: another host may have handed it a VM since the op was read (a
+ * move does), and what goes with the row is held for ever. */
+static struct error *let_go(struct txn *txn, const struct op *op)
+{
+    struct op held = *op;
+
+    if (!intent_read_holds(txn_arena(txn), txn_find(txn, CLASS_intent, op->intent), &held))
+        return error_internal(txn_call(txn)->arena, "what the operation holds cannot be read");
+    txn_unhold(txn, &held);
+    return OK;
+}
+
 static struct error *commit_txn(struct txn *txn, void *arg)
 {
     const struct commit *c = arg;
 
     TRY(check_stands(txn, c->op));
     /* First the lock, so that fn may destroy what it held. */
-    txn_unhold(txn, c->op);
+    TRY(let_go(txn, c->op));
     txn_destroy(txn, CLASS_intent, c->op->intent);
     return c->fn ? c->fn(txn, c->arg) : OK;
 }

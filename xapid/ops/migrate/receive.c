@@ -346,6 +346,19 @@ void migrate_serve(void *ctx, struct peer_stream *stream)
     free(job);
 }
 
+/* What this host recorded last may come back through the log only now. */
+static struct error *check_not_received(struct txn *txn, void *arg)
+{
+    struct call *call = txn_call(txn);
+    const struct intent *row =
+        root_get(snap_root(txn_snap(txn)), CLASS_intent, *(const ref_t *)arg);
+    const struct vm_receive_intent *intent = migrate_intent(call, row, INTENT_vm_receive);
+
+    return intent && intent->received
+               ? error_internal(call->arena, "the VM is recorded as received by now")
+               : OK;
+}
+
 struct error *vm_receive_recover(struct call *call, struct op *op,
                                  const struct vm_receive_intent *intent)
 {
@@ -355,7 +368,7 @@ struct error *vm_receive_recover(struct call *call, struct op *op,
     if (!intent->received) {
         if (vm)
             TRY(undo(op, vm));
-        return op_commit(op, NULL, NULL);
+        return op_commit(op, check_not_received, &op->intent);
     }
     /* It may have been decided: what to do shows when the sender's intent goes. */
     op->unknown = true;
