@@ -77,9 +77,12 @@ static enum outcome follow_state(struct call *call, const struct vm *vm, struct 
     struct error *e;
 
     s->adopt = vm->power_state == VM_HALTED || vm->power_state == VM_SUSPENDED;
-    if (s->adopt || vm->domid != s->domain->domid)
+    if (s->adopt)
         log_warning("domain %d of VM %s (%s) was not known; it is recorded as it runs",
                     s->domain->domid, vm->uuid, vm->name_label);
+    else if (vm->domid != s->domain->domid) /* a checkpoint that was cut off had brought it back */
+        log_info("VM %s (%s) runs on as domain %d, no longer %lld", vm->uuid, vm->name_label,
+                 s->domain->domid, (long long)vm->domid);
     e = db_update(call, record_state, s);
     if (e && !error_is(e, "OTHER_OPERATION_IN_PROGRESS"))
         log_error("the state of VM %s could not be recorded: %s", vm->uuid,
