@@ -414,6 +414,10 @@ def suite_systemd(_long):
         run_all("systemd", [python("units", "systemd/units.py", limit=20), python("descriptors", "systemd/descriptors.py")], JOBS)
 
 
+def suite_packages(long):
+    run_all("packages", [python("packages", "packages/packages.py", *(["--rpm"] if long else []), limit=60 if long else 30)], 1)
+
+
 def suite_clients(_long):
     if build("build"):
         run_all("clients", [python("clients", "lib/clients.py", limit=15), python("any-member", "clients/pool.py", limit=10)], 1)
@@ -479,6 +483,7 @@ SUITES = [
     ("network", suite_network, "a host's network: what is planned, and what it does to a real kernel in namespaces"),
     ("pool", suite_pool, "several daemons under random faults: histories judged, failover measured"),
     ("systemd", suite_systemd, "the installed units in a small Debian; what the programs have that the daemon starts"),
+    ("packages", suite_packages, "the Debian packages: built, installed, upgraded under running machines, removed, purged"),
     ("clients", suite_clients, "other people's clients"),
     ("fuzz", suite_fuzz, "what reads from outside, with any bytes"),
     ("bench", suite_bench, "figures, each beside a yardstick"),

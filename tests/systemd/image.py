@@ -22,7 +22,7 @@ PROGRAMS = ("qemu-img", "qemu-nbd")  # of this machine
 MASKED = ("getty.target", "systemd-logind.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
           "systemd-pstore.service", "e2scrub_reap.service", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer",
           "systemd-binfmt.service", "systemd-journal-catalog-update.service", "ldconfig.service")
-SIZE = "1G"  # sparse
+SIZE = "2G"  # sparse
 VERSION = "2"  # raised where this file makes another image from the same lists
 TIMEOUT = 600
 
@@ -56,8 +56,8 @@ def _copied():
     return {p: os.path.realpath(p) for p in [*programs, *libraries] if not os.path.abspath(p).startswith(BUILD + os.sep)}
 
 
-def _key(release, copied):
-    facts = [VERSION, release, SIZE, *PACKAGES, *MASKED, PASSWORDS["root"]]
+def _key(release, packages, copied):
+    facts = [VERSION, release, SIZE, *packages, *MASKED, PASSWORDS["root"]]
     for path, source in sorted(copied.items()):
         st = os.stat(source)
         facts += [path, str(st.st_size), str(st.st_mtime_ns)]
@@ -70,11 +70,11 @@ def _apt_options():
     return [s for s in text.splitlines() if re.match(r"Acquire::(Check-|http|https|AllowInsecure)", s)]
 
 
-def _bootstrap(root, release):
+def _bootstrap(root, release, packages):
     options = [*_apt_options(), 'APT::Install-Recommends "false";']
     command = ["mmdebstrap", "--quiet", "--variant=essential", "--mode=root", "--format=directory", *(f"--aptopt={o}" for o in options),
                "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("man", "locale", "doc", "info")),
-               "--include=" + ",".join(PACKAGES), release, root, *_sources(release)]
+               "--include=" + ",".join(packages), release, root, *_sources(release)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
     if done.returncode:
         raise RuntimeError("mmdebstrap: " + "\n".join(done.stdout.splitlines()[-15:]))
@@ -107,30 +107,31 @@ def replace_line(path, begin, line):
         f.write("\n".join([line, *lines]) + "\n")
 
 
-def image():
-    """Its path.  Whoever comes while another makes it waits."""
+def image(name="systemd-guest", packages=PACKAGES, with_libraries=True):
+    """Its path.  Whoever comes while another makes it waits.  'with_libraries': of this machine, for what is installed from a build;
+    packages bring what they need."""
     for tool in ("mmdebstrap", "mke2fs", "apt-config"):
         if not shutil.which(tool):
             raise guest.Missing(f"{tool} (packaging/install-deps)")
     if os.geteuid():
         raise guest.Missing("root's rights, to make a Debian root")
-    release, copied = _release(), _copied()
-    folder = os.path.join(BUILD, "systemd-guest")
+    release, copied = _release(), _copied() if with_libraries else {}
+    folder = os.path.join(BUILD, name)
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, f"root-{_key(release, copied)}.ext4")
+    path = os.path.join(folder, f"root-{_key(release, packages, copied)}.ext4")
     with open(os.path.join(folder, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
             for old in glob.glob(os.path.join(folder, "root-*")):
                 os.unlink(old)
-            _make(path, release, copied)
+            _make(path, release, packages, copied)
     return path
 
 
-def _make(path, release, copied):
+def _make(path, release, packages, copied):
     with tempfile.TemporaryDirectory(prefix="xs-") as folder:
         root = os.path.join(folder, "root")
-        _bootstrap(root, release)
+        _bootstrap(root, release, packages)
         _configure(root, copied)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", root, path + ".new", SIZE], check=True)
         os.rename(path + ".new", path)

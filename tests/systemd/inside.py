@@ -264,7 +264,7 @@ def without_kill_mode(world):
 
 def not_startable():
     with open("/etc/default/xapid", "w") as f:
-        f.write("XAPID_OPTIONS=--no-such-option\n")
+        f.write("XAPID_OPTIONS=--hypervisor=sim --no-such-option\n")
     done = run("systemctl", "start", "xapid", good=False)
     report.check(done.returncode != 0 and show("xapid", "ActiveState") == "failed", "a wrong option: the start fails and is not repeated", done.stdout)
 

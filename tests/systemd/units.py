@@ -79,7 +79,8 @@ def install(tree):
         os.symlink(f"/usr/lib/systemd/system/{unit}", os.path.join(wants, unit))
 
 
-def make_initramfs(folder):
+def make_initramfs(folder, install=install):
+    """One that boots the image, with what 'install' puts into a tree."""
     if not shutil.which("busybox") or not shutil.which("cpio") or not shutil.which("qemu-system-x86_64"):
         raise guest.Missing("busybox, cpio or qemu-system-x86_64 (packaging/install-deps)")
     root = os.path.join(folder, "initramfs.d")
