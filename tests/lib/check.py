@@ -415,7 +415,7 @@ def suite_systemd(_long):
 
 
 def suite_packages(long):
-    run_all("packages", [python("packages", "packages/packages.py", *(["--rpm"] if long else []), limit=60 if long else 30)], 1)
+    run_all("packages", [python("packages", "packages/packages.py", *(["--rpm"] if long else []), limit=60 if long else 45)], 1)
 
 
 def suite_clients(_long):
