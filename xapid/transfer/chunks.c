@@ -92,14 +92,15 @@ static struct error *read_piece(struct call *call, struct chunk_writer *w, struc
     return OK;
 }
 
-/* How many pieces from 'at' on are left out: holes, up to the last piece, which is not. */
+/* How many pieces from 'at' on are left out: holes, up to the last piece, which is not.  None after
+ * a long silence, which a piece without bytes has to end first. */
 static struct error *count_holes(struct call *call, const struct chunk_writer *w, struct vdi_io *io,
                                  struct vdi_run *run, int64_t at, int64_t *n)
 {
     int64_t last = (vdi_io_size(io) - 1) / CHUNK_SIZE * CHUNK_SIZE, next;
 
     *n = 0;
-    if (w->no_holes || at == 0 || at >= last)
+    if (w->no_holes || at == 0 || at >= last || clock_mono() - w->last >= w->silence)
         return OK;
     TRY(vdi_io_next(call, io, run, at, &next));
     *n = (MIN(next, last) - at) / CHUNK_SIZE;
