@@ -71,6 +71,7 @@
 #define MAX_WORKERS 512
 #define HOUSEKEEPING_PERIOD (30 * USEC_PER_SEC)
 #define STORAGE_PERIOD (15 * USEC_PER_SEC)
+#define LOCKS_PERIOD (60 * USEC_PER_SEC)
 #define SCHEDULER_PERIOD (5 * USEC_PER_SEC)
 #define SIM_TIMEOUT (20 * USEC_PER_SEC)
 #define NETWORK_TRIAL (60 * USEC_PER_SEC)
@@ -614,6 +615,10 @@ static void storage(void *arg)
     call_init_internal(&call, x, &arena);
     srs_plug_again(&call);
     ops_again(&call);
+    if (db_leads(x->db) && clock_mono() >= x->locks_due) {
+        ops_free_leaked(&call);
+        x->locks_due = clock_mono() + LOCKS_PERIOD;
+    }
     call_release(&call);
     arena_release(&arena);
     storage_later(x);

@@ -113,6 +113,7 @@ struct xapid {
     struct audit *audit;
     struct callers *callers;
     struct op_queue *queue;
+    usec_t locks_due; /* when they are looked at next; of the worker that looks after storage */
     struct faults *faults;
     struct hv *hv;
     struct sr_table *srs;

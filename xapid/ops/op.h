@@ -88,6 +88,9 @@ void ops_again(struct call *call);
  * again. False where the row cannot be read. */
 bool op_adopt(struct call *call, const struct intent *row, struct op *op, const void **intent);
 
+/* By who leads, every now and then: takes away locks that no operation holds (leaks.c). */
+void ops_free_leaked(struct call *call);
+
 struct op_queue *op_queue_new(void);
 void op_queue_free(struct op_queue *queue);
 

@@ -80,12 +80,72 @@ static void what_turns_out_to_be_received_is_not_given_up(void **state)
     assert_int_equal(lab_count(lab, CLASS_intent), 1);
 }
 
+static struct error *leak(struct txn *txn, void *arg)
+{
+    static const int operation = VM_OP_START;
+    const char *key = "OpaqueRef:of-an-operation-that-is-over";
+
+    txn_map_put(txn, FIELD_vm_current_operations, *(const ref_t *)arg, &key, &operation);
+    return OK;
+}
+
+static size_t n_locks(struct lab *lab, ref_t vm)
+{
+    call_refresh(&lab->call);
+    return ((const struct vm *)db_find(&lab->call, CLASS_vm, vm))->current_operations.n;
+}
+
+static void a_lock_that_no_operation_holds_is_taken_away(void **state)
+{
+    struct lab *lab = *state;
+    ref_t vm = create_vm(lab);
+    const struct vm_start_intent intent = {.vm = vm};
+    const struct op_hold hold = {CLASS_vm, vm, VM_OP_START};
+    struct op op = {0};
+
+    lab->xapid.queue = op_queue_new();
+    lab_must(lab,
+             op_begin(&lab->call,
+                      &(struct op_spec){
+                          .kind = INTENT_vm_start, .intent = &intent, .n_holds = 1, .holds = &hold},
+                      &op));
+    lab_must(lab, db_update(&lab->call, leak, &vm));
+    assert_int_equal(n_locks(lab, vm), 2);
+    ops_free_leaked(&lab->call);
+    assert_int_equal(n_locks(lab, vm), 1);
+    ops_free_leaked(&lab->call);
+    assert_int_equal(n_locks(lab, vm), 1);
+    lab_must(lab, op_commit(&op, NULL, NULL));
+    assert_int_equal(n_locks(lab, vm), 0);
+    op_queue_free(lab->xapid.queue);
+}
+
+/* As an import does. */
+static void not_so_one_that_an_operation_says_it_holds(void **state)
+{
+    struct lab *lab = *state;
+    ref_t vm = create_vm(lab);
+    const struct vm_import_intent intent = {.task = "OpaqueRef:of-an-operation-that-is-over"};
+    struct op op = {0};
+
+    lab_must(lab, op_begin(&lab->call,
+                           &(struct op_spec){.kind = INTENT_vm_import, .intent = &intent}, &op));
+    lab_must(lab, db_update(&lab->call, leak, &vm));
+    ops_free_leaked(&lab->call);
+    assert_int_equal(n_locks(lab, vm), 1);
+    op_abort(&op);
+    ops_free_leaked(&lab->call);
+    assert_int_equal(n_locks(lab, vm), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, lab_setup, lab_teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_was_handed_to_an_operation_since_it_was_read_is_let_go_with_it),
         TEST(what_turns_out_to_be_received_is_not_given_up),
+        TEST(a_lock_that_no_operation_holds_is_taken_away),
+        TEST(not_so_one_that_an_operation_says_it_holds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
