@@ -483,7 +483,7 @@ SUITES = [
     ("network", suite_network, "a host's network: what is planned, and what it does to a real kernel in namespaces"),
     ("pool", suite_pool, "several daemons under random faults: histories judged, failover measured"),
     ("systemd", suite_systemd, "the installed units in a small Debian; what the programs have that the daemon starts"),
-    ("packages", suite_packages, "the Debian packages: built, installed, upgraded under running machines, removed, purged"),
+    ("packages", suite_packages, "the Debian packages: built and looked at; --long: installed, upgraded under running machines, removed, purged"),
     ("clients", suite_clients, "other people's clients"),
     ("fuzz", suite_fuzz, "what reads from outside, with any bytes"),
     ("bench", suite_bench, "figures, each beside a yardstick"),

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""packages.py [--rpm] -- the Debian packages, as packaging/build-packages makes them: built, looked at, and lived with in a small Debian.
+"""packages.py [--short | --rpm] -- the Debian packages, as packaging/build-packages makes them: built, looked at, and lived with in a small Debian.
 
 Two versions are built that differ in nothing but the changelog's version.  The Debian has what apt says they depend on, and none of
-them; life.py installs, upgrades, removes and purges them within it, under its systemd.  --rpm builds the RPMs as well.  XAPID_KEEP=1
-keeps the folder with the guest's console.
+them; life.py installs, upgrades, removes and purges them within it, under its systemd.  --short leaves out what begins with the second
+version, --rpm builds the RPMs as well.  XAPID_KEEP=1 keeps the folder with the guest's console.
 """
 
 import glob
@@ -170,6 +170,8 @@ def all_of_it(report, folder):
     tree = unpack(debs, os.path.join(folder, "tree"))
     man_pages(report, tree)
     development(report, tree, folder)
+    if "--short" in sys.argv[1:]:
+        return
     if not build(report, "--version", field(debs["xapid"], "Version") + NEXT):
         return
     os.makedirs(new)
