@@ -189,6 +189,15 @@ static struct host *leader_of(struct pool *p)
     return NULL;
 }
 
+/* Waits for one: a machine that is busy with much else may lose the one there was at any time. */
+static struct host *the_leader(struct pool *p)
+{
+    struct host *leader = NULL;
+
+    WAIT_FOR((leader = leader_of(p)));
+    return leader;
+}
+
 /* Asks whoever leads until it is done. */
 static void change(struct pool *p, struct log_change wish)
 {
@@ -208,9 +217,8 @@ static void change(struct pool *p, struct log_change wish)
 
 static void add_voter(struct pool *p, struct host *h)
 {
-    struct host *leader = NULL;
+    struct host *leader = the_leader(p);
 
-    WAIT_FOR((leader = leader_of(p)));
     allow_only(h, &leader, 1);
     change(p, (struct log_change){.what = LOG_ADD, .id = h->id, .address = h->address});
     change(p, (struct log_change){.what = LOG_ASSIGN, .id = h->id, .role = LOG_STANDBY});
@@ -355,7 +363,7 @@ static void a_leader_that_is_cut_off_is_followed_by_another(void **state)
     open_pool(&p, 3, NULL);
     for (; i < 20; i++)
         write_until_applied(&p.hosts[i % 3], 1, i);
-    old = leader_of(&p);
+    old = the_leader(&p);
     isolate(old);
     WAIT_FOR(!status_of(old).leads);
     assert_false(old->fsm->leads);
@@ -381,12 +389,12 @@ static void a_leader_that_is_stopped_hands_over_at_once(void **state)
 
     (void)state;
     open_pool(&p, 3, &(struct log_raft_options){.election = 5 * USEC_PER_SEC});
-    old = leader_of(&p);
+    old = the_leader(&p);
     begin = clock_mono();
     stop_host(old);
     WAIT_FOR(leader_of(&p));
     assert_true(clock_mono() - begin < 4 * USEC_PER_SEC); /* sooner than by an election */
-    write_until_applied(leader_of(&p), 1, 1);
+    write_until_applied(the_leader(&p), 1, 1);
     start_host(&p, old);
     WAIT_FOR(has(old, 1, 1));
     write_until_applied(old, 1, 2);
@@ -403,7 +411,7 @@ static void what_a_cut_off_leader_took_alone_is_taken_back(void **state)
     (void)state;
     open_pool(&p, 3, NULL);
     write_until_applied(&p.hosts[0], 1, 1);
-    old = leader_of(&p);
+    old = the_leader(&p);
     isolate(old);
     ask_init(&ask, 1, 2, 'x', 100);
     log_propose(old->log, &ask.proposal);
@@ -412,7 +420,7 @@ static void what_a_cut_off_leader_took_alone_is_taken_back(void **state)
     assert_false(has(old, 1, 2));
     WAIT_FOR(leader_of(&p));
     for (uint64_t i = 3; i < 30; i++)
-        write_until_applied(leader_of(&p), 1, i);
+        write_until_applied(the_leader(&p), 1, i);
     heal(&p, old);
     for (uint64_t i = 3; i < 30; i++)
         WAIT_FOR(has(old, 1, i));
@@ -434,7 +442,7 @@ static void without_a_majority_proposals_wait_and_then_fail(void **state)
 
     (void)state;
     open_pool(&p, 3, &(struct log_raft_options){.answer_within = 2 * USEC_PER_SEC});
-    leader = leader_of(&p);
+    leader = the_leader(&p);
     last = other_than(&p, leader, NULL);
     stop_host(other_than(&p, leader, last));
     stop_host(leader);
@@ -457,7 +465,7 @@ static void a_survivor_that_is_told_to_goes_on_alone_with_all_it_had(void **stat
 
     (void)state;
     open_pool(&p, 3, NULL);
-    leader = leader_of(&p);
+    leader = the_leader(&p);
     last = other_than(&p, leader, NULL);
     write_until_applied(leader, 1, 1);
     stop_host(other_than(&p, leader, last));
@@ -492,7 +500,7 @@ static void a_proposal_waits_for_the_next_leader(void **state)
 
     (void)state;
     open_pool(&p, 3, NULL);
-    leader = leader_of(&p);
+    leader = the_leader(&p);
     waiting = other_than(&p, leader, NULL);
     third = other_than(&p, leader, waiting);
     /* The last change of the members is over everywhere: it would allow all to talk again. */
@@ -538,10 +546,10 @@ static void a_follower_that_was_away_catches_up(void **state)
 
     (void)state;
     open_pool(&p, 3, NULL);
-    away = other_than(&p, leader_of(&p), NULL);
+    away = other_than(&p, the_leader(&p), NULL);
     stop_host(away);
     for (uint64_t i = 0; i < 200; i++)
-        write_until_applied(leader_of(&p), 1, i);
+        write_until_applied(the_leader(&p), 1, i);
     start_host(&p, away);
     for (uint64_t i = 0; i < 200; i++)
         WAIT_FOR(has(away, 1, i));
@@ -587,10 +595,10 @@ static void a_follower_far_behind_gets_a_snapshot_in_place_of_its_log(void **sta
     open_pool(&p, 3, &small);
     for (uint64_t i = 0; i < 150; i++)
         write_until_applied(&p.hosts[i % 3], 1, i);
-    away = other_than(&p, leader_of(&p), NULL);
+    away = other_than(&p, the_leader(&p), NULL);
     stop_host(away);
     for (uint64_t i = 150; i < 700; i++)
-        write_until_applied(leader_of(&p), 1, i);
+        write_until_applied(the_leader(&p), 1, i);
     start_host(&p, away);
     for (uint64_t i = 0; i < 700; i++)
         WAIT_FOR(has(away, 1, i));
@@ -610,16 +618,16 @@ static void a_removed_member_says_so(void **state)
 
     (void)state;
     open_pool(&p, 3, NULL);
-    gone = other_than(&p, leader_of(&p), NULL);
+    gone = other_than(&p, the_leader(&p), NULL);
     change(&p, (struct log_change){.what = LOG_REMOVE, .id = gone->id});
     WAIT_FOR(status_of(gone).failure && strstr(status_of(gone).failure, "not a member"));
     assert_int_equal(ask_once(gone->log, 1, 1, 'x', 100), LOG_FAILED);
-    write_until_applied(leader_of(&p), 1, 2);
+    write_until_applied(the_leader(&p), 1, 2);
     assert_false(has(gone, 1, 2));
     stop_host(gone);
     start_host(&p, gone);
     WAIT_FOR(status_of(gone).failure && strstr(status_of(gone).failure, "not a member"));
-    write_until_applied(leader_of(&p), 1, 3);
+    write_until_applied(the_leader(&p), 1, 3);
     close_pool(&p);
 }
 
@@ -630,11 +638,11 @@ static void a_leader_can_be_removed(void **state)
 
     (void)state;
     open_pool(&p, 3, NULL);
-    old = leader_of(&p);
+    old = the_leader(&p);
     assert_true(change_once(old, (struct log_change){.what = LOG_REMOVE, .id = old->id}, NULL));
     WAIT_FOR(status_of(old).failure && strstr(status_of(old).failure, "not a member"));
     WAIT_FOR(leader_of(&p) && leader_of(&p) != old);
-    write_until_applied(leader_of(&p), 1, 1);
+    write_until_applied(the_leader(&p), 1, 1);
     close_pool(&p);
 }
 
@@ -664,7 +672,7 @@ static void changes_that_cannot_be_are_refused_with_a_reason(void **state)
 
     (void)state;
     open_pool(&p, 2, NULL);
-    leader = leader_of(&p);
+    leader = the_leader(&p);
     follower = other_than(&p, leader, NULL);
     assert_false(change_once(follower, (struct log_change){.what = LOG_REMOVE, .id = 5}, why));
     assert_non_null(strstr(why, "does not lead"));
