@@ -783,7 +783,6 @@ void xapid_stop(struct xapid *x)
     forward_stop(x->forward);
     if (x->http)
         http_server_free(x->http, STOP_GRACE);
-    events_free(x->events);
     stats_stop(x->stats);
     vm_watch_stop(x->watch);
     squeezer_stop(x->squeezer);
@@ -822,6 +821,7 @@ void xapid_stop(struct xapid *x)
     claims_free(x->claims);
     db_close(x->db);
     sessions_free(x->sessions); /* the log's thread doubts them when another leads */
+    events_free(x->events);     /* sessions that end are told to it, also by workers */
     voters_free(x->voters);
     members_free(x->members);
     forward_free(x->forward); /* the links answered it until now */
