@@ -308,6 +308,7 @@ static int start_raft(struct raft_log *log)
     rc = raft_init(&log->raft, &log->disk.io, &log->raft_fsm, log->mark.id, address);
     if (rc)
         return rc;
+    raft_seed(&log->raft, (unsigned)random_u64());
     log->raft.tracer = NULL;
     log->raft.data = log;
     timing_init(log);
