@@ -12,6 +12,8 @@
 #define BEATS 6 /* in an election time-out, at least */
 #define ALONE_MSEC 50
 #define LATE (100 * USEC_PER_MSEC)
+#define LASTS USEC_PER_SEC     /* a delay, at least */
+#define FORGOTTEN USEC_PER_SEC /* one, after that without another */
 
 /* What took longer than a second was no delay but a failure; and what took much longer than
  * patience may have been one, so it counts as no more than enough to let patience grow step by
@@ -27,6 +29,23 @@ static void add(const struct timing *t, struct timing_estimate *e, usec_t took)
     e->stray += ((off < 0 ? -off : off) - e->stray) / 4;
 }
 
+/*
+ * True of what took long once, as where the network was away for a moment: that was a failure, and
+ * says nothing of what comes next.  A member that became patient by it would deny others their
+ * vote, and the next election would last so much longer.  What goes on for a while is a delay.
+ */
+static bool is_over_at_once(const struct timing *t, struct timing_estimate *e, usec_t took)
+{
+    usec_t now = clock_mono();
+
+    if (took <= (usec_t)t->election * USEC_PER_MSEC / 2)
+        return false;
+    if (now - e->long_last > FORGOTTEN)
+        e->long_since = now;
+    e->long_last = now;
+    return now - e->long_since < LASTS;
+}
+
 static double usual(const struct timing_estimate *e)
 {
     return e->mean + 2 * e->stray;
@@ -40,12 +59,14 @@ static void fade(struct timing_estimate *e)
 
 void timing_round_trip(struct timing *timing, usec_t took)
 {
-    add(timing, &timing->round_trip, took);
+    if (!is_over_at_once(timing, &timing->round_trip, took))
+        add(timing, &timing->round_trip, took);
 }
 
 void timing_gap(struct timing *timing, usec_t took)
 {
-    add(timing, &timing->gap, took);
+    if (!is_over_at_once(timing, &timing->gap, took))
+        add(timing, &timing->gap, took);
 }
 
 static double larger(double a, double b)

@@ -20,6 +20,8 @@ struct raft_log;
 /* A mean and how far the values stray from it, in microseconds. */
 struct timing_estimate {
     double mean, stray;
+    usec_t long_since, long_last; /* when values that are long for the present patience began to
+                                     come, and came last */
 };
 
 struct timing {

@@ -4,6 +4,7 @@
 
 N times each: kill -9 of the member that leads; its link is cut; leadership is handed over.  Measured from the last acknowledged write to
 the next, with writers that go on trying on surviving members.  Meanwhile readers read from every surviving member and must not notice.
+Before that, in a pool that was just made and to which nobody writes: its link is cut, and measured is how long until another one leads.
 """
 
 import argparse
@@ -231,6 +232,30 @@ class Test:
             c.join(10)
 
 
+def cut_idle(pool, chance):
+    """Seconds until another member leads."""
+    same = lambda: len({(m.status(1) or {}).get("leader") for m in pool}) == 1 and any((m.status(1) or {}).get("leads") for m in pool)
+    if not until(same, 40, 0.05):
+        raise RuntimeError("the members do not follow one leader")
+    time.sleep(chance.choice((0.3, 1, 3)))
+    leader = pool.wait_leader()
+    others = [m for m in pool if m is not leader]
+    at = time.monotonic()
+    pool.net.isolate("cut", leader.number)
+    found = until(lambda: any((m.status(1) or {}).get("leads") for m in others), WINDOW, 0.01)
+    took = time.monotonic() - at if found else float("inf")
+    pool.net.heal("cut")
+    return took
+
+
+def report_idle(report, took):
+    took.sort()
+    print(f"#   cut off, idle: another one leads after {' '.join(ms(t) for t in took)}")
+    report.check(statistics.median(took) <= MEDIAN and took[-1] <= WORST,
+                 f"cut off while nobody writes, {len(took)} times: another one leads after {ms(statistics.median(took))} in the median, at most {ms(MEDIAN)}, "
+                 f"and {ms(took[-1])} at worst, at most {ms(WORST)}")
+
+
 def ms(seconds):
     return f"{seconds * 1000:.0f} ms"
 
@@ -260,13 +285,18 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--only", choices=("hand-over", "kill", "cut"))
+    parser.add_argument("--only", choices=("idle", "hand-over", "kill", "cut"))
     options = parser.parse_args()
     print(f"# seed {options.seed}", flush=True)
     report = Report()
     with Pool(HOSTS, seed=options.seed) as pool:
         pool.form()
-        test = Test(pool, report, random.Random(options.seed))
+        chance = random.Random(options.seed)
+        if options.only in (None, "idle"):
+            report_idle(report, [cut_idle(pool, chance) for _ in range(options.rounds)])
+        if options.only == "idle":
+            sys.exit(report.done())
+        test = Test(pool, report, chance)
         try:
             time.sleep(1)
             gap, rate = test.quiet()
