@@ -24,7 +24,8 @@ from report import Report  # noqa: E402
 
 HOSTS = 3
 WRITERS = 6
-MEDIAN, WORST, READ, HANDOVER = 0.7, 2.0, 0.3, 0.1
+MEDIAN, WORST, HANDOVER = 0.7, 2.0, 0.1
+READ = 0.4  # a session whose calls come more than 100 ms apart, as on a busy machine, waits 300 ms for a member that does not answer (docs/two-truths.md)
 TIMEOUT = 3.0  # of a call; on members that were not hit each must be answered by then
 WINDOW = 6.0   # seconds in which writes are waited for
 STANDSTILL = 0.05  # a client that is held up for longer says nothing about the members (a reader is, several times a call): the round is done again
