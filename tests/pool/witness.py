@@ -107,6 +107,9 @@ class Two:
     def leader(self):
         return next((h for h in self.hosts if h.running() and (h.status() or {}).get("leads")), None)
 
+    def wait_leader(self):
+        return until(self.leader, PATIENCE)
+
     def settled(self, roles):
         """Both hosts see these roles, and one of them leads."""
         return until(lambda: self.leader() and all(h.roles() == sorted(roles) for h in self.hosts if h.running()), PATIENCE)
@@ -159,9 +162,9 @@ def with_witness(report, rounds):
         report.check(code == 1 and "already" in text, "it is one once", text)
         times = {"the coordinator": [], "the other host": [], "the witness": []}
         for _ in range(rounds):
-            leader = two.leader()
+            leader = two.wait_leader()
             dies_and_returns(report, two, leader, "the coordinator", times["the coordinator"])
-            other = b if two.leader() is a else a
+            other = b if two.wait_leader() is a else a
             dies_and_returns(report, two, other, "the other host", times["the other host"])
             dies_and_returns(report, two, w, "the witness", times["the witness"])
         for name, took in times.items():
@@ -172,7 +175,7 @@ def with_witness(report, rounds):
 
 def hands_on(report, two):
     """A witness that is elected hands on: whoever leads gives it the leadership, as a transfer may."""
-    leader, w = two.leader(), two.witness
+    leader, w = two.wait_leader(), two.witness
     own = leader.status()
     hosts = {h.status()["id"] for h in two.hosts}
     witness = next(m["id"] for m in own["members"] if m["id"] not in hosts)
@@ -182,13 +185,13 @@ def hands_on(report, two):
         pass  # it may be back before that was seen
     report.check(until(lambda: "leadership goes to member" in w.said(), PATIENCE), "a witness that is elected hands leadership on", w.said())
     report.check(until(two.leader, PATIENCE), "a host leads again")
-    took = write(two.leader(), "handed on")
+    took = write(two.wait_leader(), "handed on")
     report.check(took is not None, "and writes go on", str(took))
 
 
 def wiped(report, two):
     """A witness that has lost its log does not vote again; it leaves, and joins as another one."""
-    w, a = two.witness, two.leader()
+    w, a = two.witness, two.wait_leader()
     w.process.terminate()
     w.process.wait()
     os.rename(os.path.join(w.dir, "db"), os.path.join(w.dir, "gone"))
@@ -325,7 +328,7 @@ def with_ha(report, _):
         w.run()
         report.check(two.settled(["voter"] * 3), "with a witness there are three voters")
         report.check(error_of(a, "pool.enable_ha", [], {"timeout": "10"}) is None, "and HA can be enabled")
-        leader = two.leader()
+        leader = two.wait_leader()
         other = b if leader is a else a
         other.kill()
         begin = time.monotonic()
