@@ -4,10 +4,10 @@
 
 {suites}
   --quick       unit, golden, format and api: a few minutes
-  --long        the long forms of faults, durability, transfer, storage, pool, fuzz and bench: hours
+  --long        the long forms of durability, transfer, storage, pool, packages, fuzz and bench: hours
   --minutes N   how long each campaign of --pool lasts; --seed S: which one
 
-Without a suite: all of them.  Each suite says how long it took; the last line counts the tests.
+Without a suite: all of them, packages only with --long.  Each suite says how long it took; the last line counts the tests.
 What a test printed is in build/check/.
 """
 
@@ -490,6 +490,7 @@ SUITES = [
     ("xen", suite_xen, "a real Xen, emulated: guests, kills, failures, a boot storm, a reboot of dom0"),
 ]
 QUICK = ("format", "golden", "unit", "api")
+ON_REQUEST = ("packages",)  # a whole build of its own
 
 
 def take_values(words):
@@ -512,7 +513,8 @@ def main():
     if "help" in chosen or any(w[2:] not in [*names, "quick", "long"] or not w.startswith("--") for w in words):
         say(__doc__.format(suites="\n".join(f"  --{n:<11} {text}" for n, _, text in SUITES)))
         sys.exit(0 if "help" in chosen else 2)
-    wanted = [n for n in names if n in chosen] or (QUICK if "quick" in chosen else names)
+    everything = [n for n in names if "long" in chosen or n not in ON_REQUEST]
+    wanted = [n for n in names if n in chosen] or (QUICK if "quick" in chosen else everything)
     os.makedirs(os.path.dirname(LOGS), exist_ok=True)
     alone = open(LOGS + ".lock", "w")  # held to the end
     try:
