@@ -584,22 +584,12 @@ static int net_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, r
     return log->net.below.start(io, 24 * 3600 * 1000, tick, net_recv);
 }
 
-/* The library seeds its own with the process's number and the time of its start, which of members
- * that start together come to the same now and then: they would draw the same lots again and again,
- * and stand against each other in every election. */
-static int net_random(struct raft_io *io, int min, int max)
-{
-    (void)io;
-    return max > min ? min + (int)(random_u64() % (uint64_t)((int64_t)max - min)) : min;
-}
-
 void net_init(struct raft_log *log)
 {
     log->net.below = log->disk.io;
     log->disk.io.start = net_start;
     log->disk.io.send = net_send;
     log->disk.io.snapshot_get = net_snapshot_get;
-    log->disk.io.random = net_random;
 }
 
 void net_end(struct raft_log *log)

@@ -308,6 +308,9 @@ static int start_raft(struct raft_log *log)
     rc = raft_init(&log->raft, &log->disk.io, &log->raft_fsm, log->mark.id, address);
     if (rc)
         return rc;
+    /* The library's own seed is made from the process's number and the time, which of members that
+     * start together come to the same now and then: they would draw the same lots in election after
+     * election. */
     raft_seed(&log->raft, (unsigned)random_u64());
     log->raft.tracer = NULL;
     log->raft.data = log;

@@ -12,8 +12,8 @@
 #define BEATS 6 /* in an election time-out, at least */
 #define ALONE_MSEC 50
 #define LATE (100 * USEC_PER_MSEC)
-#define LASTS USEC_PER_SEC     /* a delay, at least */
-#define FORGOTTEN USEC_PER_SEC /* one, after that without another */
+#define DELAY_LASTS USEC_PER_SEC   /* at least */
+#define DELAY_IS_OVER USEC_PER_SEC /* after that without another long value */
 
 /* What took longer than a second was no delay but a failure; and what took much longer than
  * patience may have been one, so it counts as no more than enough to let patience grow step by
@@ -34,16 +34,16 @@ static void add(const struct timing *t, struct timing_estimate *e, usec_t took)
  * says nothing of what comes next.  A member that became patient by it would deny others their
  * vote, and the next election would last so much longer.  What goes on for a while is a delay.
  */
-static bool is_over_at_once(const struct timing *t, struct timing_estimate *e, usec_t took)
+static bool was_a_failure(const struct timing *t, struct timing_estimate *e, usec_t took)
 {
     usec_t now = clock_mono();
 
     if (took <= (usec_t)t->election * USEC_PER_MSEC / 2)
         return false;
-    if (now - e->long_last > FORGOTTEN)
+    if (now - e->long_last > DELAY_IS_OVER)
         e->long_since = now;
     e->long_last = now;
-    return now - e->long_since < LASTS;
+    return now - e->long_since < DELAY_LASTS;
 }
 
 static double usual(const struct timing_estimate *e)
@@ -59,13 +59,13 @@ static void fade(struct timing_estimate *e)
 
 void timing_round_trip(struct timing *timing, usec_t took)
 {
-    if (!is_over_at_once(timing, &timing->round_trip, took))
+    if (!was_a_failure(timing, &timing->round_trip, took))
         add(timing, &timing->round_trip, took);
 }
 
 void timing_gap(struct timing *timing, usec_t took)
 {
-    if (!is_over_at_once(timing, &timing->gap, took))
+    if (!was_a_failure(timing, &timing->gap, took))
         add(timing, &timing->gap, took);
 }
 
