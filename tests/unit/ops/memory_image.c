@@ -102,7 +102,7 @@ static void recover_lost(struct lab *lab, enum intent_kind kind, const void *int
     lab_must(lab, op_recover(&lab->call, db_find(&lab->call, CLASS_intent, op.intent)));
 }
 
-/* The one operation that is left removes the image, and holds nothing else but its repository. */
+/* The one operation that is left removes the image, and holds nothing else. */
 static void assert_image_is_being_removed(struct lab *lab, const struct scene *s)
 {
     const struct vdi *image;

@@ -102,22 +102,20 @@ struct error *vm_image_drop_disk(struct call *call, ref_t vdi, ref_t sr)
     return db_update(call, record_gone, &gone);
 }
 
-/* An operation of its own, which recovery goes on with until it is done. */
+/* An operation of its own, which recovery goes on with until it is done.  It holds the image alone:
+ * the repository is held by the one that ends, under the same task. */
 static void drop_later(struct call *call, const struct vdi *vdi, const struct error *why)
 {
     struct vdi_destroy_intent intent = {vdi->ref};
-    const struct op_hold holds[] = {{CLASS_vdi, vdi->ref, VDI_OP_DESTROY},
-                                    {CLASS_sr, vdi->sr, SR_OP_VDI_DESTROY}};
+    const struct op_hold hold = {CLASS_vdi, vdi->ref, VDI_OP_DESTROY};
     struct op op = {0};
     struct error *e;
 
     log_warning("memory image %s, which no VM needs any more, cannot be removed now: %s", vdi->uuid,
                 error_line(call->arena, why));
     e = op_begin(call,
-                 &(struct op_spec){.kind = INTENT_vdi_destroy,
-                                   .intent = &intent,
-                                   .n_holds = ARRAY_SIZE(holds),
-                                   .holds = holds},
+                 &(struct op_spec){
+                     .kind = INTENT_vdi_destroy, .intent = &intent, .n_holds = 1, .holds = &hold},
                  &op);
     if (e)
         log_warning("memory image %s is left over: %s", vdi->uuid, error_line(call->arena, e));
