@@ -3,7 +3,8 @@
 """roaming.py -- what a session has seen on one member it sees on the next, even where those two cannot talk to each other.
 
 Three members.  The first and the last cannot reach each other but both reach the coordinator, and the first is behind, for its disk is
-slow.  A session goes from the first to the last and back: on the first it must not be shown what was there before.
+slow.  A session goes from the first to the last and back: on the first it must not be shown what was there before.  The same where all
+reach each other, but the last was killed and started again in between: it answers, and has forgotten what it showed.
 """
 
 import os
@@ -13,7 +14,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from daemon import Lost, XapiError  # noqa: E402
+from daemon import Lost, XapiError, until  # noqa: E402
 from members import Pool, Session  # noqa: E402
 from report import Report  # noqa: E402
 
@@ -49,13 +50,38 @@ class Test:
         self.read(BEHIND)
         self.pool.net.drop("pair", [(BEHIND, AHEAD), (AHEAD, BEHIND)])
         self.lasts(GIVEN_UP)
+        ahead = self.fall_behind(1000)
+        self.not_older(ahead)
+        self.heal()
+
+    def one_that_was_started_again_has_forgotten(self):
+        member = self.pool[AHEAD]
+        self.read(AHEAD)
+        ahead = self.fall_behind(2000)
+        member.kill()
+        member.launch().result()
+        until(lambda: (member.status() or {}).get("leader"), 20)
+        self.not_older(ahead)
+        self.heal()
+
+    def fall_behind(self, first):
+        """One member does, in contact with the others; what the session is shown on another one then."""
         self.pool[BEHIND].disk.slow(BYTES_PER_SECOND)
-        for value in range(1000, 1000 + WRITES):
+        for value in range(first, first + WRITES):
             self.write(value)
-        ahead = self.read(AHEAD)
+        newest = first + WRITES - 1
+        until(lambda: self.read(AHEAD) == newest)
+        return newest
+
+    def not_older(self, ahead):
         behind = self.read(BEHIND)
-        assert ahead == 1000 + WRITES - 1, f"the last member has not seen what is acknowledged: {ahead}"
         assert behind >= ahead, f"it was shown {ahead} on one member and {behind} on another one after that"
+
+    def heal(self):
+        self.pool.net.heal("pair")
+        self.pool[BEHIND].disk.slow(0)
+        wrong = self.pool.wait_equal()
+        assert not wrong, wrong
 
     def lasts(self, seconds):
         """The fault lasts so long, while the session is in use."""
@@ -65,7 +91,7 @@ class Test:
             time.sleep(0.05)
 
 
-TESTS = ("it_goes_to_and_fro", "two_that_cannot_reach_each_other")
+TESTS = ("it_goes_to_and_fro", "two_that_cannot_reach_each_other", "one_that_was_started_again_has_forgotten")
 
 
 def main():

@@ -41,6 +41,7 @@ struct entry {
     bool here;                  /* under lock */
     bool shared;                /* others may have a copy; under lock */
     bool roams;                 /* was used elsewhere too, or may have been; under lock */
+    bool whole;                 /* 'seen' has all this member ever showed it; under lock */
     uint64_t taken;             /* how often; under lock */
     uint64_t seen;              /* atomic */
 };
@@ -276,6 +277,7 @@ ref_t session_create(struct sessions *s, const struct session_request *request)
     make_room(s, &r, old);
     e = entry_new(s, &r);
     ref = e->public.ref;
+    e->whole = true;
     put_in(s, e);
     mutex_unlock(&s->lock);
     made_room(s, old);
@@ -441,6 +443,7 @@ static void fill_copy(struct sessions *s, struct arena *arena, const struct entr
         .created = e->created,
         .seen = __atomic_load_n(&e->seen, __ATOMIC_ACQUIRE),
         .here = e->here,
+        .whole = e->whole,
     };
     out->public.user = arena_strdup(arena, e->public.user);
     out->public.originator = arena_strdup(arena, e->public.originator);
@@ -600,12 +603,17 @@ void session_adopt(struct sessions *s, const struct session_copy *copy)
     struct entry *e, *old[GROUPS] = {NULL};
 
     mutex_lock(&s->lock);
-    if (!*place_of(s, p->ref) && !ghost_has(s->ended, p->ref)) {
+    e = *place_of(s, p->ref);
+    if (e) {
+        session_saw(&e->public, copy->seen);
+        e->whole |= copy->whole;
+    } else if (!ghost_has(s->ended, p->ref)) {
         make_room(s, &r, old);
         e = entry_of(s, p);
         e->host = copy->host;
         e->created = copy->created;
         e->seen = copy->seen;
+        e->whole = copy->whole;
         e->here = false;
         e->shared = e->roams = true;
         value_copy(&e->config_arena, api_fields[FIELD_session_other_config].type,
@@ -626,6 +634,15 @@ bool session_taken(struct sessions *s, ref_t ref, uint64_t *times)
     return e != NULL;
 }
 
+bool session_is_whole(struct sessions *s, ref_t ref)
+{
+    const struct entry *e;
+
+    MUTEX_GUARD(&s->lock);
+    e = *place_of(s, ref);
+    return e && e->whole;
+}
+
 void session_settle(struct sessions *s, ref_t ref, uint64_t times, uint64_t seen,
                     const struct strmap *other_config)
 {
@@ -639,7 +656,7 @@ void session_settle(struct sessions *s, ref_t ref, uint64_t times, uint64_t seen
         return;
     session_saw(&e->public, seen);
     if (e->taken == times) {
-        e->here = true;
+        e->here = e->whole = true;
         e->doubted = 0;
         e->sure = clock_mono();
     }

@@ -52,7 +52,8 @@ struct session_copy {
     usec_t created; /* wall clock */
     uint64_t seen;  /* the newest revision that its calls have shown */
     struct strmap other_config;
-    bool here; /* it was in use on the member that tells */
+    bool here;  /* it was in use on the member that tells */
+    bool whole; /* all that the member that tells has ever shown it is within 'seen' */
 };
 
 /* What reaches the other members.  Called without locks; all but 'bring' must not block. */
@@ -123,12 +124,16 @@ void session_saw(const struct auth_session *session, uint64_t revision);
  * is none; *ended if it has ended. */
 bool session_copy_out(struct sessions *sessions, struct arena *arena, ref_t ref, bool take,
                       struct session_copy *out, bool *ended);
-/* Takes over another member's session, as one that is elsewhere; nothing where it is known or has
- * ended already. */
+/* Takes over another member's session, as one that is elsewhere; nothing where it has ended
+ * already, and where it is known no more than what it has seen.  copy->whole: what this member has
+ * ever shown it, also before it was started again, is within copy->seen. */
 void session_adopt(struct sessions *sessions, const struct session_copy *copy);
 /* Says how often others have taken it, for session_settle.  False if it is not known here. */
 bool session_taken(struct sessions *sessions, ref_t ref, uint64_t *times);
-/* It is here now, unless another took it since 'times'; 'other_config' may be NULL. */
+/* All that this member has ever shown it is known: not so where it has forgotten the session. */
+bool session_is_whole(struct sessions *sessions, ref_t ref);
+/* It is here now, unless another took it since 'times', and all that any member has shown it is
+ * within 'seen'; 'other_config' may be NULL. */
 void session_settle(struct sessions *sessions, ref_t ref, uint64_t times, uint64_t seen,
                     const struct strmap *other_config);
 /* Nobody knows it: for a second it is not asked for again. */

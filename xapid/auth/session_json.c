@@ -80,9 +80,10 @@ static struct strmap config_of(struct arena *arena, json_t *json)
 json_t *session_copy_to_json(struct arena *arena, const struct session_copy *c)
 {
     json_t *json = session_to_json(arena, &c->public);
-    json_t *rest = json_pack("{s:s, s:I, s:I, s:b, s:o}", "host", ref_text(arena, c->host),
-                             "created", (json_int_t)c->created, "seen", (json_int_t)c->seen, "here",
-                             c->here, "other_config", config_json(&c->other_config));
+    json_t *rest =
+        json_pack("{s:s, s:I, s:I, s:b, s:b, s:o}", "host", ref_text(arena, c->host), "created",
+                  (json_int_t)c->created, "seen", (json_int_t)c->seen, "here", c->here, "whole",
+                  c->whole, "other_config", config_json(&c->other_config));
 
     json_object_update(json, rest);
     json_decref(rest);
@@ -97,6 +98,7 @@ bool session_copy_of_json(struct arena *arena, json_t *json, struct session_copy
     out->created = (usec_t)json_integer_value(json_object_get(json, "created"));
     out->seen = (uint64_t)json_integer_value(json_object_get(json, "seen"));
     out->here = json_is_true(json_object_get(json, "here"));
+    out->whole = json_is_true(json_object_get(json, "whole"));
     out->other_config = config_of(arena, json_object_get(json, "other_config"));
     return true;
 }

@@ -31,6 +31,10 @@ _Static_assert(ANSWER_KNOWN > SESSION_GRACE + LOG_PAUSE && SILENT > SESSION_DOUB
                "no session in two places");
 #define CATCH_UP (5 * USEC_PER_SEC)
 #define LEADER_WITHIN (2 * USEC_PER_SEC)
+/* For so long after the start of this daemon what the others tell of a session may have been said
+ * before the one that ran here until then, and showed the session more.  Longer than TELL_WITHIN by
+ * what the slowest of networks may take. */
+#define TOLD_OF_BEFORE (30 * USEC_PER_SEC)
 /* Unknown sessions that are asked for at the same time. */
 #define MAX_UNKNOWN 16
 /* Sessions told to a member that has just started; the others are found when they turn up. */
@@ -39,6 +43,7 @@ _Static_assert(ANSWER_KNOWN > SESSION_GRACE + LOG_PAUSE && SILENT > SESSION_DOUB
 
 struct roam {
     struct xapid *xapid;
+    usec_t started; /* monotonic */
     struct mutex lock;
     int unknown; /* being asked for */
 };
@@ -91,8 +96,10 @@ static void serve_new(void *ctx, struct peer_request *request)
     json_t *json = json_loadb(request->data, request->size, 0, NULL);
     struct session_copy copy;
 
-    if (session_copy_of_json(&arena, json, &copy))
+    if (session_copy_of_json(&arena, json, &copy)) {
+        copy.whole &= copy.here && clock_mono() - r->started > TOLD_OF_BEFORE;
         session_adopt(r->xapid->sessions, &copy);
+    }
     json_decref(json);
     peer_answer(request, NULL, 0);
 }
@@ -218,7 +225,7 @@ struct question {
     struct cond changed;
     size_t n_asked;     /* members */
     size_t n_answered;  /* of them */
-    size_t n_found;     /* of them: they know it */
+    size_t n_whole;     /* of them: they know all that they have shown it */
     size_t n_under_way; /* requests */
     size_t n_lost;      /* members that were asked and did not answer */
     bool *answered;     /* by each member */
@@ -262,7 +269,7 @@ static bool take_answer(struct question *q, size_t member, const void *data, siz
             q->copy = copy;
         q->configured |= copy.here;
         q->found = true;
-        q->n_found += first;
+        q->n_whole += first && copy.whole;
     }
     json_decref(json);
     return is_answer;
@@ -369,21 +376,29 @@ static struct question *ask_all(struct roam *r, ref_t ref, usec_t within)
 
 /*** bringing a session here ***/
 
-static struct error *catch_up(struct roam *r, struct arena *arena, uint64_t seen, bool all)
+/* Waits until this member has applied all that the session has seen, up to *seen if that is 'all'
+ * there is to know. */
+static struct error *catch_up(struct roam *r, struct arena *arena, bool all, uint64_t *seen)
 {
     struct db *db = r->xapid->db;
     usec_t now = clock_mono();
+    struct db_snap *snap;
 
-    if (seen && !db_wait(db, seen - 1, now + CATCH_UP))
+    if (*seen && !db_wait(db, *seen - 1, now + CATCH_UP))
         return error_internal(arena,
                               "this member of the pool has not yet applied what the session has "
                               "seen on another one; try again, or there");
-    /* Somebody is missing who may have shown more: a majority knows all of it. */
-    if (!all && (!db_wait_leader(db, now + LEADER_WITHIN) || !db_barrier(db, now + CATCH_UP)))
+    if (all)
+        return OK;
+    /* Somebody may have shown more: a majority knows all of it. */
+    if (!db_wait_leader(db, now + LEADER_WITHIN) || !db_barrier(db, now + CATCH_UP))
         return error_internal(arena,
                               "this member of the pool has no contact with the others, so it "
                               "cannot tell whether it has all that the session has seen there: log "
                               "in here again to see what it has, or use another member");
+    snap = db_snapshot(db);
+    *seen = MAX(*seen, snap_root(snap)->revision);
+    db_snap_unref(snap);
     return OK;
 }
 
@@ -392,15 +407,15 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
 {
     struct sessions *sessions = r->xapid->sessions;
     struct strmap config = {0};
-    bool found, ended, all, configured, spread;
+    bool found, ended, configured, all = session_is_whole(sessions, ref);
     struct session_copy copy;
     uint64_t seen;
 
     mutex_lock(&q->lock);
     found = q->found;
     ended = q->ended;
-    all = q->n_answered == q->n_asked;
-    spread = q->n_found == q->n_asked;
+    /* Who was started again answers too, and has forgotten what it showed; this one as well. */
+    all &= q->n_whole == q->n_asked;
     seen = q->seen;
     configured = q->configured;
     copy = q->copy;
@@ -409,6 +424,7 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
         session_end_here(sessions, ref);
         return OK;
     }
+    copy.whole = false;
     if (found)
         session_adopt(sessions, &copy);
     else if (!session_taken(sessions, ref, &(uint64_t){0}))
@@ -416,10 +432,10 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
     if (!session_taken(sessions, ref, &(uint64_t){0}))
         return OK;
     config = copy.other_config;
-    TRY(catch_up(r, arena, seen, all));
+    TRY(catch_up(r, arena, all, &seen));
     session_settle(sessions, ref, times, seen, configured ? &config : NULL);
-    /* One that was started again meanwhile has forgotten it; the next to die may be this one. */
-    if (!spread)
+    /* Who has forgotten it learns of it again; the next to die may be this one. */
+    if (!all)
         session_announce(sessions, ref);
     return OK;
 }
@@ -512,8 +528,10 @@ static void adopt_all(struct roam *r, const void *data, size_t size)
         AUTO(arena) arena = {0};
         struct session_copy copy;
 
-        if (session_copy_of_json(&arena, one, &copy))
+        if (session_copy_of_json(&arena, one, &copy)) {
+            copy.whole = false;
             session_adopt(r->xapid->sessions, &copy);
+        }
     }
     json_decref(all);
 }
@@ -581,6 +599,7 @@ struct roam *roam_new(struct xapid *xapid)
                                           .contact = contact};
 
     r->xapid = xapid;
+    r->started = clock_mono();
     mutex_init(&r->lock);
     sessions_set_remote(xapid->sessions, &remote);
     peers_serve(xapid->peers, PEER_SESSION_NEW, serve_new, r);

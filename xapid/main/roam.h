@@ -8,8 +8,8 @@
  * of it and the newest revision they have shown it, and give it away.  Who does not answer is asked
  * once more by those that did: two members that cannot reach each other may both be in contact with
  * the leader.  Then this member waits until it has applied that revision.  If somebody could not be
- * asked at all, everything that was acknowledged before is waited for instead (db_barrier); where
- * nobody leads, that is an error.
+ * asked at all, or has forgotten what it showed because it was started again, everything that was
+ * acknowledged before is waited for instead (db_barrier); where nobody leads, that is an error.
  *
  * Limits: an answer is waited for 300 ms, 1 s for a session unknown here, and 150 ms more for what
  * others ask for us; a few unknown ones at a time, and what nobody knows is not asked for again for

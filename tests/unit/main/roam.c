@@ -343,7 +343,7 @@ static void a_session_whose_announcement_was_lost_is_found(void **state)
     assert_true(knows(&p->b, ref));
     assert_false(session_is_elsewhere(p->b.x.sessions, ref));
     assert_true(session_is_elsewhere(p->a.x.sessions, ref));
-    assert_int_equal(p->shared.n, 0); /* everybody answered: nothing went through the log */
+    assert_int_equal(p->shared.n, 1); /* b does not know that it never showed it anything */
 }
 
 static void one_that_nobody_knows_is_asked_for_once(void **state)
@@ -422,6 +422,9 @@ static void it_may_move_again_and_again(void **state)
         assert_true(session_is_elsewhere(from->x.sessions, ref));
         assert_true(revision_of(to) >= revision);
     }
+    /* The first time b did not know whether it had forgotten something; after that only the writes
+     * went through the log. */
+    assert_int_equal(p->shared.n, 11);
 }
 
 /* Nobody can say what the session has seen there, so everything acknowledged is waited for. */
@@ -438,6 +441,32 @@ static void without_an_answer_an_empty_change_takes_its_place(void **state)
     must(&p->b, session_bring(p->b.x.sessions, &p->b.arena, ref));
     assert_true(revision_of(&p->b) > revision);
     assert_false(session_is_elsewhere(p->b.x.sessions, ref));
+}
+
+/* It answers that it does not know the session, or what it was told of it later. */
+static void who_has_forgotten_it_may_have_shown_more(void **state)
+{
+    struct pair *p = *state;
+    ref_t ref = log_in(&p->b, true);
+    uint64_t revision;
+
+    wait_until_known(&p->a, ref, true);
+    must(&p->a, session_bring(p->a.x.sessions, &p->a.arena, ref));
+    for (int i = 0; i < 2; i++) {
+        carry_all(&p->b);
+        revision = write_on(&p->a, "one");
+        saw(&p->a, ref, revision);
+        sessions_end_idle(p->a.x.sessions, -USEC_PER_SEC); /* tells nobody */
+        if (i)
+            roam_recall(p->a.x.roam);
+        assert_int_equal(knows(&p->a, ref), i);
+        assert_true(revision_of(&p->b) < revision);
+        must(&p->b, session_bring(p->b.x.sessions, &p->b.arena, ref));
+        assert_true(revision_of(&p->b) >= revision);
+        wait_until_known(&p->a, ref, true);
+        carry_all(&p->a);
+        must(&p->a, session_bring(p->a.x.sessions, &p->a.arena, ref));
+    }
 }
 
 /*** digests ***/
@@ -495,6 +524,7 @@ int main(void)
         TEST(what_it_has_seen_is_waited_for),
         TEST(it_may_move_again_and_again),
         TEST(without_an_answer_an_empty_change_takes_its_place),
+        TEST(who_has_forgotten_it_may_have_shown_more),
         TEST(equal_databases_go_on),
         TEST(one_that_differs_stops),
     };
