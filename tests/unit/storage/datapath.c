@@ -571,17 +571,28 @@ static void what_a_killed_server_left_goes_at_detach(void **state)
     lab_must(&b->lab, datapath_detach(&b->lab.call, b->dp, b->disk)); /* again: nothing to do */
 }
 
+/* The kernel keeps what the server told of its file for a second. */
+static void wait_for_size(const struct bench *b, off_t size)
+{
+    usec_t deadline = clock_mono() + PATIENCE;
+    struct stat st;
+
+    do {
+        assert_true(clock_mono() < deadline);
+        assert_int_equal(stat(b->path.path, &st), 0);
+        clock_sleep(USEC_PER_MSEC);
+    } while (st.st_size != size);
+}
+
 static void a_served_disk_grows_under_its_user(void **state)
 {
     struct vdi_info info;
     struct bench *b = *state;
-    struct stat st;
 
     guest_start(b);
     lab_must(&b->lab, sr_ext.vdi_resize(&b->lab.call, &b->lab.sr, b->disk, 2 * SIZE, &info));
     assert_int_equal(info.virtual_size, 2 * SIZE);
-    assert_int_equal(stat(b->path.path, &st), 0);
-    assert_int_equal(st.st_size, 2 * SIZE);
+    wait_for_size(b, 2 * SIZE);
     guest_writes_on(b, 20);
     lab_fork(&b->lab, b->disk, NULL);
     assert_int_equal(lab_stat(&b->lab, b->disk).virtual_size, 2 * SIZE);
