@@ -13,6 +13,7 @@
 #include "storage-repos/apart/message.h"
 #include "storage-repos/common/sr_error.h"
 #include "storage-repos/datapath/datapath.h"
+#include "storage-repos/iscsi/iscsi.h"
 #include "storage-repos/lvm/lvm.h"
 #include "storage-repos/nfs/nfs.h"
 
@@ -86,6 +87,8 @@ static const char *storage_name(struct call *call, const struct sr_handle *sr)
 {
     const char *devices = strmap_get(&sr->device_config, "device");
 
+    if (iscsi_serves(sr->driver->type))
+        return iscsi_name(call, &sr->device_config);
     if (lvm_serves(sr->driver->type))
         return devices ? devices : "the device";
     return nfs_name(call, sr->driver->type, &sr->device_config);
@@ -232,7 +235,7 @@ static bool a_remains(struct call *call, const struct sr_handle *sr)
     if (!sr->site)
         return false;
     if (lvm_serves(sr->driver->type))
-        return lvm_is_attached(call, sr->site->mounts, sr->uuid);
+        return lvm_is_attached(call, sr->site->mounts, sr->driver->type, sr->uuid);
     return nfs_is_mounted(arena_printf(call->arena, "%s/%s", sr->site->mounts, sr->uuid));
 }
 
@@ -247,8 +250,11 @@ const char *apart_left(const char *name, char uuid[UUID_TEXT_SIZE])
     uuid[UUID_TEXT_SIZE - 1] = '\0';
     if (!uuid_from_text(uuid, bytes))
         return NULL;
-    if (strcmp(ending, LVM_FOLDER) == 0)
+    if (ending[0] == '.' && strcmp(ending + 1, sr_lvm.type) == 0)
         return sr_lvm.type;
+    /* It is there before the rest of such a repository, and goes last. */
+    if (iscsi_is_mark(ending))
+        return sr_lvmoiscsi.type;
     return ending[0] ? NULL : sr_nfs.type;
 }
 
@@ -540,6 +546,30 @@ const struct sr_driver sr_lvm = {.type = "lvm",
                                  .probe = a_probe,
                                  REPOSITORY_SLOTS,
                                  DISK_SLOTS};
+
+static const struct strpair lvmoiscsi_help[] = {
+    {"target", "Name or address of the iSCSI target"},
+    {"port", "Its port; 3260 where nothing is said"},
+    {"targetIQN", "The target's iSCSI name; a probe without it finds those there are"},
+    {"SCSIid", "The SCSI id of the LUN, whose content is lost; a probe without it finds those "
+               "there are"},
+    {"chapuser", "Name for CHAP, where the target asks for it"},
+    {"chappassword", "Password for CHAP"},
+    {"incoming_chapuser", "Name with which the target proves itself, where it shall"},
+    {"incoming_chappassword", "Its password"},
+    {"allocation", "thick (each disk takes its whole size) or thin; thick where nothing is said"},
+    {NULL, NULL}};
+
+const struct sr_driver sr_lvmoiscsi = {.type = "lvmoiscsi",
+                                       .name_label = "LVM over iSCSI",
+                                       .description =
+                                           "Disks as logical volumes on a LUN of an iSCSI target",
+                                       .config_help = lvmoiscsi_help,
+                                       .features = VOLUME_FEATURES | SR_F_PROBE,
+                                       .one_host = true,
+                                       .probe = a_probe,
+                                       REPOSITORY_SLOTS,
+                                       DISK_SLOTS};
 
 const struct sr_driver sr_file_apart = {.type = "file",
                                         .name_label = "Local path, apart",

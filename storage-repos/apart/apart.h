@@ -21,6 +21,8 @@ extern const struct sr_driver sr_nfs;
 extern const struct sr_driver sr_iso_nfs;
 /* Volume groups (../lvm): on devices of this host. */
 extern const struct sr_driver sr_lvm;
+/* The same on a LUN of an iSCSI target (../iscsi). */
+extern const struct sr_driver sr_lvmoiscsi;
 /* A local directory: for tests of what is here. */
 extern const struct sr_driver sr_file_apart;
 

@@ -11,6 +11,7 @@
 #include "storage-repos/apart/message.h"
 #include "storage-repos/common/sr_error.h"
 #include "storage-repos/datapath/datapath.h"
+#include "storage-repos/iscsi/iscsi.h"
 #include "storage-repos/lvm/lvm.h"
 #include "storage-repos/nfs/nfs.h"
 
@@ -21,6 +22,7 @@ struct work {
     struct nfs_place place; /* where the type is one of those that are mounted */
     struct sr_handle sr;    /* of the driver that does the work */
     struct sr_site site;
+    struct sr_driver volumes; /* lvm_volumes, under this type */
     bool (*progress)(void *ctx, double done);
     void *ctx;
 };
@@ -306,16 +308,19 @@ static struct error *run_local(struct work *w)
 
 /* ---- volume groups ---- */
 
-static struct error *run_volumes(struct work *w)
+/* 'config' names the devices. */
+static struct error *run_volumes(struct work *w, const struct strmap *config)
 {
     const char *slot = w->request->slot;
     bool make = strcmp(slot, "create") == 0;
 
     w->site =
         (struct sr_site){.mounts = w->request->mounts, .system_root = w->request->system_root};
-    w->sr = (struct sr_handle){.driver = &lvm_volumes,
+    w->volumes = lvm_volumes;
+    w->volumes.type = w->request->type;
+    w->sr = (struct sr_handle){.driver = &w->volumes,
                                .uuid = w->request->uuid,
-                               .device_config = w->request->device_config,
+                               .device_config = *config,
                                .state = arena_zalloc(w->call.arena, lvm_volumes.state_size),
                                .site = &w->site};
     if (strcmp(slot, "probe") == 0)
@@ -325,6 +330,88 @@ static struct error *run_volumes(struct work *w)
     if (make || strcmp(slot, "destroy") == 0)
         return make_or_remove(w, make);
     return run_slot(w);
+}
+
+/* ---- volume groups on an iSCSI target ---- */
+
+static struct error *run_on_lun(struct work *w, const struct iscsi_place *place, bool wait)
+{
+    struct strmap config = w->request->device_config;
+    const char *device;
+
+    TRY(iscsi_device(&w->call, place, wait, &device));
+    config = strmap_with(w->call.arena, config, "device", device);
+    TRY(run_volumes(w, &config));
+    /* The device has another name next time. */
+    for (size_t i = 0; i < w->reply->probe.n; i++)
+        w->reply->probe.v[i].device_config = w->request->device_config;
+    return OK;
+}
+
+/* The session stays for as long as the repository is attached. */
+static struct error *attach_on_target(struct work *w, const struct iscsi_place *place)
+{
+    const struct apart_request *r = w->request;
+    struct error *e = iscsi_open(&w->call, place, r->uuid);
+
+    if (!e)
+        e = run_on_lun(w, place, true);
+    if (e && !lvm_is_attached(&w->call, r->mounts, r->type, r->uuid))
+        error_ignore(iscsi_close(&w->call, r, r->uuid)); /* the first error is told */
+    return e;
+}
+
+/* What is done without the repository being attached has a session for itself. */
+static struct error *work_on_target(struct work *w, const struct iscsi_place *place)
+{
+    const char *worker = iscsi_worker(&w->call);
+    struct error *e = iscsi_open(&w->call, place, worker), *left;
+
+    if (!e)
+        e = run_on_lun(w, place, true);
+    /* What LVM has made active would keep the device. */
+    if (strcmp(w->request->slot, "create") == 0 && w->sr.state) {
+        left = lvm_leave(&w->call, &w->sr);
+        e = e ? e : left;
+    }
+    left = iscsi_close(&w->call, w->request, worker);
+    return e ? e : left;
+}
+
+static struct error *leave_target(struct work *w)
+{
+    struct error *e = run_volumes(w, &w->request->device_config);
+    struct error *left = iscsi_close(&w->call, w->request, w->request->uuid);
+
+    return e ? e : left;
+}
+
+static struct error *destroy_on_target(struct work *w, const struct iscsi_place *place)
+{
+    TRY(work_on_target(w, place));
+    /* An attach that was killed may have left it. */
+    return iscsi_close(&w->call, w->request, w->request->uuid);
+}
+
+static struct error *run_on_target(struct work *w)
+{
+    const char *slot = w->request->slot;
+    struct iscsi_place place;
+    bool complete;
+
+    if (strcmp(slot, "leave") == 0)
+        return leave_target(w);
+    TRY(iscsi_place(&w->call, w->request, &place));
+    if (strcmp(slot, "probe") == 0) {
+        TRY(iscsi_probe(&w->call, w->request, &place, &w->reply->probe, &complete));
+        return complete ? work_on_target(w, &place) : OK;
+    }
+    TRY(iscsi_is_complete(&w->call, &place));
+    if (strcmp(slot, "attach") == 0)
+        return attach_on_target(w, &place);
+    if (strcmp(slot, "destroy") == 0)
+        return destroy_on_target(w, &place);
+    return strcmp(slot, "create") == 0 ? work_on_target(w, &place) : run_on_lun(w, &place, false);
 }
 
 void apart_serve(struct arena *arena, const struct apart_request *request,
@@ -339,8 +426,10 @@ void apart_serve(struct arena *arena, const struct apart_request *request,
     *reply = (struct apart_reply){0};
     if (nfs_is_remote(request->type, &request->device_config))
         reply->error = run_mounted(&w);
+    else if (iscsi_serves(request->type))
+        reply->error = run_on_target(&w);
     else if (lvm_serves(request->type))
-        reply->error = run_volumes(&w);
+        reply->error = run_volumes(&w, &request->device_config);
     else if (sr_driver_by_type(request->type))
         reply->error = run_local(&w);
     else

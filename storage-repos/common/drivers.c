@@ -8,8 +8,8 @@
 #include "storage-repos/nfs/nfs.h"
 #include "storage-repos/sr.h"
 
-const struct sr_driver *const sr_drivers[] = {&sr_ext, &sr_file,  &sr_nfs, &sr_lvm,
-                                              &sr_iso, &sr_dummy, NULL};
+const struct sr_driver *const sr_drivers[] = {&sr_ext,       &sr_file, &sr_nfs,   &sr_lvm,
+                                              &sr_lvmoiscsi, &sr_iso,  &sr_dummy, NULL};
 
 const struct sr_driver *sr_driver_by_type(const char *type)
 {

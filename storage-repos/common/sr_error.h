@@ -17,16 +17,24 @@ enum sr_failure {
     SR_FAIL_SR_CREATE,      /* 61 */
     SR_FAIL_SR_DELETE,      /* 63 */
     SR_FAIL_VDI_REMOVE,     /* 64 */
+    SR_FAIL_ISCSI_DEVICE,   /* 67: no such device came */
+    SR_FAIL_ISCSI_LOGIN,    /* 68 */
+    SR_FAIL_ISCSI_LOGOUT,   /* 69 */
     SR_FAIL_MOUNT,          /* 73 */
     SR_FAIL_VDI_CREATE,     /* 78 */
     SR_FAIL_VDI_RESIZE,     /* 79 */
     SR_FAIL_VDI_CLONE,      /* 81 */
+    SR_FAIL_ISCSI_FIND,     /* 83: what the target has is not known */
     SR_FAIL_NO_DEVICE,      /* 90 */
     SR_FAIL_NO_LOCATION,    /* 94 */
+    SR_FAIL_NO_TARGET,      /* 95 */
+    SR_FAIL_NO_IQN,         /* 96 */
     SR_FAIL_NO_SERVER,      /* 100 */
     SR_FAIL_NO_SERVERPATH,  /* 101 */
+    SR_FAIL_NO_SCSI_ID,     /* 107 */
     SR_FAIL_NO_NFS,         /* 108: no NFS service there */
     SR_FAIL_CHAIN,          /* 109: too many images on top of each other */
+    SR_FAIL_ISCSI_TARGET,   /* 141: nobody answers there */
     SR_FAIL_ISO_LOCATION,   /* 220 */
     SR_FAIL_ISO_NAME,       /* 221 */
     SR_FAIL_ISO_MOUNT,      /* 222 */

@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "libxapi/base/buf.h"
 #include "libxapi/base/call.h"
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
+#include "storage-repos/common/words.h"
 #include "storage-repos/lvm/volumes.h"
 
 #define DEVICES_MAX 1000
@@ -19,19 +19,20 @@
 
 bool lvm_serves(const char *type)
 {
-    return strcmp(type, "lvm") == 0;
+    return strcmp(type, "lvm") == 0 || strcmp(type, "lvmoiscsi") == 0;
 }
 
 /* ---- settings ---- */
 
-static const char *folder_of(struct call *call, const char *mounts, const char *uuid)
+static const char *folder_of(struct call *call, const char *mounts, const char *type,
+                             const char *uuid)
 {
-    return arena_printf(call->arena, "%s/%s" LVM_FOLDER, mounts, uuid);
+    return arena_printf(call->arena, "%s/%s.%s", mounts, uuid, type);
 }
 
-bool lvm_is_attached(struct call *call, const char *mounts, const char *uuid)
+bool lvm_is_attached(struct call *call, const char *mounts, const char *type, const char *uuid)
 {
-    return access(folder_of(call, mounts, uuid), F_OK) == 0;
+    return access(folder_of(call, mounts, type, uuid), F_OK) == 0;
 }
 
 /* They become an argument of lvm. */
@@ -65,11 +66,10 @@ struct error *lvm_state_of(struct call *call, const struct sr_handle *sr, struct
     *out = (struct lvm_state){
         .group = arena_printf(call->arena, LVM_GROUP "%s", sr->uuid),
         .devices = devices,
-        .folder = folder_of(call, sr->site->mounts, sr->uuid),
+        .folder = folder_of(call, sr->site->mounts, sr->driver->type, sr->uuid),
         .lock_path = arena_printf(call->arena, "%s/%s.lvm-lock", sr->site->mounts, sr->uuid),
         .system_root = sr->site->system_root,
-        .thin = allocation && strcmp(allocation, "thin") == 0,
-        .shared = strcmp(sr->driver->type, "lvm") != 0};
+        .thin = allocation && strcmp(allocation, "thin") == 0};
     return OK;
 }
 
@@ -170,9 +170,7 @@ static struct error *lvm_destroy(struct call *call, struct sr_handle *sr)
 static struct error *attach_locked(struct call *call, struct lvm_state *st)
 {
     TRY(lvm_look(call, st));
-    /* Of a shared one only who has the chain work may change anything. */
-    if (!st->shared)
-        TRY(lvm_repair(call, st));
+    TRY(lvm_repair(call, st));
     if (mkdir(st->folder, 0700) < 0 && errno != EEXIST)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->folder);
     return OK;
@@ -188,7 +186,7 @@ static struct error *lvm_attach(struct call *call, struct sr_handle *sr)
     TRY(lvm_lock(call, st));
     e = attach_locked(call, st);
     if (e)
-        lvm_unlock(st, false);
+        lvm_unlock(st, access(st->folder, F_OK) < 0);
     return e;
 }
 
@@ -262,13 +260,6 @@ static struct error *lvm_scan(struct call *call, struct sr_handle *sr, size_t *n
 
 /* ---- probe ---- */
 
-static void add_element(struct buf *out, const char *name, const char *text)
-{
-    buf_printf(out, "<%s>", name);
-    buf_xml(out, text);
-    buf_printf(out, "</%s>", name);
-}
-
 /* A line "device:group:bytes". */
 static void add_found(struct call *call, const struct sr_handle *sr, char *line, struct buf *xml,
                       struct sr_probe *out)
@@ -281,9 +272,9 @@ static void add_found(struct call *call, const struct sr_handle *sr, char *line,
         return;
     uuid = arena_strdup(call->arena, group + strlen(LVM_GROUP));
     buf_puts(xml, "<SR>");
-    add_element(xml, "UUID", uuid);
-    add_element(xml, "Devlist", device);
-    add_element(xml, "size", size);
+    sr_element(xml, "UUID", uuid);
+    sr_element(xml, "Devlist", device);
+    sr_element(xml, "size", size);
     buf_puts(xml, "</SR>");
     out->v[out->n++] =
         (struct sr_found){.uuid = uuid, .device_config = sr->device_config, .complete = true};
@@ -309,8 +300,7 @@ static struct error *lvm_probe(struct call *call, struct sr_handle *sr, struct s
          line = strtok_r(NULL, "\n", &save))
         add_found(call, sr, line, &xml, out);
     buf_puts(&xml, "</SRlist>");
-    out->xml = arena_strndup(call->arena, xml.data, xml.len);
-    buf_release(&xml);
+    out->xml = sr_take(call, &xml);
     /* A place for a new one. */
     if (!out->n)
         out->v[out->n++] =

@@ -21,15 +21,14 @@
 
 #include "storage-repos/sr.h"
 
-/* What works in the storage process.  device_config: device, the physical volumes with commas
- * between them; allocation: thick or thin. */
+/* What works in the storage process, under the type that is served.  device_config: device, the
+ * physical volumes with commas between them; allocation: thick or thin. */
 extern const struct sr_driver lvm_volumes;
 
 /* Whether the SR type is one of volume groups. */
 bool lvm_serves(const char *type);
-/* After its uuid, in the folder of mounts: marks of an attached repository's disks in use. */
-#define LVM_FOLDER ".lvm"
-/* Whether this host has it attached; nothing but a folder of its own is asked. */
-bool lvm_is_attached(struct call *call, const char *mounts, const char *uuid);
+/* Whether this host has it attached; nothing but a folder of its own is asked: "UUID.TYPE" in that
+ * of mounts, with marks of its disks in use. */
+bool lvm_is_attached(struct call *call, const char *mounts, const char *type, const char *uuid);
 /* What attach has left for disks in use goes: no volume is active any more. */
 MUST_CHECK struct error *lvm_leave(struct call *call, struct sr_handle *sr);

@@ -6,20 +6,16 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libxapi/base/call.h"
 #include "libxapi/base/child.h"
 #include "libxapi/base/log.h"
-#include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
+#include "storage-repos/common/lock.h"
 #include "storage-repos/common/program.h"
 #include "storage-repos/lvm/volumes.h"
 
-#define LOCK_TIMEOUT (120 * USEC_PER_SEC)
-#define LOCK_RETRY (5 * USEC_PER_MSEC)
 /* As many arguments as lvchange or lvcreate may get. */
 #define WORDS_MAX (2 * LVM_TAGS_MAX + 16)
 #define REPORT_MAX ((size_t)64 * 1024 * 1024)
@@ -176,51 +172,14 @@ const char *lvm_path(struct call *call, const struct lvm_state *st, enum lvm_kin
 
 /* ---- the lock ---- */
 
-static struct error *make_folder(struct call *call, const char *path)
-{
-    return mkdir(path, 0700) < 0 && errno != EEXIST
-               ? sr_failed_errno(call, SR_FAIL_LOCK, errno, path)
-               : OK;
-}
-
-/* Whoever gives up a repository removes the file: then the lock is that of another one. */
-static bool is_current(int fd, const char *path)
-{
-    struct stat held, named;
-
-    return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
-           held.st_dev == named.st_dev;
-}
-
 struct error *lvm_lock(struct call *call, struct lvm_state *st)
 {
-    usec_t deadline = clock_mono() + LOCK_TIMEOUT;
-    char *folder = arena_strdup(call->arena, st->lock_path);
-
-    *strrchr(folder, '/') = '\0';
-    TRY(make_folder(call, folder));
-    for (;;) {
-        int fd = open(st->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-        if (fd < 0)
-            return sr_failed_errno(call, SR_FAIL_LOCK, errno, st->lock_path);
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_current(fd, st->lock_path)) {
-            st->lock = fd;
-            return OK;
-        }
-        close(fd);
-        if (clock_mono() > deadline)
-            return sr_failed(call, SR_FAIL_LOCK, "%s: somebody else holds the lock", st->group);
-        clock_sleep(LOCK_RETRY);
-    }
+    return sr_lock(call, st->lock_path, st->group, &st->lock);
 }
 
 void lvm_unlock(struct lvm_state *st, bool forget)
 {
-    if (st->lock && forget)
-        unlink(st->lock_path);
-    if (st->lock)
-        close(st->lock);
+    sr_unlock(st->lock, st->lock_path, forget);
     st->lock = 0;
 }
 

@@ -88,7 +88,6 @@ struct lvm_state {
     const char *lock_path;
     const char *system_root;
     bool thin;           /* disks are, where the repository is made now */
-    bool shared;         /* other hosts have it too: what is not asked for is not changed */
     int lock;            /* 0: not held */
     struct lvm_group is; /* as of the last lvm_look */
 };

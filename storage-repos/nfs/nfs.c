@@ -16,6 +16,7 @@
 #include "storage-repos/apart/message.h"
 #include "storage-repos/common/program.h"
 #include "storage-repos/common/sr_error.h"
+#include "storage-repos/common/words.h"
 #include "storage-repos/dir/dir.h"
 #include "storage-repos/dir/iso.h"
 
@@ -54,15 +55,6 @@ const struct sr_driver *nfs_directory_driver(const char *type)
     return strcmp(type, "nfs") == 0 ? &sr_file : NULL;
 }
 
-/* It becomes an argument of mount: a name or an address, nothing that could be an option. */
-static bool server_ok(const char *s)
-{
-    if (!isalnum((unsigned char)s[0]) && s[0] != '[' && s[0] != ':')
-        return false;
-    return strlen(s) <= 255 && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                         "0123456789.-_:[]%") == strlen(s);
-}
-
 static bool path_ok(const char *s)
 {
     if (s[0] != '/' || strlen(s) > SETTING_MAX || strstr(s, "/../"))
@@ -85,15 +77,14 @@ static const char *without_slashes(struct call *call, const char *path)
 struct error *nfs_server_of(struct call *call, const struct strmap *config, struct nfs_server *out)
 {
     const char *server = strmap_get(config, "server"), *path = strmap_get(config, "serverpath");
-    bool bare = server && strchr(server, ':') && server[0] != '[';
 
     if (!server || !*server)
         return sr_failed(call, SR_FAIL_NO_SERVER, "the NFS server's name or address is wanted");
-    if (!server_ok(server))
+    if (!sr_host_ok(server))
         return sr_failed(call, SR_FAIL_ARGUMENT, "server: '%s' is no name of a host", server);
     if (path && *path && !path_ok(path))
         return sr_failed(call, SR_FAIL_ARGUMENT, "serverpath: '%s' is no absolute path", path);
-    out->name = bare ? arena_printf(call->arena, "[%s]", server) : server;
+    out->name = sr_host_word(call, server);
     out->path = path && *path ? without_slashes(call, path) : NULL;
     return OK;
 }
@@ -146,7 +137,7 @@ static struct error *iso_place(struct call *call, const struct apart_request *re
     char *path = strstr(server, ":/");
 
     *path++ = '\0';
-    if (!server_ok(server) || !path_ok(path))
+    if (!sr_host_ok(server) || !path_ok(path))
         return sr_failed(call, SR_FAIL_ISO_MOUNT, "%s: SERVER:/PATH is wanted", location);
     if (within && *within && !path_ok(within))
         return sr_failed(call, SR_FAIL_ISO_MOUNT, "iso_path: '%s' is no absolute path", within);

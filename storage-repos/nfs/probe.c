@@ -8,46 +8,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "libxapi/base/buf.h"
 #include "libxapi/base/call.h"
 #include "libxapi/base/child.h"
 #include "libxapi/value/value.h"
 #include "storage-repos/apart/message.h"
 #include "storage-repos/common/program.h"
 #include "storage-repos/common/sr_error.h"
+#include "storage-repos/common/words.h"
 #include "storage-repos/nfs/nfs.h"
 
 #define FOUND_MAX 10000
 #define MARK ".xapid-sr"
-
-static void add_text(struct buf *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '<')
-            buf_printf(out, "&lt;");
-        else if (*text == '>')
-            buf_printf(out, "&gt;");
-        else if (*text == '&')
-            buf_printf(out, "&amp;");
-        else
-            buf_add(out, text, 1);
-    }
-}
-
-static void add_element(struct buf *out, const char *name, const char *text)
-{
-    buf_printf(out, "<%s>", name);
-    add_text(out, text);
-    buf_printf(out, "</%s>", name);
-}
-
-static const char *take_text(struct call *call, struct buf *from)
-{
-    const char *text = arena_strndup(call->arena, from->data, from->len);
-
-    buf_release(from);
-    return text;
-}
 
 static void add_found(struct sr_probe *out, const struct sr_found *found)
 {
@@ -73,9 +44,9 @@ static void add_export(struct call *call, const struct apart_request *request, c
     for (end = clients - 1; end > line && end[-1] == ' '; end--)
         end[-1] = '\0';
     buf_printf(xml, "<Export>");
-    add_element(xml, "Target", server);
-    add_element(xml, "Path", line);
-    add_element(xml, "Accesslist", clients);
+    sr_element(xml, "Target", server);
+    sr_element(xml, "Path", line);
+    sr_element(xml, "Accesslist", clients);
     buf_printf(xml, "</Export>");
     add_found(out, &(struct sr_found){
                        .uuid = "",
@@ -107,7 +78,7 @@ static struct error *find_exports(struct call *call, const struct apart_request 
         add_export(call, request, line, &xml, out);
     buf_printf(&xml, "</nfs-exports>");
     out->answer = sr_failed(call, SR_FAIL_NO_SERVERPATH, "one of the server's exports is wanted");
-    out->answer->params[2] = take_text(call, &xml);
+    out->answer->params[2] = sr_take(call, &xml);
     return OK;
 }
 
@@ -130,7 +101,7 @@ static struct error *list_repositories(struct call *call, const struct apart_req
         if (!uuid_from_text(entry->d_name, bytes) || access(mark, F_OK) < 0)
             continue;
         buf_printf(&xml, "<SR>");
-        add_element(&xml, "UUID", entry->d_name);
+        sr_element(&xml, "UUID", entry->d_name);
         buf_printf(&xml, "</SR>");
         add_found(out, &(struct sr_found){.uuid = arena_strdup(call->arena, entry->d_name),
                                           .device_config = request->device_config,
@@ -138,7 +109,7 @@ static struct error *list_repositories(struct call *call, const struct apart_req
     }
     closedir(d);
     buf_printf(&xml, "</SRlist>");
-    out->xml = take_text(call, &xml);
+    out->xml = sr_take(call, &xml);
     /* A place for a new one. */
     if (!out->n)
         add_found(out, &(struct sr_found){

@@ -43,7 +43,8 @@ VALUE = r"[^\s\"',()\[\]{}<>]+"
 TOKEN = re.compile(r"<(!?[a-z][a-z0-9-]*)>|\.\.\.")
 PATIENCE = 30
 TEXT = r"[^\s\"]+"  # a token has a comma in it
-NO_NAMES = ("value", "provision", "size")  # parts of what a task answers, of a template, of what a probe answers
+# Parts of what a task answers, of a template, of what a probe answers.
+NO_NAMES = ("value", "provision", "size", "iscsi-target-iqns", "iscsi-target", "vendor", "serial")
 
 
 class Command:

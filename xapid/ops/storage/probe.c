@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* probe.c -- looking for storage from a host: SR.probe, SR.probe_ext. */
+#include <string.h>
+
+#include "libxapi/value/value.h"
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/storage/attach.h"
 
@@ -25,12 +28,27 @@ struct error *sr_probe(struct call *call, const struct sr_probe_args *args, cons
     return found.answer;
 }
 
+/* What was named as a secret is not told. */
+static struct strmap without_secrets(struct call *call, struct strmap config)
+{
+    const struct strmap all = config;
+
+    for (size_t i = 0; i < all.n; i++) {
+        size_t n = strlen(all.v[i].key), m = strlen("_secret");
+
+        if (n > m && strcmp(all.v[i].key + n - m, "_secret") == 0)
+            config = strmap_without(call->arena, config,
+                                    arena_strndup(call->arena, all.v[i].key, n - m));
+    }
+    return config;
+}
+
 static const struct probe_result *record_of(struct call *call, const struct sr_found *found)
 {
     struct probe_result *row = arena_new(call->arena, struct probe_result);
 
-    *row =
-        (struct probe_result){.configuration = found->device_config, .complete = found->complete};
+    *row = (struct probe_result){.configuration = without_secrets(call, found->device_config),
+                                 .complete = found->complete};
     if (found->uuid[0]) {
         struct sr_stat *sr = arena_new(call->arena, struct sr_stat);
         const struct sr_stat **there = arena_new(call->arena, const struct sr_stat *);

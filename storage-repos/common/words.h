@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* words.h -- what settings of network storage say, and the XML in which a probe answers. */
+#pragma once
+
+#include "libxapi/base/buf.h"
+
+struct call;
+
+/* Whether it is a name or an address of a host, as an argument of a program: nothing that could be
+ * an option. */
+bool sr_host_ok(const char *text);
+/* The same as programs want it before a colon: an IPv6 address in brackets. */
+const char *sr_host_word(struct call *call, const char *host);
+
+/* <name>text</name> */
+void sr_element(struct buf *out, const char *name, const char *text);
+/* What was written, in the arena; the buffer is empty afterwards. */
+const char *sr_take(struct call *call, struct buf *from);
