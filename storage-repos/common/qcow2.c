@@ -31,7 +31,7 @@ static uint64_t be(const uint8_t *p, size_t n)
     return v;
 }
 
-static ssize_t read_at(int fd, void *buf, size_t n, off_t offset)
+ssize_t qcow2_pread(int fd, void *buf, size_t n, int64_t offset)
 {
     size_t done = 0;
 
@@ -90,7 +90,7 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
                                  const char **why)
 {
     uint8_t h[HEAD_SIZE] = {0};
-    ssize_t n = read_at(fd, h, sizeof h, 0);
+    ssize_t n = qcow2_pread(fd, h, sizeof h, 0);
     char backing[BACKING_MAX + 1];
     size_t name_size;
 
@@ -109,13 +109,18 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
         return QCOW2_BROKEN;
     }
     name_size = be(h + 8, 8) ? be(h + 16, 4) : 0;
-    n = name_size ? read_at(fd, backing, name_size, (off_t)be(h + 8, 8)) : 0;
+    n = name_size ? qcow2_pread(fd, backing, name_size, (off_t)be(h + 8, 8)) : 0;
     if (n != (ssize_t)name_size || memchr(backing, '\0', name_size)) {
         *why = n < 0 ? strerrordesc_np(errno) : "the name of its parent cannot be read";
         return QCOW2_BROKEN;
     }
-    out->virtual_size = (int64_t)be(h + 24, 8);
-    out->backing = arena_strndup(call->arena, backing, name_size);
+    *out = (struct qcow2_head){.virtual_size = (int64_t)be(h + 24, 8),
+                               .backing = arena_strndup(call->arena, backing, name_size),
+                               .version = (int)be(h + 4, 4),
+                               .cluster_bits = (int)be(h + 20, 4),
+                               .extended = be(h + 4, 4) == 3 && (be(h + 72, 8) & EXTENDED_L2),
+                               .map_at = (int64_t)(be(h + 40, 8) & INT64_MAX),
+                               .map_entries = (int64_t)be(h + 36, 4)};
     return QCOW2_GOOD;
 }
 
@@ -126,14 +131,14 @@ bool qcow2_is_empty(int fd)
     uint8_t h[HEAD_SIZE] = {0}, table[4096];
     int64_t size, offset;
 
-    if (read_at(fd, h, sizeof h, 0) < HEAD_V2_SIZE)
+    if (qcow2_pread(fd, h, sizeof h, 0) < HEAD_V2_SIZE)
         return false;
     size = (int64_t)be(h + 36, 4) * 8;
     offset = (int64_t)(be(h + 40, 8) & INT64_MAX);
     for (int64_t done = 0; done < size; done += (int64_t)sizeof table) {
         size_t n = (size_t)MIN((int64_t)sizeof table, size - done);
 
-        if (read_at(fd, table, n, offset + done) != (ssize_t)n)
+        if (qcow2_pread(fd, table, n, offset + done) != (ssize_t)n)
             return false;
         for (size_t i = 0; i < n; i++)
             if (table[i])

@@ -21,6 +21,10 @@ struct call;
 struct qcow2_head {
     int64_t virtual_size;
     const char *backing; /* as stored in the image; "" if none */
+    int version, cluster_bits;
+    bool extended;  /* the entries of its map say more than where a cluster is */
+    int64_t map_at; /* of the first table of its map, and how many entries that has */
+    int64_t map_entries;
 };
 
 enum qcow2_state {
@@ -28,6 +32,9 @@ enum qcow2_state {
     QCOW2_FOREIGN, /* not qcow2 at all */
     QCOW2_BROKEN,  /* qcow2 that is damaged, unreadable or uses what we refuse */
 };
+
+/* As many bytes as the file has there, up to n; -1 with errno. */
+ssize_t qcow2_pread(int fd, void *buf, size_t n, int64_t offset);
 
 /* Reads the header of an open file; '*why' says what is wrong with it.  Strings are the arena's. */
 enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *out,

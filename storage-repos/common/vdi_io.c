@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vdi_io.c -- reading and writing the content of a disk: raw files directly, qcow2 through a
- * qemu-nbd of our own, a disk of the data path also through its server.
+ * qemu-nbd of our own, and what is plain to read beside it (clusters.h), a disk of the data path
+ * also through its server.
  *
  * The server gets a listening Unix socket on which our connection already waits, and no name that
  * anyone else could reach: it serves us alone and ends when our end of the connection closes.  It
@@ -22,6 +23,7 @@
 #include "libxapi/base/child.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
+#include "storage-repos/common/clusters.h"
 #include "storage-repos/common/sr_error.h"
 #include "storage-repos/sr.h"
 
@@ -29,6 +31,7 @@
 #define IO_TIMEOUT (300 * USEC_PER_SEC)
 #define CLOSE_TIMEOUT (60 * USEC_PER_SEC)
 #define CHUNK ((size_t)4 * 1024 * 1024)
+#define ASKED ((size_t)64 * 1024)
 #define DEPTHS "qemu:allocation-depth"
 #define ZERO_CHUNK ((int64_t)1024 * 1024 * 1024)
 #define STATUS_CHUNK (((int64_t)4 << 30) - 65536) /* what 32 bits can ask for */
@@ -39,6 +42,7 @@ struct vdi_io {
     bool depths; /* the server is asked for depths, not for data */
     int fd;      /* raw: the file; 0 otherwise */
     struct nbd_handle *nbd;
+    struct clusters *clusters; /* what can be read of it beside the server; NULL: nothing */
     struct child *server;
     bool dead; /* a request was not answered: the connection's state is unknown */
 };
@@ -204,6 +208,15 @@ static struct error *open_nbd(struct call *call, const struct vdi_path *path, st
     return OK;
 }
 
+/* Whoever only reads finds the files as they are for as long as the server has them open. */
+static struct error *open_image(struct call *call, const struct vdi_path *path, struct vdi_io *io)
+{
+    TRY(open_nbd(call, path, io));
+    if (!io->writable && !path->remote && strcmp(path->format, "qcow2") == 0 && !is_json(path))
+        io->clusters = clusters_open(call, path->path);
+    return OK;
+}
+
 /* A server of somebody else's. */
 static struct error *open_server(struct call *call, const char *path, struct vdi_io *io)
 {
@@ -224,7 +237,7 @@ struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool w
     if (strcmp(path->format, "raw") == 0 && !path->remote)
         e = open_raw(call, path->path, io);
     else if (strcmp(path->format, "raw") == 0 || strcmp(path->format, "qcow2") == 0)
-        e = open_nbd(call, path, io);
+        e = open_image(call, path, io);
     else if (strcmp(path->format, "nbd") == 0)
         e = open_server(call, path->path, io);
     else
@@ -251,6 +264,7 @@ void vdi_io_close(struct vdi_io *io)
         return;
     if (io->fd)
         close(io->fd);
+    clusters_close(io->clusters);
     if (io->nbd)
         nbd_close(io->nbd);
     if (io->server && !io->dead)
@@ -349,6 +363,23 @@ static struct error *raw_zero(struct call *call, struct vdi_io *io, int64_t offs
     return OK;
 }
 
+/* As many as its files tell, at least one; what they do not, the server is asked for, no more than
+ * a little: what follows may be plain again. */
+static struct error *image_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf,
+                                size_t *n)
+{
+    size_t got = io->clusters ? clusters_read(io->clusters, offset, buf, *n) : 0;
+
+    if (!got && io->clusters)
+        *n = MIN(*n, ASKED);
+    if (!got)
+        return nbd_finish(call, io,
+                          nbd_aio_pread(io->nbd, buf, *n, (uint64_t)offset, NBD_NULL_COMPLETION, 0),
+                          "read", (int64_t)*n);
+    *n = got;
+    return OK;
+}
+
 struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf, size_t n)
 {
     TRY(check(call, io, offset, (int64_t)MIN(n, (size_t)INT64_MAX), false));
@@ -358,10 +389,7 @@ struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, 
         if (io->fd)
             TRY(raw_read(call, io, offset, buf, part));
         else
-            TRY(nbd_finish(
-                call, io,
-                nbd_aio_pread(io->nbd, buf, part, (uint64_t)offset, NBD_NULL_COMPLETION, 0), "read",
-                (int64_t)part));
+            TRY(image_read(call, io, offset, buf, &part));
         offset += (int64_t)part;
         buf = (char *)buf + part;
         n -= part;

@@ -68,7 +68,8 @@ class Bench:
             events {{ worker_connections 512; }}
             http {{ access_log off; sendfile on; keepalive_requests 100000000; client_body_temp_path {self.work}/t1;
                 proxy_temp_path {self.work}/t2; fastcgi_temp_path {self.work}/t3; uwsgi_temp_path {self.work}/t4; scgi_temp_path {self.work}/t5;
-                server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; root {self.work}/www; }} }}"""
+                server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; root {self.work}/www;
+                    client_max_body_size 0; create_full_put_path on; dav_methods PUT; }} }}"""
         with open(os.path.join(self.work, "nginx.conf"), "w") as f:
             f.write(config)
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"

@@ -22,6 +22,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xmlrpc.client
 
@@ -433,6 +434,30 @@ def cpu_of(pids):
             fields = f.read().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / os.sysconf("SC_CLK_TCK")
+
+
+class MostMemory:
+    """The most anonymous memory that a daemon has while the scope lasts: 'most', in bytes."""
+
+    def __init__(self, daemon):
+        self.daemon, self.most, self.over = daemon, 0, threading.Event()
+
+    def look(self):
+        while not self.over.wait(0.02):
+            try:
+                with open(f"/proc/{self.daemon.pid}/status") as f:
+                    self.most = max(self.most, int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1)) * 1024)
+            except (OSError, AttributeError):
+                pass  # it has ended: others say so
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
 
 
 def until(condition, timeout=30, step=0.05):

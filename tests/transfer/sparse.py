@@ -12,14 +12,13 @@ import re
 import struct
 import subprocess
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 sys.path.insert(0, HERE)
 import nbd  # noqa: E402
-from daemon import NULL, Daemon, XapiError, until  # noqa: E402
+from daemon import NULL, Daemon, MostMemory, XapiError, until  # noqa: E402
 from report import Report  # noqa: E402
 import lab  # noqa: E402
 import web  # noqa: E402
@@ -43,30 +42,6 @@ def places():
     if LONG:
         at += [rng.randrange(1, SIZE // PIECE - 1) * PIECE for _ in range(3000)]
     return {a: rng.randbytes(PIECE) for a in sorted(set(at))}
-
-
-class Memory:
-    """The most anonymous memory that the daemon has while the scope lasts."""
-
-    def __init__(self, daemon):
-        self.daemon, self.most, self.over = daemon, 0, threading.Event()
-
-    def look(self):
-        while not self.over.wait(0.02):
-            try:
-                with open(f"/proc/{self.daemon.pid}/status") as f:
-                    self.most = max(self.most, int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1)) * 1024)
-            except (OSError, AttributeError):
-                pass  # it has ended: others say so
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
 
 
 def timed(title, run, *args, **kwargs):
@@ -261,7 +236,7 @@ def main():
         vm = lab.vm(c, "sparse")
         lab.enough_memory(c, vm)
         before = stored(c)
-        with Memory(d) as memory:
+        with MostMemory(d) as memory:
             vdi = timed("VDI.create of 20 TiB", lab.vdi, c, "sparse", SIZE)
             report.check(int(c("VDI.get_virtual_size", vdi)) == SIZE, "the record has its size", c("VDI.get_virtual_size", vdi))
             lab.vbd(c, vm, vdi, "0")

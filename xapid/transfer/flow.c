@@ -110,7 +110,7 @@ static struct error *stream_write(struct sink *sink, struct call *call, const vo
 
     if (n > STREAM_SINK_ROOM - s->used)
         TRY(stream_sink_flush(call, s));
-    if (n > STREAM_SINK_ROOM)
+    if (n >= STREAM_SINK_ROOM)
         return stream_out(call, s, p, n);
     memcpy(s->room + s->used, p, n);
     s->used += n;

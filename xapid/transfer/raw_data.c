@@ -9,6 +9,7 @@
 #include "xapid/transfer/disk.h"
 
 #define CHUNK ((size_t)1024 * 1024)
+#define PIECE ((size_t)256 * 1024) /* of what is sent: small enough to stay in the cache */
 
 /*** reading ***/
 
@@ -108,13 +109,13 @@ struct error *raw_receive(struct call *call, struct raw_stream *s, struct vdi_io
 
 struct error *raw_send(struct call *call, struct vdi_io *io, struct sink *to)
 {
-    AUTO(room) room = {xmalloc(CHUNK)};
+    AUTO(room) room = {xmalloc(PIECE)};
     int64_t size = vdi_io_size(io);
     struct vdi_run run = {0};
     bool hole;
 
-    for (int64_t at = 0; at < size; at += (int64_t)CHUNK) {
-        size_t n = (size_t)MIN((int64_t)CHUNK, size - at);
+    for (int64_t at = 0; at < size; at += (int64_t)PIECE) {
+        size_t n = (size_t)MIN((int64_t)PIECE, size - at);
 
         TRY(disk_is_hole(call, &run, io, at, (int64_t)n, &hole));
         if (hole)
