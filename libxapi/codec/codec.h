@@ -134,6 +134,8 @@ struct codec {
     void (*struct_end)(struct buf *out);
     /* Before a member's value; 'first' is true for the first member. */
     void (*member_begin)(struct buf *out, const char *name, bool first);
+    /* The same for a name that is an identifier: nothing in it is looked at. */
+    void (*field_begin)(struct buf *out, const char *name, bool first);
     void (*member_end)(struct buf *out);
     void (*string)(struct buf *out, const char *s);
     void (*integer)(struct buf *out, int64_t i);

@@ -122,7 +122,7 @@ static void write_record(const struct codec *codec, struct buf *out, const struc
             if (!value)
                 continue; /* absent options are left out */
         }
-        codec->member_begin(out, f->name, first);
+        codec->field_begin(out, f->name, first);
         write_value(codec, out, env, field_type, value);
         codec->member_end(out);
         first = false;
@@ -185,46 +185,4 @@ void write_value(const struct codec *codec, struct buf *out, const struct codec_
 const struct codec *codec_of(enum rpc_protocol protocol)
 {
     return protocol == RPC_XML ? &codec_xmlrpc : &codec_json;
-}
-
-#define ONES 0x0101010101010101u
-#define HIGHS 0x8080808080808080u
-
-static uint64_t has_zero(uint64_t word)
-{
-    return (word - ONES) & ~word & HIGHS;
-}
-
-/* Not zero if some byte is a control character or one of the marks; it may then still be an
- * innocent one. */
-static inline uint64_t has_suspect(uint64_t word, const char marks[], size_t n_marks)
-{
-    uint64_t hit = (word - ONES * 0x20) & ~word & HIGHS;
-
-    for (size_t i = 0; i < n_marks; i++)
-        hit |= has_zero(word ^ ONES * (unsigned char)marks[i]);
-    return hit;
-}
-
-size_t plain_run(const unsigned char *s, size_t n, const bool special[256], const char marks[],
-                 size_t n_marks)
-{
-    size_t i = 0;
-
-    while (i + 8 <= n) {
-        uint64_t word;
-        size_t end = i + 8;
-
-        memcpy(&word, s + i, 8);
-        if (has_suspect(word, marks, n_marks)) {
-            while (i < end && !special[s[i]])
-                i++;
-            if (i < end)
-                return i;
-        }
-        i = end;
-    }
-    while (i < n && !special[s[i]])
-        i++;
-    return i;
 }

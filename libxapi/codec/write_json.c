@@ -143,6 +143,15 @@ static void json_member_begin(struct buf *out, const char *name, bool first)
     buf_putc(out, ':');
 }
 
+static void json_field_begin(struct buf *out, const char *name, bool first)
+{
+    if (!first)
+        buf_putc(out, ',');
+    buf_putc(out, '"');
+    buf_puts(out, name);
+    ADD(out, "\":");
+}
+
 static void json_member_end(struct buf *out)
 {
     (void)out;
@@ -162,6 +171,7 @@ const struct codec codec_json = {
     .struct_begin = json_struct_begin,
     .struct_end = json_struct_end,
     .member_begin = json_member_begin,
+    .field_begin = json_field_begin,
     .member_end = json_member_end,
     .string = json_string_value,
     .integer = json_int,

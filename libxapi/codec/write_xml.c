@@ -164,6 +164,14 @@ static void xml_member_begin(struct buf *out, const char *name, bool first)
     ADD(out, "</name>");
 }
 
+static void xml_field_begin(struct buf *out, const char *name, bool first)
+{
+    (void)first;
+    ADD(out, "<member><name>");
+    buf_puts(out, name);
+    ADD(out, "</name>");
+}
+
 static void xml_member_end(struct buf *out)
 {
     ADD(out, "</member>");
@@ -183,6 +191,7 @@ const struct codec codec_xmlrpc = {
     .struct_begin = xml_struct_begin,
     .struct_end = xml_struct_end,
     .member_begin = xml_member_begin,
+    .field_begin = xml_field_begin,
     .member_end = xml_member_end,
     .string = xml_string,
     .integer = xml_integer,
