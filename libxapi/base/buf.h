@@ -7,11 +7,11 @@
 #include "libxapi/base/base.h"
 
 /* Zeroed is empty.  With 'count_only' nothing is stored and only 'len' moves: the first of two
- * passes over a reply. */
+ * passes over a reply.  'escaped' is for who writes a format: it was not all text as it is. */
 struct buf {
     char *data;
     size_t len, size;
-    bool count_only;
+    bool count_only, escaped;
 };
 
 void buf_release(struct buf *buf);

@@ -107,15 +107,23 @@ MUST_CHECK struct error *wire_to_record(struct arena *arena, const struct class_
 MUST_CHECK struct error *wire_to_result(struct arena *arena, const struct type *type,
                                         const struct wire *wire, void *out);
 
+enum codec_format { CODEC_XML, CODEC_JSON, CODEC_FORMATS };
+
 /*
  * Where the value of a derived or computed field comes from while a record is written.
  * 'field_value' returns a pointer to a value of f->type for this row, in 'arena' or longer lived.
  * NULL env, function or result: the field is written empty.
+ *
+ * 'written', if not NULL: every record is a row that never changes, and this is where it is
+ * remembered how its stored fields are written in that format (atomic, 0 at first; what it says is
+ * the codec's matter).  So they are counted but once for all replies, and written without a look at
+ * each byte where nothing is to be escaped.
  */
 struct codec_env {
     struct arena *arena;
     const void *(*field_value)(const struct codec_env *env, const void *row,
                                const struct field_desc *f);
+    uint32_t *(*written)(const void *row, enum codec_format format);
     void *ctx;
 };
 
@@ -124,6 +132,8 @@ struct codec_env {
  * ones, and of options those that are there.
  */
 struct codec {
+    enum codec_format format;
+    const struct codec *plain; /* the same for text in which nothing is to be escaped */
     void (*value)(struct buf *out, const struct codec_env *env, const struct type *type,
                   const void *value);
     void (*array_begin)(struct buf *out);

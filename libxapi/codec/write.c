@@ -100,33 +100,77 @@ static const void *field_value(const struct codec_env *env, const void *record,
     return empty;
 }
 
+/* False where it is left out: an absent option. */
+static bool write_field(const struct codec *codec, struct buf *out, const struct codec_env *env,
+                        const struct field_desc *f, const void *record, bool first)
+{
+    const struct type *type = f->type;
+    const void *value;
+    union empty empty;
+
+    value = field_value(env, record, f, &empty);
+    if (type->kind == TYPE_OPTION) {
+        value = *(const void *const *)value;
+        type = type->elem;
+        if (!value)
+            return false;
+    }
+    codec->field_begin(out, f->name, first);
+    write_value(codec, out, env, type, value);
+    codec->member_end(out);
+    return true;
+}
+
+/* The stored ones by one codec, the others by another one; NULL leaves them out. */
+static void write_fields(const struct codec *stored, const struct codec *others, struct buf *out,
+                         const struct codec_env *env, const struct class_desc *class,
+                         const void *record, bool first)
+{
+    for (size_t i = 0; i < class->n_fields; i++) {
+        const struct field_desc *f = &api_fields[class->first_field + i];
+        const struct codec *codec = field_is_stored(f) ? stored : others;
+
+        if (codec && !(f->flags & (FIELD_INTERNAL | FIELD_PSEUDO)) &&
+            write_field(codec, out, env, f, record, first))
+            first = false;
+    }
+}
+
+/* What is remembered of a row's stored fields in a format. */
+#define WRITTEN(bytes, plain) ((uint32_t)(bytes) << 2 | (uint32_t)(plain) << 1 | 1)
+#define WRITTEN_BYTES(written) ((written) >> 2)
+#define WRITTEN_PLAIN(written) ((written)&2)
+#define WRITTEN_MAX (UINT32_MAX >> 2)
+
+static void count_record(const struct codec *codec, struct buf *out, const struct codec_env *env,
+                         const struct class_desc *class, const void *record, uint32_t *written)
+{
+    uint32_t known = __atomic_load_n(written, __ATOMIC_RELAXED);
+    struct buf count = {.count_only = true};
+
+    if (known) {
+        count.len = WRITTEN_BYTES(known);
+    } else {
+        write_fields(codec, NULL, &count, env, class, record, true);
+        if (count.len <= WRITTEN_MAX)
+            __atomic_store_n(written, WRITTEN(count.len, !count.escaped), __ATOMIC_RELAXED);
+    }
+    write_fields(NULL, codec, &count, env, class, record, count.len == 0);
+    out->len += count.len;
+}
+
 static void write_record(const struct codec *codec, struct buf *out, const struct codec_env *env,
                          const struct type *type, const void *record)
 {
     const struct class_desc *class = record_class(type, record);
-    bool first = true;
+    uint32_t *written = class && env && env->written ? env->written(record, codec->format) : NULL;
+    bool plain = written && WRITTEN_PLAIN(__atomic_load_n(written, __ATOMIC_RELAXED));
 
     codec->struct_begin(out);
-    for (size_t i = 0; class && i < class->n_fields; i++) {
-        const struct field_desc *f = &api_fields[class->first_field + i];
-        const struct type *field_type = f->type;
-        const void *value;
-        union empty empty;
-
-        if (f->flags & (FIELD_INTERNAL | FIELD_PSEUDO))
-            continue;
-        value = field_value(env, record, f, &empty);
-        if (field_type->kind == TYPE_OPTION) {
-            value = *(const void *const *)value;
-            field_type = field_type->elem;
-            if (!value)
-                continue; /* absent options are left out */
-        }
-        codec->field_begin(out, f->name, first);
-        write_value(codec, out, env, field_type, value);
-        codec->member_end(out);
-        first = false;
-    }
+    if (written && out->count_only)
+        count_record(codec, out, env, class, record, written);
+    else if (class)
+        write_fields(plain ? codec->plain : codec, codec, out, env, class, record, true);
     codec->struct_end(out);
 }
 

@@ -39,6 +39,7 @@ static void add_quoted(struct buf *out, const char *text)
         s += run;
         n -= run;
         if (n) {
+            out->escaped = true;
             add_special(out, *s++);
             n--;
         }
@@ -49,6 +50,13 @@ static void add_quoted(struct buf *out, const char *text)
 static void json_string_value(struct buf *out, const char *s)
 {
     add_quoted(out, s);
+}
+
+static void json_plain_string(struct buf *out, const char *s)
+{
+    buf_putc(out, '"');
+    buf_puts(out, s);
+    buf_putc(out, '"');
 }
 
 static void json_int(struct buf *out, int64_t i)
@@ -163,23 +171,18 @@ static void json_value(struct buf *out, const struct codec_env *env, const struc
     write_value(&codec_json, out, env, type, value);
 }
 
-const struct codec codec_json = {
-    .value = json_value,
-    .array_begin = json_array_begin,
-    .array_end = json_array_end,
-    .array_next = json_array_next,
-    .struct_begin = json_struct_begin,
-    .struct_end = json_struct_end,
-    .member_begin = json_member_begin,
-    .field_begin = json_field_begin,
-    .member_end = json_member_end,
-    .string = json_string_value,
-    .integer = json_int,
-    .boolean = json_bool,
-    .real = json_double,
-    .date = json_date,
-    .ref = json_ref,
-    .nothing = json_nothing,
-    .nil = json_nil,
-    .typed_int = json_int,
-};
+static const struct codec json_plain;
+
+#define CODEC(string_, member_begin_)                                                              \
+    {                                                                                              \
+        .format = CODEC_JSON, .plain = &json_plain, .value = json_value,                           \
+        .array_begin = json_array_begin, .array_end = json_array_end,                              \
+        .array_next = json_array_next, .struct_begin = json_struct_begin,                          \
+        .struct_end = json_struct_end, .member_begin = member_begin_,                              \
+        .field_begin = json_field_begin, .member_end = json_member_end, .string = string_,         \
+        .integer = json_int, .boolean = json_bool, .real = json_double, .date = json_date,         \
+        .ref = json_ref, .nothing = json_nothing, .nil = json_nil, .typed_int = json_int,          \
+    }
+
+static const struct codec json_plain = CODEC(json_plain_string, json_field_begin);
+const struct codec codec_json = CODEC(json_string_value, json_member_begin);

@@ -51,6 +51,8 @@ static void add_escaped(struct buf *out, const char *text)
         if (n) {
             size_t used = add_special(out, s, n);
 
+            out->escaped = true;
+
             s += used;
             n -= used;
         }
@@ -61,6 +63,13 @@ static void xml_string(struct buf *out, const char *s)
 {
     ADD(out, "<value>");
     add_escaped(out, s);
+    ADD(out, "</value>");
+}
+
+static void xml_plain_string(struct buf *out, const char *s)
+{
+    ADD(out, "<value>");
+    buf_puts(out, s);
     ADD(out, "</value>");
 }
 
@@ -183,26 +192,21 @@ static void xml_value(struct buf *out, const struct codec_env *env, const struct
     write_value(&codec_xmlrpc, out, env, type, value);
 }
 
-const struct codec codec_xmlrpc = {
-    .value = xml_value,
-    .array_begin = xml_array_begin,
-    .array_end = xml_array_end,
-    .array_next = xml_array_next,
-    .struct_begin = xml_struct_begin,
-    .struct_end = xml_struct_end,
-    .member_begin = xml_member_begin,
-    .field_begin = xml_field_begin,
-    .member_end = xml_member_end,
-    .string = xml_string,
-    .integer = xml_integer,
-    .boolean = xml_boolean,
-    .real = xml_real,
-    .date = xml_date,
-    .ref = xml_ref,
-    .nothing = xml_nothing,
-    .nil = xml_nil,
-    .typed_int = xml_typed_int,
-};
+static const struct codec xml_plain;
+
+#define CODEC(string_, member_begin_)                                                              \
+    {                                                                                              \
+        .format = CODEC_XML, .plain = &xml_plain, .value = xml_value,                              \
+        .array_begin = xml_array_begin, .array_end = xml_array_end, .array_next = xml_array_next,  \
+        .struct_begin = xml_struct_begin, .struct_end = xml_struct_end,                            \
+        .member_begin = member_begin_, .field_begin = xml_field_begin,                             \
+        .member_end = xml_member_end, .string = string_, .integer = xml_integer,                   \
+        .boolean = xml_boolean, .real = xml_real, .date = xml_date, .ref = xml_ref,                \
+        .nothing = xml_nothing, .nil = xml_nil, .typed_int = xml_typed_int,                        \
+    }
+
+static const struct codec xml_plain = CODEC(xml_plain_string, xml_field_begin);
+const struct codec codec_xmlrpc = CODEC(xml_string, xml_member_begin);
 
 void xmlrpc_call_begin(struct buf *out, const char *method)
 {

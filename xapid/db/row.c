@@ -9,11 +9,13 @@
 
 /*
  * What lies before a row: its count, apart from the struct, so that copying the struct of a row
- * that others hold touches nothing that changes; and the hash of its fields.
+ * that others hold touches nothing that changes; the hash of its fields; and how long they are in
+ * replies.
  */
 struct block {
     uint64_t hash[2];
-    uint32_t count; /* holders; atomic */
+    uint32_t count;                  /* holders; atomic */
+    uint32_t written[CODEC_FORMATS]; /* atomic */
     max_align_t row[];
 };
 
@@ -60,6 +62,7 @@ const struct row *row_new(const struct class_desc *class, const void *source)
             size += value_extra_size(fields[i].type, field_in(source, &fields[i]));
     block = xmalloc(sizeof *block + size);
     block->count = 1;
+    memset(block->written, 0, sizeof block->written);
     row = (struct row *)block->row;
     memcpy(row, source, class->struct_size);
     extra = (char *)row + head;
@@ -71,6 +74,11 @@ const struct row *row_new(const struct class_desc *class, const void *source)
     row->row_class = class->id;
     row_hash_make(class, row, block->hash);
     return row;
+}
+
+uint32_t *row_written(const void *row, enum codec_format format)
+{
+    return &block_of(row)->written[format];
 }
 
 void row_ref(const struct row *row)

@@ -3,6 +3,7 @@
  * points to. */
 #pragma once
 
+#include "libxapi/codec/codec.h"
 #include "libxapi/value/value.h"
 
 /* A new row with the stored fields of 'source' (a struct of that class; its header is copied but
@@ -13,6 +14,8 @@ const struct row *row_new(const struct class_desc *class, const void *source);
 const uint64_t *row_hash(const struct row *row);
 /* The same, made anew from the fields: for checks. */
 void row_hash_make(const struct class_desc *class, const void *source, uint64_t out[2]);
+/* What the codecs remember of it: codec_env.written. */
+uint32_t *row_written(const void *row, enum codec_format format);
 void row_ref(const struct row *row);
 void row_unref(const struct row *row);
 /* How many hold it: for tests. */

@@ -182,6 +182,7 @@ static bool reply_next(struct http_body *body, struct buf *out, size_t want)
         struct codec_env env;
 
         rpc_env(&env, &scratch, r->xapid, r->snap);
+        env.written = row_written;
         if (r->next > 0)
             codec->array_next(out);
         write_item(out, codec, &env, &r->list.v[r->next++], r->is_next);

@@ -161,6 +161,7 @@ static bool records_next(struct http_body *body, struct buf *out, size_t want)
         struct codec_env env;
 
         rpc_env(&env, &scratch, b->xapid, b->snap);
+        env.written = row_written;
         if (b->next == 0) {
             rpc_success_begin(out, &b->request);
             b->codec->struct_begin(out);
