@@ -13,6 +13,19 @@ void write_value(const struct codec *codec, struct buf *out, const struct codec_
 /* A reference's text without a NUL; returns its length. */
 size_t write_ref_text(ref_t r, char out[REF_LONGEST]);
 
+/* The writer whose functions begin with that name; two of them differ where nothing is escaped. */
+#define CODEC(format_, name, string_, member_begin_)                                               \
+    {                                                                                              \
+        .format = format_, .plain = &name##_plain, .string = string_,                              \
+        .member_begin = member_begin_, .value = name##_value, .array_begin = name##_array_begin,   \
+        .array_end = name##_array_end, .array_next = name##_array_next,                            \
+        .struct_begin = name##_struct_begin, .struct_end = name##_struct_end,                      \
+        .field_begin = name##_field_begin, .member_end = name##_member_end,                        \
+        .integer = name##_integer, .boolean = name##_boolean, .real = name##_real,                 \
+        .date = name##_date, .ref = name##_ref, .nothing = name##_nothing, .nil = name##_nil,      \
+        .typed_int = name##_typed_int,                                                             \
+    }
+
 /* GCC's vectors: of any machine's instructions the widest that are at least these. */
 typedef unsigned char bytes16 __attribute__((vector_size(16)));
 

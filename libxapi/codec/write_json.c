@@ -59,7 +59,7 @@ static void json_plain_string(struct buf *out, const char *s)
     buf_putc(out, '"');
 }
 
-static void json_int(struct buf *out, int64_t i)
+static void json_integer(struct buf *out, int64_t i)
 {
     char text[INT_TEXT_SIZE];
     size_t n = int_to_text(i, text);
@@ -67,7 +67,7 @@ static void json_int(struct buf *out, int64_t i)
     buf_add(out, text, n);
 }
 
-static void json_bool(struct buf *out, bool b)
+static void json_boolean(struct buf *out, bool b)
 {
     if (b)
         ADD(out, "true");
@@ -75,7 +75,7 @@ static void json_bool(struct buf *out, bool b)
         ADD(out, "false");
 }
 
-static void json_double(struct buf *out, double d)
+static void json_real(struct buf *out, double d)
 {
     char text[DOUBLE_TEXT_SIZE];
     size_t n;
@@ -171,18 +171,10 @@ static void json_value(struct buf *out, const struct codec_env *env, const struc
     write_value(&codec_json, out, env, type, value);
 }
 
+/* A typed int is no other in JSON. */
+#define json_typed_int json_integer
+
 static const struct codec json_plain;
 
-#define CODEC(string_, member_begin_)                                                              \
-    {                                                                                              \
-        .format = CODEC_JSON, .plain = &json_plain, .value = json_value,                           \
-        .array_begin = json_array_begin, .array_end = json_array_end,                              \
-        .array_next = json_array_next, .struct_begin = json_struct_begin,                          \
-        .struct_end = json_struct_end, .member_begin = member_begin_,                              \
-        .field_begin = json_field_begin, .member_end = json_member_end, .string = string_,         \
-        .integer = json_int, .boolean = json_bool, .real = json_double, .date = json_date,         \
-        .ref = json_ref, .nothing = json_nothing, .nil = json_nil, .typed_int = json_int,          \
-    }
-
-static const struct codec json_plain = CODEC(json_plain_string, json_field_begin);
-const struct codec codec_json = CODEC(json_string_value, json_member_begin);
+static const struct codec json_plain = CODEC(CODEC_JSON, json, json_plain_string, json_field_begin);
+const struct codec codec_json = CODEC(CODEC_JSON, json, json_string_value, json_member_begin);

@@ -194,19 +194,8 @@ static void xml_value(struct buf *out, const struct codec_env *env, const struct
 
 static const struct codec xml_plain;
 
-#define CODEC(string_, member_begin_)                                                              \
-    {                                                                                              \
-        .format = CODEC_XML, .plain = &xml_plain, .value = xml_value,                              \
-        .array_begin = xml_array_begin, .array_end = xml_array_end, .array_next = xml_array_next,  \
-        .struct_begin = xml_struct_begin, .struct_end = xml_struct_end,                            \
-        .member_begin = member_begin_, .field_begin = xml_field_begin,                             \
-        .member_end = xml_member_end, .string = string_, .integer = xml_integer,                   \
-        .boolean = xml_boolean, .real = xml_real, .date = xml_date, .ref = xml_ref,                \
-        .nothing = xml_nothing, .nil = xml_nil, .typed_int = xml_typed_int,                        \
-    }
-
-static const struct codec xml_plain = CODEC(xml_plain_string, xml_field_begin);
-const struct codec codec_xmlrpc = CODEC(xml_string, xml_member_begin);
+static const struct codec xml_plain = CODEC(CODEC_XML, xml, xml_plain_string, xml_field_begin);
+const struct codec codec_xmlrpc = CODEC(CODEC_XML, xml, xml_string, xml_member_begin);
 
 void xmlrpc_call_begin(struct buf *out, const char *method)
 {
