@@ -26,6 +26,9 @@
 #define KEEP 8
 #define MAX_WAITING (4 << 20)
 #define COMPLAIN_EVERY (60 * USEC_PER_SEC)
+/* Syncing each line would cost every durable write of the database another one's time: they share a
+ * disk. */
+#define SYNC_EVERY USEC_PER_SEC
 
 struct audit {
     struct audit_options options;
@@ -36,6 +39,7 @@ struct audit {
     int fd;
     int64_t size;
     usec_t complained; /* monotonic; the writer's */
+    usec_t unsynced;   /* since when something is; monotonic, 0: nothing; the writer's */
     struct mutex lock; /* guards what follows */
     struct cond work, idle;
     struct buf queue;
@@ -79,9 +83,27 @@ static bool file_open(struct audit *a)
     return true;
 }
 
+static void complain(struct audit *a, const char *what)
+{
+    usec_t now = clock_mono();
+
+    if (a->complained && now - a->complained < COMPLAIN_EVERY)
+        return;
+    a->complained = now;
+    log_error("the audit log %s cannot be written, %s: %s", a->path, what, strerror(errno));
+}
+
+static void sync_file(struct audit *a)
+{
+    if (a->unsynced && fdatasync(a->fd) < 0)
+        complain(a, "the lines of the last second may be lost");
+    a->unsynced = 0;
+}
+
 /* From the oldest on, so that a crash between two renames loses nothing but the oldest. */
 static void rotate(struct audit *a)
 {
+    sync_file(a);
     for (int i = a->options.keep; i > 0; i--) {
         char *from = old_name(a, i - 1), *to = old_name(a, i);
 
@@ -129,8 +151,8 @@ static bool write_batch(struct audit *a, const char *p, size_t n)
         return false;
     if (!write_whole(a, p, n))
         return false;
-    if (fdatasync(a->fd) < 0)
-        return false;
+    if (!a->unsynced)
+        a->unsynced = clock_mono();
     return true;
 }
 
@@ -141,16 +163,6 @@ static uint64_t lines_in(const struct buf *batch)
     for (size_t i = 0; i < batch->len; i++)
         n += batch->data[i] == '\n';
     return n;
-}
-
-static void complain(struct audit *a)
-{
-    usec_t now = clock_mono();
-
-    if (a->complained && now - a->complained < COMPLAIN_EVERY)
-        return;
-    a->complained = now;
-    log_error("the audit log %s cannot be written, lines are lost: %s", a->path, strerror(errno));
 }
 
 /*** the writer ***/
@@ -172,12 +184,27 @@ static void say_lost(struct buf *out, uint64_t lost)
                    (unsigned long long)lost);
 }
 
+/* Until there are lines, an end, or something to sync: then false. */
+static bool wait_for_lines(struct audit *a)
+{
+    while (!a->queue.len && !a->closing) {
+        if (!a->unsynced)
+            cond_wait(&a->work, &a->lock);
+        else if (!cond_wait_until(&a->work, &a->lock, a->unsynced + SYNC_EVERY))
+            return false;
+    }
+    return a->closing || !a->unsynced || clock_mono() < a->unsynced + SYNC_EVERY;
+}
+
 /* Takes what is queued; false when there is nothing more and never will be. */
 static bool take(struct audit *a, struct buf *out, uint64_t *lost, uint64_t *upto)
 {
     MUTEX_GUARD(&a->lock);
-    while (!a->queue.len && !a->closing)
-        cond_wait(&a->work, &a->lock);
+    while (!wait_for_lines(a)) {
+        mutex_unlock(&a->lock);
+        sync_file(a);
+        mutex_lock(&a->lock);
+    }
     if (!a->queue.len)
         return false;
     *lost = a->lost;
@@ -199,7 +226,7 @@ static void *writer_run(void *arg)
         bool ok = write_batch(a, batch.data, batch.len);
 
         if (!ok)
-            complain(a);
+            complain(a, "lines are lost");
         if (a->options.syslog)
             to_syslog(&batch);
         mutex_lock(&a->lock);
@@ -210,6 +237,7 @@ static void *writer_run(void *arg)
         mutex_unlock(&a->lock);
         buf_release(&batch);
     }
+    sync_file(a);
     return NULL;
 }
 

@@ -3,10 +3,11 @@
  * audit.h -- who did what: one line for each call that may change something, in
  * <state_dir>/audit.log.
  *
- * A call never waits: its line goes into a queue, and a thread of this module writes.  When the
- * queue is full or the disk refuses, lines are lost, and a line says how many.  The file is rotated
- * by size, audit.log.1 being the youngest of the old ones.  Secrets are never written: nothing of
- * messages marked secret, no values of maps, no strings whose parameter is named like a password.
+ * A call never waits: its line goes into a queue, and a thread of this module writes, and syncs the
+ * file once a second.  When the queue is full or the disk refuses, lines are lost, and a line says
+ * how many.  The file is rotated by size, audit.log.1 being the youngest of the old ones.  Secrets
+ * are never written: nothing of messages marked secret, no values of maps, no strings whose
+ * parameter is named like a password.
  */
 #pragma once
 

@@ -248,6 +248,41 @@ static void lines_that_found_no_room_are_counted_in_the_next(void **state)
     assert_string_equal(text, "[audit: 2 lines before this one were lost]\nshort\n");
 }
 
+static int syncs; /* atomic */
+
+/* In the place of libc's. */
+int fdatasync(int fd)
+{
+    assert_true(fcntl(fd, F_GETFD) >= 0);
+    __atomic_add_fetch(&syncs, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static void the_file_is_synced_once_a_second_and_at_the_end(void **state)
+{
+    struct lab *l = *state;
+    struct audit *audit = open_small(l, arena_printf(&l->arena, "%s/synced", l->dir), 1 << 20);
+    usec_t begin = clock_mono(), took;
+    int done;
+
+    syncs = 0;
+    for (int i = 0; i < 50; i++) { /* less than a file may hold */
+        audit_append(audit, "one line");
+        assert_true(audit_flush(audit, 10 * USEC_PER_SEC));
+    }
+    done = __atomic_load_n(&syncs, __ATOMIC_RELAXED);
+    took = clock_mono() - begin;
+    assert_true(done <= (int)(took / USEC_PER_SEC));
+    while (__atomic_load_n(&syncs, __ATOMIC_RELAXED) == done) {
+        assert_true(clock_mono() - begin < 60 * USEC_PER_SEC);
+        clock_sleep(USEC_PER_MSEC);
+    }
+    done = __atomic_load_n(&syncs, __ATOMIC_RELAXED);
+    audit_append(audit, "the last one");
+    audit_free(audit);
+    assert_true(__atomic_load_n(&syncs, __ATOMIC_RELAXED) > done);
+}
+
 static void a_link_in_the_logs_place_is_not_followed(void **state)
 {
     struct lab *l = *state;
@@ -274,6 +309,7 @@ int main(void)
         TEST(files_are_rotated_by_size_and_only_so_many_kept),
         TEST(a_line_that_a_crash_left_open_is_ended),
         TEST(lines_that_found_no_room_are_counted_in_the_next),
+        TEST(the_file_is_synced_once_a_second_and_at_the_end),
         TEST(a_link_in_the_logs_place_is_not_followed),
     };
 
