@@ -10,6 +10,7 @@
 #include "storage-repos/iscsi/iscsi.h"
 
 #define FOUND_MAX 4096
+#define REFUSED "SR_BACKEND_FAILURE_68" /* SR_FAIL_ISCSI_LOGIN */
 
 static void add_found(struct call *call, const struct iscsi_place *place, const char *key,
                       const char *value, struct sr_probe *out)
@@ -58,8 +59,8 @@ static void add_name(struct call *call, const struct iscsi_place *place, char *l
 #define RECORD(place) "-m", "discoverydb", "-t", "sendtargets", "-p", (place)->portal
 
 /* iscsiadm takes a password from its records alone. */
-static struct error *ask_with_password(struct call *call, const struct iscsi_place *place,
-                                       const char **text)
+static struct error *ask_by_record(struct call *call, const struct iscsi_place *place,
+                                   const char **text)
 {
     const char *const record[] = {RECORD(place), NULL};
 
@@ -70,18 +71,27 @@ static struct error *ask_with_password(struct call *call, const struct iscsi_pla
         (const char *const[]){RECORD(place), "--discover", "-o", "nonpersistent", NULL}, text);
 }
 
+static struct error *ask_with_password(struct call *call, const struct iscsi_place *place,
+                                       const char **text)
+{
+    struct error *e = ask_by_record(call, place, text);
+    struct error *left = ISCSIADM(call, place, SR_FAIL_ISCSI_FIND, RECORD(place), "-o", "delete");
+
+    return e ? e : left;
+}
+
+/* Most targets want a password for their LUNs alone, and iscsiadm does not say its own where it is
+ * not asked for, but fails. */
 static struct error *ask(struct call *call, const struct iscsi_place *place, const char **text)
 {
-    struct error *e, *left;
+    struct error *e = iscsi_run(call, place, SR_FAIL_ISCSI_FIND,
+                                (const char *const[]){"-m", "discovery", "-t", "sendtargets", "-p",
+                                                      place->portal, "-o", "nonpersistent", NULL},
+                                text);
 
-    if (!strmap_get(&place->config, "chapuser"))
-        return iscsi_run(call, place, SR_FAIL_ISCSI_FIND,
-                         (const char *const[]){"-m", "discovery", "-t", "sendtargets", "-p",
-                                               place->portal, "-o", "nonpersistent", NULL},
-                         text);
-    e = ask_with_password(call, place, text);
-    left = ISCSIADM(call, place, SR_FAIL_ISCSI_FIND, RECORD(place), "-o", "delete");
-    return e ? e : left;
+    if (strmap_get(&place->config, "chapuser") && (e ? error_is(e, REFUSED) : !**text))
+        e = ask_with_password(call, place, text);
+    return e;
 }
 
 static struct error *find_names(struct call *call, const struct iscsi_place *place,

@@ -17,10 +17,12 @@
 #define OTHER "iqn.2003-01.org.example:two"
 #define ID "36001405aa"
 #define FOREIGN_LOGIN "-m", "node", "-T", IQN, "-p", "nas:3260"
+#define OPEN "\"chap\": null"
+#define CHAP "\"chap\": [\"me\", \"it is\"]"
 #define XML "<?xml version=\"1.0\" ?>"
 
 #define TARGETS                                                                                    \
-    "{\"portal\": \"nas:3260\", \"chap\": %s, \"targets\": {\"" IQN "\": ["                        \
+    "{\"portal\": \"nas:3260\", %s, \"targets\": {\"" IQN "\": ["                                  \
     "{\"vendor\": \"LIO&Co\", \"serial\": \"s1\", \"wwid\": \"naa.6001405aa\", \"size\": "         \
     "1073741824},"                                                                                 \
     "{\"vendor\": \"TAPE\", \"serial\": \"s2\", \"wwid\": \"naa.6001405bb\", \"size\": 0, "        \
@@ -199,7 +201,7 @@ static void settings_that_cannot_be_are_refused(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct sr_handle sr = {0};
         struct sr_probe found;
@@ -220,7 +222,7 @@ static void a_repository_needs_a_lun(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, {"target", "nas"});
     fails(&p, create(&p, &sr), "SR_BACKEND_FAILURE_96", "wanted");
     sr = HANDLE(&p, {"target", "nas"}, {"targetIQN", IQN});
@@ -240,7 +242,7 @@ static void a_probe_asks_for_one_setting_after_the_other(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, {"target", "nas"});
     must(&p, probe(&p, &sr, &found));
     assert_true(error_is(found.answer, "SR_BACKEND_FAILURE_96"));
@@ -282,7 +284,7 @@ static void a_target_without_luns_has_an_empty_list(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, {"target", "nas"}, {"targetIQN", OTHER});
     must(&p, probe(&p, &sr, &found));
     assert_string_equal(found.answer->params[2], XML "<iscsi-target></iscsi-target>");
@@ -298,7 +300,7 @@ static void a_password_is_said_where_it_is_asked_for(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "[\"me\", \"it is\"]");
+    play_open(&p, CHAP);
     sr = HANDLE(&p, {"target", "nas"});
     fails(&p, probe(&p, &sr, &found), "SR_BACKEND_FAILURE_68", "failed authorization");
     sr = HANDLE(&p, {"target", "nas"}, {"chapuser", "me"}, {"chappassword", "wrong"});
@@ -316,6 +318,23 @@ static void a_password_is_said_where_it_is_asked_for(void **state)
     play_close(&p);
 }
 
+static void a_password_may_be_for_the_luns_alone(void **state)
+{
+    struct sr_probe found;
+    struct sr_handle sr;
+    struct play p;
+
+    (void)state;
+    play_open(&p, CHAP ", \"open\": true");
+    sr = HANDLE(&p, {"target", "nas"}, {"chapuser", "me"}, {"chappassword", "it is"});
+    must(&p, probe(&p, &sr, &found));
+    assert_true(error_is(found.answer, "SR_BACKEND_FAILURE_96"));
+    sr = HANDLE(&p, {"target", "nas"}, {"targetIQN", IQN});
+    fails(&p, probe(&p, &sr, &found), "SR_BACKEND_FAILURE_68", "failed authorization");
+    nothing_is_left(&p);
+    play_close(&p);
+}
+
 /* ---- trouble ---- */
 
 static void what_iscsiadm_says_is_in_the_error(void **state)
@@ -325,7 +344,7 @@ static void what_iscsiadm_says_is_in_the_error(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, {"target", "elsewhere"});
     fails(&p, probe(&p, &sr, &found), "SR_BACKEND_FAILURE_141",
           "elsewhere:3260: iscsiadm: cannot "
@@ -388,7 +407,7 @@ static size_t each_command_fails(work_fn *work, int stride)
         struct error *e;
         struct play p;
 
-        play_open(&p, "[\"me\", \"it is\"]");
+        play_open(&p, CHAP);
         sr = HANDLE(&p, WHOLE, {"chapuser", "me"}, {"chappassword", "it is"});
         put(&p, "fail-at", arena_printf(&p.arena, "%d", step));
         e = work(&p, &sr);
@@ -434,7 +453,7 @@ static void what_a_killed_process_leaves_the_next_one_takes_away(void **state)
     do {
         struct error *e;
 
-        play_open(&p, "null");
+        play_open(&p, OPEN);
         sr = HANDLE(&p, WHOLE);
         put(&p, "kill-at", arena_printf(&p.arena, "%d", ++step));
         e = look_for_luns(&p, &sr);
@@ -458,7 +477,7 @@ static void a_killed_attach_is_repeated_or_undone(void **state)
 
     (void)state;
     do {
-        play_open(&p, "null");
+        play_open(&p, OPEN);
         sr = HANDLE(&p, WHOLE);
         must(&p, create(&p, &sr));
         put(&p, "kill-at", arena_printf(&p.arena, "%d", ++step));
@@ -485,7 +504,7 @@ static void the_last_user_of_a_target_logs_out(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     one = HANDLE(&p, WHOLE);
     two = one;
     two.uuid = "00000000-0000-4000-8000-000000000002";
@@ -508,7 +527,7 @@ static void somebody_elses_session_is_left_alone(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, WHOLE);
     RUN(&p, in(&p, "usr/sbin/iscsiadm"), FOREIGN_LOGIN, "-o", "new");
     RUN(&p, in(&p, "usr/sbin/iscsiadm"), FOREIGN_LOGIN, "--login");
@@ -525,7 +544,7 @@ static void a_disk_that_comes_late_is_waited_for(void **state)
     struct play p;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, WHOLE);
     put(&p, "late", "");
     must(&p, create(&p, &sr));
@@ -547,7 +566,7 @@ static void disks_are_those_of_a_volume_group(void **state)
     size_t n;
 
     (void)state;
-    play_open(&p, "null");
+    play_open(&p, OPEN);
     sr = HANDLE(&p, WHOLE);
     spec.location = uuid_new(arena_alloc(&p.arena, UUID_TEXT_SIZE));
     must(&p, create(&p, &sr));
@@ -581,6 +600,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_probe_asks_for_one_setting_after_the_other),
         cmocka_unit_test(a_target_without_luns_has_an_empty_list),
         cmocka_unit_test(a_password_is_said_where_it_is_asked_for),
+        cmocka_unit_test(a_password_may_be_for_the_luns_alone),
         cmocka_unit_test(what_iscsiadm_says_is_in_the_error),
         cmocka_unit_test(each_command_may_fail_and_no_login_is_left),
         cmocka_unit_test(what_a_killed_process_leaves_the_next_one_takes_away),
