@@ -140,7 +140,6 @@ struct sr_driver {
     size_t state_size; /* bytes of driver state, zeroed before attach */
     const struct strpair
         *config_help; /* device_config keys with their help; ends with a NULL key */
-    bool iso;         /* content_type iso: images are read-only */
     bool one_host;    /* two hosts that had it at a time would damage it: it is never shared */
 
     /* Makes the repository ready for first use (directories, marks). */

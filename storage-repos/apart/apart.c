@@ -528,7 +528,6 @@ const struct sr_driver sr_iso_nfs = {.type = "iso",
                                      .description = "CD images on an NFS server",
                                      .features =
                                          SR_F_CREATE | SR_F_SCAN | SR_F_STATS | SR_F_VDI_ATTACH,
-                                     .iso = true,
                                      REPOSITORY_SLOTS};
 
 static const struct strpair lvm_help[] = {

@@ -7,9 +7,10 @@
 #include "storage-repos/dir/iso.h"
 #include "storage-repos/nfs/nfs.h"
 #include "storage-repos/sr.h"
+#include "storage-repos/udev/udev.h"
 
-const struct sr_driver *const sr_drivers[] = {&sr_ext,       &sr_file, &sr_nfs,   &sr_lvm,
-                                              &sr_lvmoiscsi, &sr_iso,  &sr_dummy, NULL};
+const struct sr_driver *const sr_drivers[] = {&sr_ext, &sr_file, &sr_nfs,   &sr_lvm, &sr_lvmoiscsi,
+                                              &sr_iso, &sr_udev, &sr_dummy, NULL};
 
 const struct sr_driver *sr_driver_by_type(const char *type)
 {

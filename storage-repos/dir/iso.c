@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -17,6 +16,7 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/value/value.h"
 #include "storage-repos/common/sr_error.h"
+#include "storage-repos/common/words.h"
 
 #define IMAGES_MAX 100000
 
@@ -126,22 +126,6 @@ static bool utf8_ok(const char *s)
     return more == 0;
 }
 
-/* The name-based form (version 5) of RFC 9562, in the space of the repository's uuid. */
-static const char *name_uuid(struct call *call, const char *sr_uuid, const char *name)
-{
-    char *text = arena_alloc(call->arena, UUID_TEXT_SIZE);
-    uint8_t in[16 + 256] = {0}, out[SHA_DIGEST_LENGTH];
-    size_t n = MIN(strlen(name), sizeof in - 16);
-
-    if (!uuid_from_text(sr_uuid, in))
-        memset(in, 0, 16);
-    memcpy(in + 16, name, n);
-    SHA1(in, 16 + n, out);
-    out[6] = (out[6] & 0x0f) | 0x50;
-    out[8] = (out[8] & 0x3f) | 0x80;
-    return uuid_to_text(out, text);
-}
-
 /* Fills 'info'; false if there is no such file. */
 static bool examine(struct call *call, const struct sr_handle *sr, const char *name,
                     struct vdi_info *info)
@@ -152,7 +136,7 @@ static bool examine(struct call *call, const struct sr_handle *sr, const char *n
     if (fstatat(st->fd, name, &s, 0) < 0 || !S_ISREG(s.st_mode))
         return false;
     *info = (struct vdi_info){.location = arena_strdup(call->arena, name),
-                              .uuid = name_uuid(call, sr->uuid, name),
+                              .uuid = sr_name_uuid(call, sr->uuid, name),
                               .virtual_size = s.st_size,
                               .physical_utilisation = (int64_t)s.st_blocks * 512,
                               .read_only = true,
@@ -288,7 +272,6 @@ const struct sr_driver sr_iso = {
     .features = SR_F_CREATE | SR_F_SCAN | SR_F_STATS | SR_F_VDI_ATTACH,
     .state_size = sizeof(struct iso_state),
     .config_help = iso_help,
-    .iso = true,
     .create = iso_create,
     .destroy = iso_destroy,
     .attach = iso_attach,

@@ -1,46 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* luns.c -- what the kernel shows of sessions and their disks, in sysfs. */
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "libxapi/base/call.h"
+#include "libxapi/base/log.h"
 #include "libxapi/base/seam.h"
 #include "storage-repos/common/sr_error.h"
+#include "storage-repos/common/words.h"
 #include "storage-repos/iscsi/iscsi.h"
 
 #define SESSIONS "/sys/class/iscsi_session"
 #define LUNS_MAX 4096
-#define TEXT_MAX 1024
 #define RETRY (50 * USEC_PER_MSEC)
 #define DISK "0" /* a SCSI device type */
 
 /* ---- files ---- */
-
-/* What can be printed of a small file, without blanks at its ends; "" where there is none.  What
- * comes before 'skip' is left out. */
-static const char *read_text(struct call *call, const char *path, size_t skip)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char *text = arena_zalloc(call->arena, TEXT_MAX + 1);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, TEXT_MAX);
-    size_t len = 0;
-
-    if (fd >= 0)
-        close(fd);
-    for (ssize_t i = (ssize_t)skip; i < n; i++)
-        if (text[i] > ' ' && text[i] <= '~')
-            text[len++] = text[i];
-        else if (len && text[i] == ' ')
-            text[len++] = ' ';
-    while (len && text[len - 1] == ' ')
-        len--;
-    text[len] = '\0';
-    return text;
-}
 
 /* Calls 'see' for each name in a folder until it is false. */
 static void each_name(const char *path, bool (*see)(void *ctx, const char *name), void *ctx)
@@ -67,7 +45,7 @@ static bool see_session(void *ctx, const char *name)
     struct session_search *s = ctx;
     const char *path = arena_printf(s->call->arena, "%s/%s/targetname", s->folder, name);
 
-    if (strcmp(read_text(s->call, path, 0), s->iqn) == 0)
+    if (strcmp(sr_small_file(s->call, path, 0), s->iqn) == 0)
         s->found = arena_strdup(s->call->arena, name);
     return !s->found;
 }
@@ -129,9 +107,10 @@ static void add_device(struct lun_search *s, const char *path, struct iscsi_lun 
     each_name(arena_printf(arena, "%s/block", path), see_block, s);
     if (!s->block)
         return;
-    lun->size = 512 * strtoll(read_text(s->call,
-                                        arena_printf(arena, "%s/block/%s/size", path, s->block), 0),
-                              NULL, 10);
+    lun->size =
+        512 *
+        strtoll(sr_small_file(s->call, arena_printf(arena, "%s/block/%s/size", path, s->block), 0),
+                NULL, 10);
     device = arena_printf(arena, "%s/dev/%s", s->system_root, s->block);
     if (lun->size > 0 && access(device, F_OK) == 0)
         lun->device = device;
@@ -146,13 +125,15 @@ static bool see_lun(void *ctx, const char *name)
     const char *number = strrchr(name, ':');
     struct iscsi_lun *lun = &s->out->v[s->out->n];
 
-    if (!number || strcmp(read_text(s->call, arena_printf(arena, "%s/type", path), 0), DISK) != 0)
+    if (!number ||
+        strcmp(sr_small_file(s->call, arena_printf(arena, "%s/type", path), 0), DISK) != 0)
         return true;
     *lun = (struct iscsi_lun){
         .number = arena_strdup(arena, number + 1),
-        .vendor = read_text(s->call, arena_printf(arena, "%s/vendor", path), 0),
-        .serial = read_text(s->call, arena_printf(arena, "%s/vpd_pg80", path), 4),
-        .scsi_id = scsi_id(s->call, read_text(s->call, arena_printf(arena, "%s/wwid", path), 0))};
+        .vendor = sr_small_file(s->call, arena_printf(arena, "%s/vendor", path), 0),
+        .serial = sr_small_file(s->call, arena_printf(arena, "%s/vpd_pg80", path), 4),
+        .scsi_id =
+            scsi_id(s->call, sr_small_file(s->call, arena_printf(arena, "%s/wwid", path), 0))};
     add_device(s, path, lun);
     return ++s->out->n < LUNS_MAX;
 }
@@ -263,6 +244,9 @@ struct error *iscsi_all_luns(struct call *call, const struct iscsi_place *place,
     for (size_t i = 0; i < out->n; i++)
         if (out->v[i].device)
             out->v[n++] = out->v[i];
+        else
+            log_warning("LUN %s of %s is left out: it has not become a block device",
+                        out->v[i].number, place->iqn);
     out->n = n;
     return OK;
 }

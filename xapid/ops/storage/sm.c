@@ -69,7 +69,7 @@ static void fill_row(struct arena *arena, const struct sr_driver *driver, struct
     int *format = arena_new(arena, int);
     size_t n = 0;
 
-    *format = driver->iso ? IMAGE_FORMAT_TYPE_RAW : IMAGE_FORMAT_TYPE_QCOW2;
+    *format = driver->features & SR_F_VDI_CREATE ? IMAGE_FORMAT_TYPE_QCOW2 : IMAGE_FORMAT_TYPE_RAW;
     row->name_label = driver->name_label;
     row->name_description = driver->description;
     row->type = driver->type;
