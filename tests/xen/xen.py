@@ -3,8 +3,8 @@
 """xen.py [--host NAME] [--keep] [--long | PART...] -- xapid on a real Xen: builds the lab, boots a host, installs, tests.
 
 Parts: accounting, pv, pvh, live, devices, hvm, kills, failures, reboot, and with --long also more-failures, storm,
-create, squeeze, endings, checkpoint, measured, pages, pygrub, more-devices, many, nfs, lvm, lvm-thin, lvm-promises, stubborn,
-machine, network, pair.
+create, squeeze, endings, checkpoint, measured, pages, pygrub, more-devices, many, nfs, lvm, lvm-thin, lvm-promises, iscsi,
+stubborn, machine, network, pair.
 --host takes a host of the lab that runs, with xapid installed (tests/xen/install NAME); --keep leaves the host running.
 XAPID_LAB: the lab's work directory.
 """
@@ -23,6 +23,7 @@ from devices import devices, many, more_devices  # noqa: E402
 from endings import endings  # noqa: E402
 from failures import failures, more_failures  # noqa: E402
 from hvm import hvm  # noqa: E402
+from iscsi import iscsi  # noqa: E402
 from kills import dom0_reboots, kills  # noqa: E402
 from life import life  # noqa: E402
 from live import live  # noqa: E402
@@ -79,6 +80,7 @@ LONG = {
     "lvm": lvm,
     "lvm-thin": lvm_thin,
     "lvm-promises": lvm_promises,
+    "iscsi": iscsi,
     "stubborn": stubborn,
     "machine": machine,
     "network": alone(network),
