@@ -15,7 +15,7 @@
  *
  * How it looks on the host.  Every attached network is a bridge; its port, if it has one, is a
  * card, a bond, a VLAN on one of these, or a tunnel.  Addresses are on the bridge, never on a port.
- * A bridge has its port's MAC.
+ * A bridge has its port's MAC.  Bridges and ports are Linux's own, or Open vSwitch's (net_ovs_new).
  *
  * What is touched.  The links that 'wanted' names, and those that it named once and names no more:
  * what was made here is removed, and a card is given back (taken out of its bridge and set down).
@@ -73,7 +73,7 @@ struct net_bond {
 struct net_tunnel {
     uint32_t id;       /* VXLAN: VNI, 24 bits; GRE: the key */
     const char *local; /* address of this end, without a length */
-    size_t n_peers;    /* other ends; GRE has exactly one */
+    size_t n_peers;    /* other ends; Linux's GRE has exactly one */
     const char *const *peers;
 };
 
@@ -162,6 +162,8 @@ struct net_link {
     enum net_kind kind;
     bool ours;             /* it has the mark NET_GROUP: made here, or a card that was taken */
     bool up;               /* administratively */
+    bool elsewhere;        /* made by what is not asked to make links now: with Open vSwitch, a
+                              bridge of Linux's; it can go, but not become one that is wanted */
     const char *mac;       /* in use; "" where it has none */
     const char *permanent; /* a card's own MAC, which a bond or an administrator does not change */
     int mtu;
@@ -195,6 +197,8 @@ struct net_address {
  * somebody has set (not those that the kernel adds for each address, nor those of advertisements).
  */
 struct net_state {
+    bool vswitch; /* Open vSwitch: it can share a load by MACs, have tunnels of any kind with many
+                     ends, and a VLAN only on what is in a bridge */
     size_t n_links, n_addresses, n_routes;
     const struct net_link *links;
     const struct net_address *addresses;
@@ -289,16 +293,26 @@ struct net_kernel {
     void (*free)(struct net_kernel *kernel);
 };
 
+#define NET_RUN_DIR "/run/xapid/net"
+
 /* Where Linux's part keeps and finds its files. */
 struct net_linux_paths {
     const char *resolv_conf; /* NULL: /etc/resolv.conf */
-    const char *run;         /* a directory for the marks of DHCP clients; NULL: /run/xapid/net */
+    const char *run;         /* a directory for the marks of DHCP clients; NULL: NET_RUN_DIR */
+    const char *ovsdb;       /* net_ovs_new: ovsdb-server's socket; NULL: where Debian has it */
 };
 
 /* Linux, over netlink, in the network namespace of the calling process.  Ends with net_kernel_free.
  */
 MUST_CHECK struct error *net_linux_new(struct arena *arena, const struct net_linux_paths *paths,
                                        struct net_kernel **out);
+/*
+ * The same with Open vSwitch: bridges, bonds, VLANs and tunnels are made in its database, addresses
+ * are on the bridges' own ports.  Neither ovsdb-server nor ovs-vswitchd need run yet: what fails
+ * then says so.
+ */
+MUST_CHECK struct error *net_ovs_new(struct arena *arena, const struct net_linux_paths *paths,
+                                     struct net_kernel **out);
 /*
  * The model: behaves like Linux as far as the plan can see, and touches nothing.  It begins with
  * the state in the file 'path', in the form of network-bridge/sim/README.md, and keeps the file up

@@ -72,7 +72,7 @@ struct error *net_linux_new(struct arena *arena, const struct net_linux_paths *p
 
     net->kernel = (struct net_kernel){.read = do_read, .step = do_step, .free = do_free};
     net->resolv_conf = xstrdup(paths->resolv_conf ? paths->resolv_conf : "/etc/resolv.conf");
-    net->run = xstrdup(paths->run ? paths->run : "/run/xapid/net");
+    net->run = xstrdup(paths->run ? paths->run : NET_RUN_DIR);
     if (!netlink_open(&net->nl)) {
         struct error *e = error_internal(arena, "no netlink socket: %s", strerrordesc_np(errno));
 

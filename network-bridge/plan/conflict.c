@@ -10,17 +10,23 @@ static bool same(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-bool link_fits(const struct net_link *link, const struct net_link *target)
+static bool ends_equal(const struct net_tunnel *a, const struct net_tunnel *b)
 {
-    if (link->kind != target->kind)
+    return a->n_peers == 1 && b->n_peers == 1 && same(a->peers[0], b->peers[0]);
+}
+
+bool link_fits(const struct net_state *present, const struct net_link *link,
+               const struct net_link *target)
+{
+    if (link->kind != target->kind || link->elsewhere)
         return false;
     switch (target->kind) {
     case NET_VLAN:
         return same(link->below, target->below) && link->tag == target->tag;
     case NET_GRE:
         return link->tunnel.id == target->tunnel.id &&
-               same(link->tunnel.local, target->tunnel.local) && link->tunnel.n_peers == 1 &&
-               same(link->tunnel.peers[0], target->tunnel.peers[0]);
+               same(link->tunnel.local, target->tunnel.local) &&
+               (present->vswitch || ends_equal(&link->tunnel, &target->tunnel));
     case NET_VXLAN:
         return link->tunnel.id == target->tunnel.id &&
                same(link->tunnel.local, target->tunnel.local);
@@ -67,7 +73,7 @@ static struct error *check_present(struct arena *arena, const struct targets *ta
     const struct net_link *master = net_link_find(present, link->master);
     const struct target *to = target_find(targets, t->link.master);
 
-    if (!link_fits(link, &t->link))
+    if (!link_fits(present, link, &t->link))
         return check_misfit(arena, targets, present, link);
     if (master && !same(link->master, t->link.master) && !is_managed(targets, master))
         return net_error(arena, link->name, "it is in %s, which was not made here", link->master);

@@ -5,7 +5,8 @@
 #include "network-bridge/plan/target.h"
 
 /* Whether a link can become the target without being made anew. */
-bool link_fits(const struct net_link *link, const struct net_link *target);
+bool link_fits(const struct net_state *present, const struct net_link *link,
+               const struct net_link *target);
 /* A link on it or in it that is neither wanted nor made here; NULL where there is none. */
 const struct net_link *link_foreign_user(const struct net_state *state,
                                          const struct targets *targets, const char *name);

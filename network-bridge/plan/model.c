@@ -41,7 +41,7 @@ static void remove_route(struct model *m, size_t i)
 
 void model_init(struct model *model, struct arena *arena, const struct net_state *state)
 {
-    *model = (struct model){.arena = arena, .dns = state->dns};
+    *model = (struct model){.arena = arena, .vswitch = state->vswitch, .dns = state->dns};
     for (size_t i = 0; i < state->n_links; i++)
         add_link(model, &state->links[i]);
     for (size_t i = 0; i < state->n_addresses; i++)
@@ -57,6 +57,7 @@ void model_state(const struct model *model, struct arena *arena, struct net_stat
     for (size_t i = 0; i < model->n_links; i++)
         links[i] = *model->links[i];
     *out = (struct net_state){
+        .vswitch = model->vswitch,
         .n_links = model->n_links,
         .n_addresses = model->n_addresses,
         .n_routes = model->n_routes,

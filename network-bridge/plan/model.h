@@ -12,6 +12,7 @@
 
 struct model {
     struct arena *arena;
+    bool vswitch; /* as in the state */
     size_t n_links, n_addresses, n_routes;
     size_t room_links, room_addresses, room_routes;
     struct net_link **links;

@@ -260,9 +260,9 @@ static bool keeps_route(const struct planner *p, const struct target *t,
     return !route->ours || is_wanted_route(t->bridge, route);
 }
 
-/* A route that loses its address finds it again on another bridge; one of ours is wanted where it
- * is. */
-static void follow_address(struct planner *p, const struct net_route *route)
+/* A route that loses its address finds it again on another bridge, or on one that is made in the
+ * place of a link that goes; one of ours is wanted where it is. */
+static void follow_address(struct planner *p, const struct net_route *route, bool removed)
 {
     const struct net_address *under = address_under(p, route);
 
@@ -271,7 +271,7 @@ static void follow_address(struct planner *p, const struct net_route *route)
     for (size_t i = 0; i < p->targets.n; i++) {
         const struct net_bridge *b = p->targets.v[i].bridge;
 
-        if (!b || same(b->name, route->device) || !has_static(b, under->address))
+        if (!b || (same(b->name, route->device) && !removed) || !has_static(b, under->address))
             continue;
         p->moved[p->n_moved] = *route;
         p->moved[p->n_moved++].device = b->name;
@@ -285,7 +285,7 @@ static void withdraw_routes(struct planner *p, const char *device, const struct 
     for (size_t i = p->now.n_routes; i-- > 0 && !p->error;) {
         if (!same(p->now.routes[i].device, device) || keeps_route(p, t, &p->now.routes[i]))
             continue;
-        follow_address(p, &p->now.routes[i]);
+        follow_address(p, &p->now.routes[i], !t);
         plan_no_route(p, &p->now.routes[i]);
     }
 }
@@ -297,9 +297,9 @@ static void withdraw_addresses(struct planner *p, const char *device, const stru
             plan_no_address(p, &p->now.addresses[i]);
 }
 
-static void withdraw(struct planner *p, const struct net_link *link)
+/* What does not belong on the link: with no target everything, for it goes. */
+static void withdraw(struct planner *p, const struct net_link *link, const struct target *t)
 {
-    const struct target *t = target_of(p, link);
     unsigned dhcp = t ? t->link.dhcp : 0;
 
     if (link->dhcp != dhcp)
@@ -333,7 +333,7 @@ static void remove_link(struct planner *p, const struct net_link *link)
         if (p->error)
             return;
     }
-    withdraw(p, link);
+    withdraw(p, link, NULL);
     plan_master(p, link, "");
     plan_up(p, link, false);
     before = arena_memdup(p->arena, link, sizeof *link);
@@ -348,7 +348,7 @@ static bool is_in_the_way(const struct planner *p, const struct net_link *link)
     if (!link->ours || link->kind == NET_OTHER)
         return false;
     if (t)
-        return !link_fits(link, &t->link);
+        return !link_fits(p->present, link, &t->link);
     for (size_t i = 0; i < p->targets.n; i++) {
         const struct net_link *wanted = &p->targets.v[i].link;
 
@@ -492,7 +492,7 @@ static void settle(struct planner *p, const struct target *t)
 
     if (link->kind == NET_BOND)
         set_options(p, link, t);
-    if (link->kind == NET_VXLAN)
+    if (link->kind == NET_VXLAN || link->kind == NET_GRE)
         set_peers(p, link, t);
     if (*t->link.mac && (link->kind == NET_BRIDGE || link->kind == NET_BOND))
         plan_text(p, NET_MAC, link->name, link->mac, t->link.mac);
@@ -631,7 +631,7 @@ static void converge(struct planner *p, bool management)
 
     for (size_t i = 0; i < p->now.n_links && !p->error; i++)
         if (is_managed(p, p->now.links[i]) && is_management(p, p->now.links[i]->name) == management)
-            withdraw(p, p->now.links[i]);
+            withdraw(p, p->now.links[i], target_of(p, p->now.links[i]));
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         for_targets(p, management, parts[i]);
 }

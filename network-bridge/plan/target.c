@@ -241,7 +241,7 @@ static struct net_bond bond_options(struct making *m, const struct net_port *p)
 {
     struct net_bond bond = p->bond;
 
-    if (bond.mode == NET_BALANCE_SLB) {
+    if (bond.mode == NET_BALANCE_SLB && !m->present->vswitch) {
         bond.mode = NET_ACTIVE_BACKUP;
         m->out->notes[m->out->n_notes++] = arena_printf(
             m->arena,
@@ -320,6 +320,10 @@ static struct error *add_vlan(struct making *m, const struct net_port *p)
     if (bond)
         return net_error(m->arena, p->below, "VLAN %d cannot be on %s, a member of %s", p->tag,
                          p->below, bond->device);
+    if (m->present->vswitch && !*below->bridge)
+        return net_error(m->arena, p->below,
+                         "VLAN %d cannot be on %s, which is in no bridge: Open vSwitch tags in one",
+                         p->tag, p->below);
     if (p->tag < 0 || p->tag > TAG_MOST)
         return net_error(m->arena, p->below, "%d is not the number of a VLAN", p->tag);
     name = target_of(m, below)->link.name;
@@ -344,7 +348,7 @@ static struct error *add_tunnel(struct making *m, const struct net_port *p)
         return net_error(m->arena, p->device, "a tunnel needs an address of this host");
     if (p->kind == NET_VXLAN && t->id > VNI_MOST)
         return net_error(m->arena, p->device, "%u is not the number of a VXLAN", t->id);
-    if (p->kind == NET_GRE && t->n_peers != 1)
+    if (p->kind == NET_GRE && t->n_peers != 1 && !m->present->vswitch)
         return net_error(m->arena, p->device, "a GRE tunnel has one other end, not %zu",
                          t->n_peers);
     for (size_t i = 0; i < t->n_peers; i++)

@@ -150,6 +150,7 @@ static bool read_link(struct reading *r, const struct net_words *w)
         .name = w->v[1],
         .kind = (enum net_kind)kind,
         .ours = net_has_word(w, "ours"),
+        .elsewhere = net_has_word(w, "elsewhere"),
         .up = net_has_word(w, "up"),
         .mac = net_word(w, "mac"),
         .permanent = net_word(w, "permanent"),
@@ -175,7 +176,7 @@ static bool read_link(struct reading *r, const struct net_words *w)
     link->tunnel.peers = net_list(r->arena, net_word(w, "peers"), &link->tunnel.n_peers);
     r->out->n_links++;
     return read_dhcp(w, &link->dhcp) && (kind != NET_BOND || net_bond_words(w, &link->bond)) &&
-           (kind != NET_GRE || link->tunnel.n_peers == 1);
+           (kind != NET_GRE || link->tunnel.n_peers == 1 || r->out->vswitch);
 }
 
 /* DEVICE ADDRESS/LENGTH [lifetime N] */
@@ -212,6 +213,12 @@ static bool read_route(struct reading *r, const struct net_words *w)
     return true;
 }
 
+static bool read_vswitch(struct reading *r, const struct net_words *w)
+{
+    r->out->vswitch = true;
+    return w->n == 1;
+}
+
 /* [servers A,B] [domains A,B] */
 static bool read_dns(struct reading *r, const struct net_words *w)
 {
@@ -236,8 +243,11 @@ struct error *net_state_parse(struct arena *arena, const char *text, struct net_
     static const struct {
         const char *word;
         bool (*read)(struct reading *r, const struct net_words *w);
-    } lines[] = {
-        {"link", read_link}, {"address", read_address}, {"route", read_route}, {"dns", read_dns}};
+    } lines[] = {{"link", read_link},
+                 {"address", read_address},
+                 {"route", read_route},
+                 {"dns", read_dns},
+                 {"vswitch", read_vswitch}};
     size_t room = count_lines(text);
     struct reading r = {.arena = arena,
                         .links = arena_array(arena, struct net_link, room),
@@ -293,6 +303,7 @@ static void print_link(struct buf *out, const struct net_link *link)
 
     buf_printf(out, "link %s %s", link->name, kinds[link->kind]);
     print_flag(out, "ours", link->ours);
+    print_flag(out, "elsewhere", link->elsewhere);
     print_flag(out, "up", link->up);
     print_word(out, "mac", link->mac);
     print_word(out, "permanent", link->permanent);
@@ -326,6 +337,8 @@ static void print_link(struct buf *out, const struct net_link *link)
 
 void net_state_print(struct buf *out, const struct net_state *state)
 {
+    if (state->vswitch)
+        buf_puts(out, "vswitch\n");
     for (size_t i = 0; i < state->n_links; i++)
         print_link(out, &state->links[i]);
     for (size_t i = 0; i < state->n_addresses; i++) {

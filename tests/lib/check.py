@@ -357,7 +357,8 @@ def suite_network(long):
         tool = find("build", "network-tool")
         seeds, rounds = (range(1, 21), "2000") if long else (range(1, 4), "300")
         run_all("network", [python("cases", "network/cases.py"), *[Job(f"random-{s}", [tool, "random", str(s), rounds], 60) for s in seeds],
-                            python("linux", "network/linux.py"), python("host-of-xapid", "network/host_of_xapid.py")], JOBS)
+                            python("linux", "network/linux.py"), python("host-of-xapid", "network/host_of_xapid.py"),
+                            python("ovs", "network/ovs.py", *([] if long else ["--short"])), python("ovs-of-xapid", "network/ovs_of_xapid.py")], JOBS)
         show_notes("network-linux.log")
 
 

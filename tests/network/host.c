@@ -9,7 +9,7 @@
  *     network-tool refuse WANTED N          does them, but the N-th fails
  *     network-tool guard open|locked|shut|forget DEVICE MAC [ADDRESS]...
  *
- * Paths are taken from NET_RESOLV and NET_RUN.
+ * Paths are taken from NET_RESOLV, NET_RUN and NET_OVSDB; with NET_OVS it is Open vSwitch's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,10 +110,11 @@ static struct error *guard(struct arena *arena, int argc, char **argv)
 
 int host_main(int argc, char **argv)
 {
-    struct net_linux_paths paths = {getenv("NET_RESOLV"), getenv("NET_RUN")};
+    struct net_linux_paths paths = {getenv("NET_RESOLV"), getenv("NET_RUN"), getenv("NET_OVSDB")};
     AUTO(arena) arena = {0};
     struct net_kernel *kernel = NULL;
-    struct error *e = net_linux_new(&arena, &paths, &kernel);
+    struct error *e = getenv("NET_OVS") ? net_ovs_new(&arena, &paths, &kernel)
+                                        : net_linux_new(&arena, &paths, &kernel);
 
     if (!e && strcmp(argv[1], "guard") == 0)
         e = guard(&arena, argc, argv);

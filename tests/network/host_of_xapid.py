@@ -58,9 +58,9 @@ def make_world():
 
 
 class World:
-    def __init__(self, report):
+    def __init__(self, report, backend="linux"):
         self.report = report
-        self.daemon = Daemon(faults=True, args=["--network", "linux", "--network-trial", str(TRIAL), "--listen", "0.0.0.0"])
+        self.daemon = Daemon(faults=True, args=["--network", backend, "--network-trial", str(TRIAL), "--listen", "0.0.0.0"])
         self.c = self.daemon.client()
         self.host = self.c("host.get_all")[0]
 

@@ -13,6 +13,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/cpu.h"
 #include "xapid/ops/host/licence.h"
+#include "xapid/ops/network/change.h"
 #include "xapid/ops/vm/checks.h"
 
 /* The interface whose level xapid has, as clients compare it. */
@@ -88,6 +89,7 @@ static struct strmap cpu_info(struct arena *arena, const struct boot *b)
 static struct strmap software_version(struct arena *arena, const struct boot *b)
 {
     const char *api = arena_printf(arena, "%d.%d", API_MAJOR, API_MINOR);
+    bool is_vswitch = host_network_is_vswitch(b->xapid->network);
     const struct strpair pairs[] = {
         {"product_version", PRODUCT_VERSION},
         {"product_version_text", PRODUCT_VERSION},
@@ -106,7 +108,7 @@ static struct strmap software_version(struct arena *arena, const struct boot *b)
         {"linux", *b->facts.kernel ? b->facts.kernel : "(unknown)"},
         {"xencenter_min", "2.0"},
         {"xencenter_max", api},
-        {"network_backend", "bridge"},
+        {"network_backend", is_vswitch ? "openvswitch" : "bridge"},
     };
 
     return map_of(arena, pairs, ARRAY_SIZE(pairs));

@@ -87,6 +87,8 @@ json_t *write_nic(const struct hv_nic *nic)
     put_text(o, "mac", nic->mac);
     put_text(o, "bridge", nic->bridge);
     put_int(o, "mtu", nic->mtu);
+    if (nic->vswitch)
+        put_int(o, "vswitch", 1);
     if (nic->rate) {
         put_int(o, "rate", nic->rate);
         put_int(o, "rate_interval", nic->rate_interval);
@@ -100,6 +102,7 @@ void read_nic(struct reader *r, struct hv_nic *out)
     out->mac = read_text(r, "mac", NAME_MAX_BYTES);
     out->bridge = read_text(r, "bridge", NAME_MAX_BYTES);
     out->mtu = read_int(r, "mtu", 0, 1 << 20);
+    out->vswitch = read_int_if_any(r, "vswitch", 0, 1) != 0;
     out->rate = read_int_if_any(r, "rate", 0, RATE_MAX);
     out->rate_interval = (int)read_int_if_any(r, "rate_interval", 0, USEC_PER_SEC);
 }

@@ -151,7 +151,7 @@ static void set_defaults(struct xapid *x, struct arena *arena)
     o->network =
         xstrdup(or_default(o->network, strcmp(o->hypervisor, "sim") == 0 ? "none" : "linux"));
     if (o->network_trial < 0)
-        o->network_trial = strcmp(o->network, "linux") == 0 ? NETWORK_TRIAL : 0;
+        o->network_trial = strcmp(o->network, "none") != 0 ? NETWORK_TRIAL : 0;
     o->password_file = o->password_file ? xstrdup(o->password_file) : NULL;
     o->web_root = o->web_root ? xstrdup(o->web_root) : NULL;
     if (o->system_root)

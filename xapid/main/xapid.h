@@ -74,8 +74,8 @@ struct xapid_options {
     /* What is put before the paths of the host's own programs and configuration files: "" on a real
        host; default with the simulator: <state_dir>/system, where there are none. */
     const char *system_root;
-    const char *network;  /* whose network is changed: "linux", or "none" for a simulated one;
-                             default: "linux" with Xen, "none" with the simulator */
+    const char *network; /* whose network is changed: "linux", "ovs", or "none" for a simulated one;
+                            default: "linux" with Xen, "none" with the simulator */
     usec_t network_trial; /* how long a change of the management interface may take to prove
                              itself; 0: it need not; -1: the default, 60 seconds, 0 with "none" */
     bool enable_faults;   /* tests: fail or die at op_steps named in <state_dir>/faults */

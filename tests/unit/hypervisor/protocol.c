@@ -68,7 +68,7 @@ static struct hv_domain_config a_config(struct hv_disk *disk, struct hv_nic *nic
                                         struct strpair *pair)
 {
     *disk = (struct hv_disk){"xvda", "/dev/x", "raw", false, true, HV_DISK_RW};
-    *nic = (struct hv_nic){3, "00:16:3e:00:00:01", "xenbr0", 9000, 1 << 20, 50000};
+    *nic = (struct hv_nic){3, "00:16:3e:00:00:01", "xenbr0", 9000, 1 << 20, 50000, true};
     *pair = (struct strpair){"nx", "true"};
     return (struct hv_domain_config){
         .uuid = "6f1c1d2e-0000-4000-8000-000000000001",
@@ -108,6 +108,7 @@ static void a_configuration_survives_the_journey(void **state)
     assert_int_equal(got.nics[0].mtu, 9000);
     assert_int_equal(got.nics[0].rate, 1 << 20);
     assert_int_equal(got.nics[0].rate_interval, 50000);
+    assert_true(got.nics[0].vswitch);
     assert_string_equal(got.platform.v[0].value, "true");
     again = write_config(&got);
     assert_true(json_equal(json, again));

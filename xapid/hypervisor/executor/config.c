@@ -110,6 +110,8 @@ struct error *config_nic(struct arena *arena, const struct hv_nic *nic, libxl_de
     out->devid = nic->device;
     out->mtu = nic->mtu ? (int)nic->mtu : 1500;
     out->bridge = *nic->bridge ? xstrdup(nic->bridge) : NULL;
+    if (nic->vswitch) /* Xen's own script for it; by default it is that for bridges */
+        out->script = xstrdup("vif-openvswitch");
     if (nic->rate && nic->rate_interval) {
         out->rate_interval_usecs = (uint32_t)nic->rate_interval;
         out->rate_bytes_per_interval = (uint64_t)(nic->rate * nic->rate_interval / USEC_PER_SEC);

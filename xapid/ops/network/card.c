@@ -17,7 +17,7 @@ struct error *card_of(struct call *call, const struct vif *vif, const struct net
         .network = network->ref,
         .live = vif->currently_attached &&
                 (vm->power_state == VM_RUNNING || vm->power_state == VM_PAUSED),
-        .nic = vif_nic(call->arena, vif, network),
+        .nic = vif_nic(call, vif, network),
     };
     out->n_guards = vif_guards(call->arena, vm, (int)vm->domid, vif, network, out->guards);
     return OK;

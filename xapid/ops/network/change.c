@@ -25,7 +25,7 @@
 
 struct host_network {
     struct net_kernel *kernel;
-    bool simulated;
+    bool simulated, vswitch;
     bool guarded; /* atomic */
     struct mutex lock;
     struct cond turn;
@@ -42,15 +42,18 @@ struct error *host_network_new(struct arena *arena, struct xapid *xapid, struct 
     const char *which = xapid->options.network;
     const char *model = arena_printf(arena, "%s/network", xapid->options.state_dir);
     struct net_kernel *kernel;
-    bool simulated = strcmp(which, "none") == 0;
+    bool simulated = strcmp(which, "none") == 0, vswitch = strcmp(which, "ovs") == 0;
+    struct net_linux_paths paths = {0};
 
-    if (!simulated && strcmp(which, "linux") != 0)
-        return error_internal(arena, "--network is either linux or none, not '%s'", which);
+    if (!simulated && !vswitch && strcmp(which, "linux") != 0)
+        return error_internal(arena, "--network is linux, ovs or none, not '%s'", which);
     TRY(simulated ? net_sim_new(arena, model, &kernel)
-                  : net_linux_new(arena, &(struct net_linux_paths){0}, &kernel));
+        : vswitch ? net_ovs_new(arena, &paths, &kernel)
+                  : net_linux_new(arena, &paths, &kernel));
     *out = xcalloc(1, sizeof **out);
     (*out)->kernel = kernel;
     (*out)->simulated = simulated;
+    (*out)->vswitch = vswitch;
     mutex_init(&(*out)->lock);
     cond_init(&(*out)->turn);
     return OK;
@@ -69,6 +72,11 @@ void host_network_free(struct host_network *n)
 bool host_network_is_simulated(const struct host_network *n)
 {
     return n->simulated;
+}
+
+bool host_network_is_vswitch(const struct host_network *n)
+{
+    return n && n->vswitch; /* tests have none */
 }
 
 bool host_network_is_guarded(const struct host_network *n)
@@ -162,7 +170,8 @@ static void want(struct net_model *m, struct net_wanted *out)
     const struct host_network *n = m->call->xapid->network;
     struct refs kept = promised(m->arena, n);
 
-    network_wanted(m, n->simulated, &kept, out);
+    network_wanted(m, (n->simulated ? NETWORK_BY_NAME : 0) | (n->vswitch ? NETWORK_IN_BRIDGES : 0),
+                   &kept, out);
 }
 
 /* The driver knows names of devices, clients know PIFs. */

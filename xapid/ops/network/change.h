@@ -19,12 +19,15 @@
 struct host_network;
 struct xapid;
 
-/* Whose network is changed, as --network says: "linux", or "none" for a simulated one. */
+/* Whose network is changed, as --network says: "linux", "ovs" for Open vSwitch's, or "none" for a
+ * simulated one. */
 MUST_CHECK struct error *host_network_new(struct arena *arena, struct xapid *xapid,
                                           struct host_network **out);
 void host_network_free(struct host_network *network);
 /* True where no real network is touched. */
 bool host_network_is_simulated(const struct host_network *network);
+/* True where bridges are Open vSwitch's. */
+bool host_network_is_vswitch(const struct host_network *network);
 /* Whether rules of guests' interfaces (guards.h) were ever made here; and that they are now. */
 bool host_network_is_guarded(const struct host_network *network);
 void host_network_guard(struct host_network *network);

@@ -133,6 +133,10 @@ struct error *guards_set(struct call *call, const struct net_guard *guards, size
 
     if (is_idle(call, &all))
         return OK;
+    if (host_network_is_vswitch(call->xapid->network))
+        return error_new(call->arena, "PIF_CONFIGURATION_ERROR", 2, guards[0].device,
+                         "what may pass a guest's interface (VIF.locking_mode) cannot be limited "
+                         "with Open vSwitch yet");
     TRY(net_guard_text(call->arena, guards, n, &text));
     host_network_guard(call->xapid->network);
     return net_guard_set(call->arena, text);
@@ -231,7 +235,8 @@ void guards_settle(struct call *call, bool all)
     struct host_network *network = call->xapid->network;
     struct error *e;
 
-    if (host_network_is_simulated(network) || !(all || host_network_is_guarded(network)))
+    if (host_network_is_simulated(network) || host_network_is_vswitch(network) ||
+        !(all || host_network_is_guarded(network)))
         return;
     e = follow(call, wanted_of_host, NULL);
     if (e)

@@ -2,12 +2,12 @@
 /*
  * tunnel.c -- networks between hosts over another network.
  *
- * VXLAN is Linux's own.  GRE between more than two hosts needs Open vSwitch, which this host does
- * not have.
+ * VXLAN is Linux's own.  GRE between more than two hosts needs Open vSwitch.
  */
 #include <openssl/sha.h>
 #include <string.h>
 
+#include "xapid/main/xapid.h"
 #include "xapid/ops/network/change.h"
 #include "xapid/ops/network/pif.h"
 #include "xapid/ops/network/rules.h"
@@ -78,7 +78,7 @@ struct error *tunnel_create(struct call *call, const struct tunnel_create_args *
     ref_t host;
 
     TRY(pif_host(call, args->transport_pif, &host));
-    if (args->protocol == TUNNEL_PROTOCOL_GRE)
+    if (args->protocol == TUNNEL_PROTOCOL_GRE && !host_network_is_vswitch(call->xapid->network))
         return error_new(call->arena, "OPENVSWITCH_NOT_ACTIVE", 1,
                          "GRE among hosts needs Open vSwitch; protocol=vxlan works without");
     TRY(network_change(call, host, create, &c));

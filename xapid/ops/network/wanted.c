@@ -17,7 +17,7 @@
 
 struct wanting {
     struct net_model *m;
-    bool by_name;
+    unsigned how; /* of enum network_how */
     size_t n_ports, n_bridges;
     struct net_port *ports;
     struct net_bridge *bridges;
@@ -177,13 +177,9 @@ static void add_bridge(struct wanting *w, const struct pif *pif, const struct ne
         add_dns(w, pif);
 }
 
-/* A network that is the host's own affair; the one for talking to the host has an address there. */
-static void add_internal(struct wanting *w, const struct network *network)
+static struct net_bridge *add_bare_bridge(struct wanting *w, const struct network *network)
 {
     struct net_bridge *b = &w->bridges[w->n_bridges++];
-    const char *address = strmap_get(&network->other_config, "ip_begin");
-    const char *netmask = strmap_get(&network->other_config, "netmask");
-    const char *is_ours = strmap_get(&network->other_config, "is_host_internal_management_network");
 
     *b = (struct net_bridge){
         .name = network->bridge,
@@ -191,6 +187,17 @@ static void add_internal(struct wanting *w, const struct network *network)
         .v4 = {NET_IP_NONE, "", ""},
         .v6 = {NET_IP_NONE, "", ""},
     };
+    return b;
+}
+
+/* A network that is the host's own affair; the one for talking to the host has an address there. */
+static void add_internal(struct wanting *w, const struct network *network)
+{
+    struct net_bridge *b = add_bare_bridge(w, network);
+    const char *address = strmap_get(&network->other_config, "ip_begin");
+    const char *netmask = strmap_get(&network->other_config, "netmask");
+    const char *is_ours = strmap_get(&network->other_config, "is_host_internal_management_network");
+
     if (is_ours && strcmp(is_ours, "true") == 0 && address && netmask && netmask_bits(netmask) > 0)
         b->v4 = (struct net_ip){
             NET_IP_STATIC, arena_printf(w->m->arena, "%s/%d", address, netmask_bits(netmask)), ""};
@@ -200,7 +207,7 @@ static void add_internal(struct wanting *w, const struct network *network)
 
 static const char *card_mac(const struct wanting *w, const struct pif *pif)
 {
-    return w->by_name ? "" : pif->mac;
+    return w->how & NETWORK_BY_NAME ? "" : pif->mac;
 }
 
 static struct net_port *add_port(struct wanting *w, enum net_kind kind, const char *device,
@@ -297,6 +304,18 @@ static void add_base(struct wanting *w, const struct pif *pif, const struct netw
         add_port(w, NET_OTHER, pif->device, network)->mac = card_mac(w, pif);
 }
 
+/* What a VLAN is on, where it is not attached itself. */
+static void add_below(struct wanting *w, const struct pif *pif)
+{
+    const struct network *network = NULL;
+
+    if (w->how & NETWORK_IN_BRIDGES)
+        network = model_find(w->m, CLASS_network, pif->network);
+    add_base(w, pif, network);
+    if (network)
+        add_bare_bridge(w, network);
+}
+
 static void add_vlan(struct wanting *w, const struct pif *pif, const struct network *network)
 {
     const struct vlan *vlan = model_find(w->m, CLASS_vlan, pif->vlan_master_of);
@@ -306,7 +325,7 @@ static void add_vlan(struct wanting *w, const struct pif *pif, const struct netw
     if (!below)
         return;
     if (!has_port(w, below->device))
-        add_base(w, below, NULL);
+        add_below(w, below);
     port = add_port(w, NET_VLAN, "", network);
     port->below = below->device;
     port->tag = (int)vlan->tag;
@@ -413,14 +432,14 @@ static void add_internals(struct wanting *w, const struct refs *promised)
             add_internal(w, network);
 }
 
-void network_wanted(struct net_model *m, bool by_name, const struct refs *promised,
+void network_wanted(struct net_model *m, unsigned how, const struct refs *promised,
                     struct net_wanted *out)
 {
     /* For each PIF a bridge and, where it rides on one that is down, two ports. */
     size_t room = m->n * 2 + snap_root(snap_of(m))->tables[CLASS_network].count + 1;
     struct wanting w = {
         .m = m,
-        .by_name = by_name,
+        .how = how,
         .ports = arena_array(m->arena, struct net_port, room),
         .bridges = arena_array(m->arena, struct net_bridge, room),
     };

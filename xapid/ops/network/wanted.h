@@ -8,14 +8,21 @@
 #include "network-bridge/net.h"
 #include "xapid/ops/network/model.h"
 
+enum network_how {
+    /* Cards go by their names alone: the simulated ones are not those of the machine the records
+     * were made on. */
+    NETWORK_BY_NAME = 1,
+    /* What carries a VLAN is in its network's bridge, also while its PIF is not attached: Open
+     * vSwitch tags there. */
+    NETWORK_IN_BRIDGES = 2,
+};
+
 /*
  * All of it, in the model's arena: every attached PIF with its network's bridge, and those networks
  * without a PIF that a machine on this host uses, or that were promised to one.
- *
- * With by_name cards go by their names alone: the simulated ones are not those of the machine the
- * records were made on.
+ * 'how' is a sum of enum network_how.
  */
-void network_wanted(struct net_model *m, bool by_name, const struct refs *promised,
+void network_wanted(struct net_model *m, unsigned how, const struct refs *promised,
                     struct net_wanted *out);
 
 /* Number of bits of a netmask in dotted form; -1 for what is none. */

@@ -62,12 +62,13 @@ static const char *or_empty(const char *s)
     return s ? s : "";
 }
 
-struct hv_nic vif_nic(struct arena *arena, const struct vif *vif, const struct network *network)
+struct hv_nic vif_nic(struct call *call, const struct vif *vif, const struct network *network)
 {
     struct hv_nic nic = {
         .device = MAX(vif_device_number(vif->device), 0),
-        .mac = arena_strdup(arena, vif->mac),
-        .bridge = network ? arena_strdup(arena, network->bridge) : "",
+        .mac = arena_strdup(call->arena, vif->mac),
+        .bridge = network ? arena_strdup(call->arena, network->bridge) : "",
+        .vswitch = host_network_is_vswitch(call->xapid->network),
         .mtu = vif->mtu > 0 ? vif->mtu
                : network    ? network->mtu
                             : 1500,
@@ -91,7 +92,7 @@ static struct error *nics_config(struct call *call, const struct vm *vm,
             return err_invalid_device(call, vif->device);
         if (network)
             TRY(network_make_ready(call, network->ref));
-        nics[i] = vif_nic(call->arena, vif, network);
+        nics[i] = vif_nic(call, vif, network);
     }
     out->n_nics = vifs.n;
     out->nics = nics;

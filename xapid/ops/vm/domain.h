@@ -25,9 +25,9 @@ struct hv_request op_hv_request(struct op *op, const char *what);
 /* An error of hv.h as the XenAPI has it: the VM's reference in place of its uuid.  OK stays OK. */
 struct error *vm_hv_error(struct call *call, const struct vm *vm, struct error *e);
 
-/* A virtual interface as the hypervisor gets it, in a network or (NULL) in none; texts are the
- * arena's. */
-struct hv_nic vif_nic(struct arena *arena, const struct vif *vif, const struct network *network);
+/* A virtual interface as the hypervisor of this host gets it, in a network or (NULL) in none; texts
+ * are the call's. */
+struct hv_nic vif_nic(struct call *call, const struct vif *vif, const struct network *network);
 /* The configuration of a VM from its records and those of its networks, with its attached disks. */
 MUST_CHECK struct error *domain_config(struct call *call, const struct vm *vm,
                                        const struct vm_disks *disks, struct hv_domain_config *out);

@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""ovs_of_xapid.py -- a daemon with --network=ovs, alone with an Open vSwitch in namespaces of its own."""
+
+import os
+import sys
+import threading
+
+import host_of_xapid
+from host_of_xapid import Lost, Report, World, XapiError, addresses, sh
+from ovs import Switch, get, no_offload, ports
+
+
+def first_start(w):
+    pif = w.c("PIF.get_record", w.pif("eth0"))
+    w.report.check(pif["management"] and pif["IP"] == "192.0.2.10" and ports("xenbr0") == ["eth0"] and addresses("xenbr0") == ["192.0.2.10/24"],
+                   "a first start makes bridges of Open vSwitch, with the addresses of the cards", pif, sh("ovs-vsctl show; ip addr"))
+    w.report.check(w.is_reached("192.0.2.10"), "and the host is reached there")
+    w.report.check(w.c("host.get_software_version", w.host)["network_backend"] == "openvswitch", "the record of the host says which backend it has")
+
+
+def vlans(w):
+    card = w.pif("eth1")
+    w.c("PIF.reconfigure_ip", card, "None", "", "", "", "")
+    network = w.network("five")
+    bridge = w.c("network.get_bridge", network)
+    tagged = w.c("VLAN.get_untagged_PIF", w.c("VLAN.create", card, 5, network))
+    w.report.check(ports(bridge) == ["eth1.5-in"] and get("Port", "eth1.5", "tag") == "5" and w.c("PIF.get_currently_attached", tagged),
+                   "a VLAN is a pair of patch ports", sh("ovs-vsctl show"))
+    w.c("PIF.unplug", card)
+    w.report.check(ports(bridge) == ["eth1.5-in"] and ports("xenbr1") == ["eth1", "eth1.5"], "it outlives the unplugging of what it is on", sh("ovs-vsctl show"))
+    w.c("PIF.plug", card)
+
+
+def tunnels(w):
+    network = w.network("tunnelled")
+    tunnel = w.c("tunnel.create", w.pif("eth0"), network, "gre")
+    w.report.check(w.c("tunnel.get_protocol", tunnel) == "gre" and w.c("network.get_bridge", network) in sh("ovs-vsctl list-br"),
+                   "a GRE tunnel can be made", sh("ovs-vsctl show"))
+    w.c("tunnel.destroy", tunnel)
+
+
+def while_called(w, *call):
+    """A call that changes the management interface, while somebody calls at its address all the time; what it returns."""
+    outcome = []
+
+    def change():
+        try:
+            outcome.append(w.daemon.client()(*call))
+        except (XapiError, Lost) as e:
+            outcome.append(e)
+    thread = threading.Thread(target=change)
+    thread.start()
+    while thread.is_alive():
+        w.from_peer("192.0.2.10", "host.get_all")
+    thread.join()
+    return outcome[0]
+
+
+def bonds(w):
+    network = w.network("both")
+    bond = while_called(w, "Bond.create", network, [w.pif("eth0"), w.pif("eth1")], "", "balance-slb", {})
+    bridge = w.c("network.get_bridge", network)
+    w.report.check(ports(bridge)[0] == "bond0" and get("Port", "bond0", "bond_mode") == "balance-slb" and addresses(bridge) == ["192.0.2.10/24"],
+                   "a bond that shares its load takes the management interface and the VLAN with it", sh("ovs-vsctl show; ip addr"))
+    w.report.check(get("Port", "bond0.5", "tag") == "5" and "bond0.5" in ports(bridge), "a VLAN goes along", sh("ovs-vsctl show"))
+    w.report.check(w.is_reached("192.0.2.10"), "and the host is reached over it", sh("ovs-appctl bond/show"))
+    while_called(w, "Bond.destroy", bond)
+    w.report.check("bond0" not in sh("ovs-vsctl show") and ports("xenbr0") == ["eth0", "eth0.5"] and w.is_reached("192.0.2.10"), "without it the VLAN is on its first card", sh("ovs-vsctl show"))
+
+
+def guarded(w):
+    """What is not there is said, not passed over."""
+    c = w.c
+    vm = c("VM.clone", c("VM.get_by_name_label", "Other install media")[0], "guarded")
+    c("VM.provision", vm)
+    vif = c("VIF.create", {"device": "0", "network": w.network("guests"), "VM": vm, "MAC": "00:16:3e:00:01:01", "MTU": 1500, "other_config": {},
+                           "qos_algorithm_type": "", "qos_algorithm_params": {}, "locking_mode": "locked", "ipv4_allowed": ["10.5.0.1"], "ipv6_allowed": []})
+    e = w.refused("VM.start", vm, False, False)
+    w.report.check(e and "with Open vSwitch" in e.params[-1] and c("VM.get_power_state", vm) == "Halted", "a machine whose VIF is locked does not start unguarded", e)
+    c("VIF.set_locking_mode", vif, "unlocked")
+    c("VM.start", vm, False, False)
+    w.report.check(c("VM.get_power_state", vm) == "Running", "one whose VIF is not does")
+    c("VM.hard_shutdown", vm)
+
+
+def killed(w):
+    """kill -9 between the host's change and its record, and one with ovs-vswitchd dead: the start brings the host back to its records."""
+    with open(os.path.join(w.daemon.state, "faults"), "w") as f:
+        f.write("host_network/applied kill\n")
+    network = w.network("six")
+    try:
+        w.c("VLAN.create", w.pif("eth1"), 6, network)
+    except Lost:
+        pass
+    w.daemon.wait_end()
+    made = "eth1.6" in sh("ovs-vsctl show")
+    os.unlink(os.path.join(w.daemon.state, "faults"))
+    w.daemon.start()
+    w.c.login()
+    w.report.check(made and "eth1.6" not in ports("xenbr1") and w.is_reached("192.0.2.10"), "killed after a VLAN was made and before that was recorded, there is none",
+                   sh("ovs-vsctl show"))
+
+
+def dead_switch(w, switch):
+    switch.daemon.kill()
+    e = w.refused("VLAN.create", w.pif("eth1"), 7, w.network("seven"))
+    w.report.check(e and "ovs-vswitchd" in e.params[-1], "where ovs-vswitchd is dead a change fails and says so", e)
+    switch.server.kill()
+    e = w.refused("VLAN.create", w.pif("eth1"), 7, w.network("seven"))
+    w.report.check(e and "ovsdb-server is not there" in e.params[-1], "where ovsdb-server is, too", e)
+    switch.server.start()
+    switch.daemon.start()
+    sh("ovs-vsctl --timeout=60 --retry set Open_vSwitch . external_ids:back=true")
+    w.c("VLAN.create", w.pif("eth1"), 7, w.network("seven"))
+    w.report.check(get("Port", "eth1.7", "tag") == "7", "once they are back it can be made", sh("ovs-vsctl show"))
+
+
+def main():
+    report = Report()
+    if not os.environ.get("XAPID_ALONE"):
+        os.environ["XAPID_ALONE"] = "1"
+        os.execvp("unshare", ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", sys.executable, *sys.argv])
+    sh("mount -t proc proc /proc")
+    host_of_xapid.make_world()
+    no_offload("lan", "p0", "p1")
+    switch = Switch()
+    w = World(report, "ovs")
+    for part in (first_start, vlans, tunnels, bonds, guarded, killed, lambda w: dead_switch(w, switch)):
+        try:
+            part(w)
+        except (AssertionError, XapiError, Lost, RuntimeError) as e:
+            report.fail(f"{part.__name__} goes through", repr(e), w.daemon.log_tail(15))
+    w.daemon.close()
+    sys.exit(report.done())
+
+
+if __name__ == "__main__":
+    main()
