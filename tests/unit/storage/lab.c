@@ -114,11 +114,7 @@ static void destroy(struct lab *lab)
 
 static void remove_folder(struct lab *lab)
 {
-    const char *const argv[] = {"rm", "-rf", lab->folder, NULL};
-    struct child_spec spec = {.argv = argv};
-    struct child_result r;
-
-    lab_must(lab, child_run(&lab->arena, &spec, &r));
+    lab_run(&lab->arena, (const char *const[]){"rm", "-rf", lab->folder, NULL});
 }
 
 void lab_close(struct lab *lab)
@@ -132,6 +128,16 @@ void lab_close(struct lab *lab)
     free(lab->sr.state);
     free(lab->folder);
     arena_release(&lab->arena);
+}
+
+void lab_run(struct arena *arena, const char *const argv[])
+{
+    struct child_spec spec = {.argv = argv};
+    struct child_result r;
+
+    assert_null(child_run(arena, &spec, &r));
+    if (r.status)
+        fail_msg("%s: %s", argv[0], r.errors);
 }
 
 void lab_needs(struct lab *lab, unsigned features)

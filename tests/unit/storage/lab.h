@@ -64,6 +64,9 @@ char *lab_path(struct lab *lab, const char *name);
 /* Writes a file into the folder. */
 void lab_put(struct lab *lab, const char *name, const char *text);
 
+/* Runs a program of this machine and fails the test unless it ends well. */
+void lab_run(struct arena *arena, const char *const argv[]);
+
 /* Whether the driver has all of these features; else the test is skipped. */
 void lab_needs(struct lab *lab, unsigned features);
 

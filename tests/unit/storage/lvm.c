@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "libxapi/base/child.h"
 #include "libxapi/value/value.h"
 #include "storage-repos/apart/apart.h"
 #include "storage-repos/lvm/volumes.h"
@@ -161,15 +160,6 @@ struct play {
     struct lab_kind kind;
 };
 
-static void run_program(struct arena *arena, const char *const argv[])
-{
-    struct child_spec spec = {.argv = argv};
-    struct child_result r;
-
-    assert_null(child_run(arena, &spec, &r));
-    assert_int_equal(r.status, 0);
-}
-
 static void play_open(struct play *p)
 {
     const char *folder;
@@ -178,14 +168,14 @@ static void play_open(struct play *p)
     p->kind = (struct lab_kind){&sr_lvm, {1, &p->device}, p->root};
     assert_non_null(mkdtemp(p->root));
     folder = arena_printf(&p->arena, "%s/usr/sbin", p->root);
-    run_program(&p->arena, (const char *const[]){"mkdir", "-p", folder, NULL});
-    run_program(&p->arena, (const char *const[]){"cp", FAKE_LVM,
-                                                 arena_printf(&p->arena, "%s/lvm", folder), NULL});
+    lab_run(&p->arena, (const char *const[]){"mkdir", "-p", folder, NULL});
+    lab_run(&p->arena,
+            (const char *const[]){"cp", FAKE_LVM, arena_printf(&p->arena, "%s/lvm", folder), NULL});
 }
 
 static void play_close(struct play *p)
 {
-    run_program(&p->arena, (const char *const[]){"rm", "-rf", p->root, NULL});
+    lab_run(&p->arena, (const char *const[]){"rm", "-rf", p->root, NULL});
     arena_release(&p->arena);
 }
 

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "libxapi/base/child.h"
 #include "libxapi/value/value.h"
 #include "storage-repos/udev/udev.h"
 #include "tests/unit/storage/lab.h"
@@ -34,16 +33,7 @@ static const char *in(struct play *p, const char *name)
     return arena_printf(&p->arena, "%s%s", p->root, name);
 }
 
-static void run_program(struct play *p, const char *const argv[])
-{
-    struct child_spec spec = {.argv = argv};
-    struct child_result r;
-
-    assert_null(child_run(&p->arena, &spec, &r));
-    if (r.status)
-        fail_msg("%s: %s", argv[0], r.errors);
-}
-#define RUN(p, ...) run_program(p, (const char *const[]){__VA_ARGS__, NULL})
+#define RUN(p, ...) lab_run(&(p)->arena, (const char *const[]){__VA_ARGS__, NULL})
 
 /* A file, with the folders that it needs. */
 static void put(struct play *p, const char *name, const char *text)
