@@ -66,8 +66,7 @@ struct hv_nic {
     int64_t mtu;
     int64_t rate;      /* bytes a second that the guest may send, 0: as many as it likes */
     int rate_interval; /* microseconds between two shares of that */
-    bool vswitch; /* the bridge is Open vSwitch's; its name may be followed by the VLANs that the
-                     guest may use: "xapi1:5:6" */
+    bool vswitch;      /* the bridge is Open vSwitch's */
 };
 
 /* A USB device of the host, by its present numbers there. */
