@@ -85,6 +85,7 @@ struct vdi_info {
     const char *parent;                        /* location of the image below, "" if none */
     bool hidden;                               /* an inner node of a chain: not a VDI for users */
     bool stripped; /* its data was destroyed (vdi_strip): nothing but vdi_changed knows it */
+    bool unknown;  /* of a scan: it is there, and could not be read now; only 'location' is right */
     struct strmap sm_config;
 };
 
@@ -161,7 +162,8 @@ struct sr_driver {
     MUST_CHECK struct error *(*stat)(struct call *call, struct sr_handle *sr,
                                      struct sr_stat_info *out);
     /* All images, hidden ones too, ordered by location.  Broken and foreign files are logged and
-     * left out. */
+     * left out; what could not be read is there as 'unknown', for one bad block says nothing of the
+     * other disks, and a disk that cannot be read now is not gone. */
     MUST_CHECK struct error *(*scan)(struct call *call, struct sr_handle *sr, size_t *n,
                                      struct vdi_info **out);
 

@@ -77,13 +77,12 @@ static const char *judge_head(const uint8_t *h, size_t n)
 
 /* Whether all of the table is there that everything else hangs on.  Past the end of a file qemu
  * reads zeroes: of an image that was cut short it would show an empty disk. */
-static bool has_map(int fd, const uint8_t *h)
+static bool has_map(const struct stat *st, const uint8_t *h)
 {
     uint64_t at = be(h + 40, 8), entries = be(h + 36, 4);
-    struct stat st;
 
-    return at <= (uint64_t)INT64_MAX && fstat(fd, &st) == 0 &&
-           (!S_ISREG(st.st_mode) || at + 8 * entries <= (uint64_t)st.st_size);
+    return at <= (uint64_t)INT64_MAX &&
+           (!S_ISREG(st->st_mode) || at + 8 * entries <= (uint64_t)st->st_size);
 }
 
 enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *out,
@@ -93,10 +92,11 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
     ssize_t n = qcow2_pread(fd, h, sizeof h, 0);
     char backing[BACKING_MAX + 1];
     size_t name_size;
+    struct stat st;
 
-    if (n < 0) {
+    if (n < 0 || fstat(fd, &st) < 0) {
         *why = strerrordesc_np(errno);
-        return QCOW2_BROKEN;
+        return QCOW2_UNREAD;
     }
     *why = "it is no qcow2 image";
     if (memcmp(h, "QFI\xfb", 4) != 0)
@@ -104,14 +104,18 @@ enum qcow2_state qcow2_read_head(struct call *call, int fd, struct qcow2_head *o
     *why = judge_head(h, (size_t)n);
     if (*why)
         return QCOW2_BROKEN;
-    if (!has_map(fd, h)) {
+    if (!has_map(&st, h)) {
         *why = "it is cut short";
         return QCOW2_BROKEN;
     }
     name_size = be(h + 8, 8) ? be(h + 16, 4) : 0;
     n = name_size ? qcow2_pread(fd, backing, name_size, (off_t)be(h + 8, 8)) : 0;
+    if (n < 0) {
+        *why = strerrordesc_np(errno);
+        return QCOW2_UNREAD;
+    }
     if (n != (ssize_t)name_size || memchr(backing, '\0', name_size)) {
-        *why = n < 0 ? strerrordesc_np(errno) : "the name of its parent cannot be read";
+        *why = "the name of its parent cannot be read";
         return QCOW2_BROKEN;
     }
     *out = (struct qcow2_head){.virtual_size = (int64_t)be(h + 24, 8),

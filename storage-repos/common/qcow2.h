@@ -30,7 +30,8 @@ struct qcow2_head {
 enum qcow2_state {
     QCOW2_GOOD,
     QCOW2_FOREIGN, /* not qcow2 at all */
-    QCOW2_BROKEN,  /* qcow2 that is damaged, unreadable or uses what we refuse */
+    QCOW2_BROKEN,  /* qcow2 that is damaged or uses what we refuse */
+    QCOW2_UNREAD,  /* it could not be read now: what it is is not known */
 };
 
 /* As many bytes as the file has there, up to n; -1 with errno. */

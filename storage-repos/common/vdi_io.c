@@ -30,6 +30,7 @@
 #define OPEN_TIMEOUT (60 * USEC_PER_SEC)
 #define IO_TIMEOUT (300 * USEC_PER_SEC)
 #define CLOSE_TIMEOUT (60 * USEC_PER_SEC)
+#define LAST_WORDS (5 * USEC_PER_SEC)
 #define CHUNK ((size_t)4 * 1024 * 1024)
 #define ASKED ((size_t)64 * 1024)
 #define DEPTHS "qemu:allocation-depth"
@@ -44,7 +45,8 @@ struct vdi_io {
     struct nbd_handle *nbd;
     struct clusters *clusters; /* what can be read of it beside the server; NULL: nothing */
     struct child *server;
-    bool dead; /* a request was not answered: the connection's state is unknown */
+    bool dead;   /* a request was not answered: the connection's state is unknown */
+    char path[]; /* what was opened, for errors */
 };
 
 static struct error *io_error(struct call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -68,6 +70,21 @@ static struct error *io_errno(struct call *call, const char *what, int err, int6
     return io_error(call, "%s: %s", what, err ? strerrordesc_np(err) : "the connection was lost");
 }
 
+static struct error *request_failed(struct call *call, const struct vdi_io *io, const char *what,
+                                    int err, int64_t n)
+{
+    return io_errno(call, arena_printf(call->arena, "%s: %s", io->path, what), err, n);
+}
+
+static struct vdi_io *io_new(const struct vdi_path *path)
+{
+    size_t n = strlen(path->path) + 1;
+    struct vdi_io *io = xcalloc(1, sizeof *io + n);
+
+    memcpy(io->path, path->path, n);
+    return io;
+}
+
 /* ---- opening ---- */
 
 static struct error *open_raw(struct call *call, const char *path, struct vdi_io *io)
@@ -78,7 +95,9 @@ static struct error *open_raw(struct call *call, const char *path, struct vdi_io
     if (fd < 0)
         return io_errno(call, path, errno, 0);
     io->fd = fd;
-    if (fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+    if (fstat(fd, &st) < 0)
+        return io_errno(call, path, errno, 0);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return io_error(call, "%s: neither a file nor a block device", path);
     io->size = lseek(fd, 0, SEEK_END);
     return io->size < 0 ? io_errno(call, path, errno, 0) : OK;
@@ -168,7 +187,7 @@ static struct error *open_failed(struct call *call, struct vdi_io *io, const cha
     const struct child_result *r;
 
     if (child_wait(io->server, USEC_PER_SEC, &r) && r && r->errors[0])
-        return io_error(call, "%s", r->errors);
+        return io_error(call, "%s: %s", path, r->errors);
     return io_error(call, "%s: qemu-nbd does not serve the image", path);
 }
 
@@ -230,7 +249,7 @@ static struct error *open_server(struct call *call, const char *path, struct vdi
 struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool writable,
                           struct vdi_io **out)
 {
-    struct vdi_io *io = xcalloc(1, sizeof *io);
+    struct vdi_io *io = io_new(path);
     struct error *e;
 
     io->writable = writable;
@@ -288,6 +307,17 @@ static struct error *check(struct call *call, const struct vdi_io *io, int64_t o
     return OK;
 }
 
+/* qemu-nbd closes the connection where it cannot read, and says why only in its last words. */
+static struct error *connection_lost(struct call *call, struct vdi_io *io, const char *what)
+{
+    const struct child_result *r;
+
+    io->dead = true;
+    if (io->server && child_wait(io->server, LAST_WORDS, &r) && r && r->errors[0])
+        return io_error(call, "%s: %s: %s", io->path, what, r->errors);
+    return request_failed(call, io, what, 0, 0);
+}
+
 /* Waits for one request's answer. */
 static struct error *nbd_finish(struct call *call, struct vdi_io *io, int64_t cookie,
                                 const char *what, int64_t n)
@@ -303,15 +333,15 @@ static struct error *nbd_finish(struct call *call, struct vdi_io *io, int64_t co
             io->dead = true;
             nbd_close(io->nbd);
             io->nbd = NULL;
-            return io_error(call, "%s: no answer from qemu-nbd", what);
+            return io_error(call, "%s: %s: no answer from qemu-nbd", io->path, what);
         }
     }
     if (done > 0)
         return OK;
     err = nbd_get_errno();
     if (!nbd_aio_is_ready(io->nbd))
-        io->dead = true;
-    return io_errno(call, what, err, n);
+        return connection_lost(call, io, what);
+    return request_failed(call, io, what, err, n);
 }
 
 static struct error *raw_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf,
@@ -323,9 +353,9 @@ static struct error *raw_read(struct call *call, struct vdi_io *io, int64_t offs
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return io_errno(call, "read", errno, (int64_t)n);
+            return request_failed(call, io, "read", errno, (int64_t)n);
         if (got == 0)
-            return io_error(call, "read: the file has become shorter");
+            return io_error(call, "%s: read: the file has become shorter", io->path);
         offset += got;
         buf = (char *)buf + got;
         n -= (size_t)got;
@@ -342,7 +372,7 @@ static struct error *raw_write(struct call *call, struct vdi_io *io, int64_t off
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
-            return io_errno(call, "write", errno, (int64_t)n);
+            return request_failed(call, io, "write", errno, (int64_t)n);
         offset += put;
         buf = (const char *)buf + put;
         n -= (size_t)put;
@@ -514,7 +544,7 @@ static int take_depths(void *user, const char *context, uint64_t offset, uint32_
 
 struct error *vdi_io_open_map(struct call *call, const struct vdi_path *path, struct vdi_io **out)
 {
-    struct vdi_io *io = xcalloc(1, sizeof *io);
+    struct vdi_io *io = io_new(path);
     struct error *e;
 
     io->depths = true;
@@ -630,6 +660,6 @@ struct error *vdi_io_flush(struct call *call, struct vdi_io *io)
     if (!io->writable)
         return OK;
     if (io->fd)
-        return fdatasync(io->fd) < 0 ? io_errno(call, "flush", errno, 0) : OK;
+        return fdatasync(io->fd) < 0 ? request_failed(call, io, "flush", errno, 0) : OK;
     return nbd_finish(call, io, nbd_aio_flush(io->nbd, NBD_NULL_COMPLETION, 0), "flush", 0);
 }

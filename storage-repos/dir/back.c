@@ -43,6 +43,7 @@ struct error *dir_vdi_replace(struct call *call, struct sr_handle *sr, const cha
 
     TRY(dir_check_location(call, sr, location));
     TRY(dir_check_location(call, sr, by));
+    TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, st, &lock));
     TRY(dir_list(call, st, false, &list));
     TRY(get_free(call, sr, &list, location, &disk));
@@ -71,6 +72,7 @@ struct error *dir_vdi_reset(struct call *call, struct sr_handle *sr, const char 
     bool changing;
 
     TRY(dir_check_location(call, sr, location));
+    TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, st, &lock));
     TRY(dir_list(call, st, false, &list));
     TRY(get_free(call, sr, &list, location, &disk));

@@ -75,6 +75,7 @@ struct error *dir_vdi_strip(struct call *call, struct sr_handle *sr, const char 
     struct dir_list list;
 
     TRY(dir_check_location(call, sr, location));
+    TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, st, &lock));
     TRY(dir_list(call, st, false, &list));
     if (!dir_find_stripped(&list, location)) {
@@ -191,6 +192,7 @@ struct error *dir_vdi_changed(struct call *call, struct sr_handle *sr, const cha
     struct dir_list list;
     int64_t size;
 
+    TRY(dir_check_there(call, sr));
     TRY(dir_list(call, st, false, &list));
     TRY(find_side(call, sr, &list, from, &a));
     TRY(find_side(call, sr, &list, to, &b));

@@ -205,7 +205,9 @@ static struct error *look_at_upper(struct work *w, const struct dir_image *upper
     if (fd < 0)
         return sr_failed_errno(w->call, SR_FAIL_VDI, errno, name);
     file.fd = fd;
-    if (qcow2_has_writer(fd) || fstat(fd, &w->before) < 0 || w->before.st_ino != upper->inode)
+    if (fstat(fd, &w->before) < 0)
+        return sr_failed_errno(w->call, SR_FAIL_VDI, errno, name);
+    if (qcow2_has_writer(fd) || w->before.st_ino != upper->inode)
         return not_now(w);
     *empty = qcow2_is_empty(fd);
     w->upper = upper->inode;
@@ -260,6 +262,7 @@ struct error *dir_vdi_coalesce(struct call *call, struct sr_handle *sr,
 
     TRY(dir_check_location(call, sr, what->location));
     TRY(dir_check_location(call, sr, what->base));
+    TRY(dir_check_there(call, sr));
     TRY(take_turn(call, w.st, &turn));
     TRY(begin(&w));
     if (w.done)

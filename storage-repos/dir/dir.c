@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "libxapi/base/call.h"
+#include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/value/value.h"
 #include "storage-repos/dir/image.h"
@@ -78,15 +80,55 @@ static struct error *read_mark(struct call *call, const struct dir_state *st, co
     char text[UUID_TEXT_SIZE] = "";
     int fd = openat(st->fd, MARK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     ssize_t n;
+    int err;
 
     *uuid = "";
     if (fd < 0)
         return errno == ENOENT ? OK : sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     n = read(fd, text, sizeof text - 1);
+    err = errno;
     close(fd);
     if (n < 0)
-        return sr_failed_errno(call, SR_FAIL_SR, EIO, st->path);
+        return sr_failed_errno(call, SR_FAIL_SR, err, st->path);
     *uuid = arena_strdup(call->arena, text);
+    return OK;
+}
+
+static struct error *check_mark(struct call *call, const struct dir_state *st, const char *uuid)
+{
+    const char *owner;
+
+    TRY(read_mark(call, st, &owner));
+    if (strcmp(owner, uuid) == 0)
+        return OK;
+    return sr_failed(call, SR_FAIL_SR,
+                     owner[0] ? "%s belongs to another repository"
+                              : "%s is not a repository; is its disk mounted?",
+                     st->path);
+}
+
+/*
+ * A descriptor goes on showing what was removed, or is no longer mounted: there nothing would be
+ * found, and all disks were gone.  Where the repository has come back as another directory, the
+ * descriptor becomes that one's, in one step, for others may be using it.
+ */
+struct error *dir_check_there(struct call *call, const struct sr_handle *sr)
+{
+    const struct dir_state *st = sr->state;
+    AUTO(dir_state) now = {0};
+    struct stat was, is;
+
+    if (sr->crowded)
+        return OK; /* a process of its own, which has just attached it */
+    TRY(open_dir(call, st->path, &now));
+    TRY(check_mark(call, &now, sr->uuid));
+    if (fstat(st->fd, &was) < 0 || fstat(now.fd, &is) < 0)
+        return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
+    if (was.st_dev == is.st_dev && was.st_ino == is.st_ino)
+        return OK;
+    if (dup3(now.fd, st->fd, O_CLOEXEC) < 0)
+        return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
+    log_warning("%s is another directory now; the repository goes on there", st->path);
     return OK;
 }
 
@@ -101,46 +143,69 @@ static struct error *write_mark(struct call *call, const struct dir_state *st, c
     if (fd < 0)
         return sr_failed_errno(call, SR_FAIL_SR_CREATE, errno, st->path);
     n = write(fd, line, strlen(line));
-    err = n < 0 ? errno : ENOSPC;
+    err = n < 0 ? errno : n < (ssize_t)strlen(line) ? ENOSPC : fsync(fd) < 0 ? errno : 0;
     close(fd);
-    if (n != (ssize_t)strlen(line))
-        return sr_failed_errno(call, SR_FAIL_SR_CREATE, err, st->path);
-    return dir_publish(call, st, temp, MARK);
+    if (!err && renameat(st->fd, temp, st->fd, MARK) < 0)
+        err = errno;
+    if (!err && fsync(st->fd) < 0)
+        err = errno;
+    return err ? sr_failed_errno(call, SR_FAIL_SR_CREATE, err, st->path) : OK;
 }
 
 /* ---- create and destroy ---- */
 
 /* The folder above is synced too, so that the directory itself survives. */
-static struct error *make_folder(struct call *call, const char *path)
+static struct error *make_folder(struct call *call, const char *path, bool *made)
 {
     char *above = arena_strdup(call->arena, path);
     char *slash = strrchr(above, '/');
-    int fd, rc;
+    int fd, rc, err;
 
     if (mkdir(path, 0700) < 0)
         return errno == EEXIST ? OK : sr_failed_errno(call, SR_FAIL_SR_CREATE, errno, path);
+    *made = true;
     slash[slash == above ? 1 : 0] = '\0';
     fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return sr_failed_errno(call, SR_FAIL_SR_CREATE, errno, above);
     rc = fsync(fd);
+    err = errno;
     close(fd);
-    return rc < 0 ? sr_failed(call, SR_FAIL_SR_CREATE, "%s could not be synced", above) : OK;
+    return rc < 0 ? sr_failed_errno(call, SR_FAIL_SR_CREATE, err, above) : OK;
+}
+
+static struct error *mark_as_ours(struct call *call, const char *path, const char *uuid)
+{
+    AUTO(dir_state) st = {0};
+    const char *owner;
+    struct error *e;
+
+    TRY(open_dir(call, path, &st));
+    TRY(read_mark(call, &st, &owner));
+    if (owner[0])
+        return strcmp(owner, uuid) == 0 ? OK : error_new(call->arena, "SR_DEVICE_IN_USE", 0);
+    e = write_mark(call, &st, uuid);
+    if (e) { /* as it was before */
+        unlinkat(st.fd, MARK ".tmp", 0);
+        unlinkat(st.fd, MARK, 0);
+    }
+    return e;
 }
 
 static struct error *dir_create(struct call *call, struct sr_handle *sr, int64_t physical_size)
 {
-    AUTO(dir_state) st = {0};
-    const char *path, *owner;
+    const char *path;
+    bool made = false;
+    struct error *e;
 
     (void)physical_size; /* as much as the file system has */
     TRY(find_path(call, sr, &path));
-    TRY(make_folder(call, path));
-    TRY(open_dir(call, path, &st));
-    TRY(read_mark(call, &st, &owner));
-    if (owner[0] && strcmp(owner, sr->uuid) != 0)
-        return error_new(call->arena, "SR_DEVICE_IN_USE", 0);
-    return owner[0] ? OK : write_mark(call, &st, sr->uuid);
+    e = make_folder(call, path, &made);
+    if (!e)
+        e = mark_as_ours(call, path, sr->uuid);
+    if (e && made && rmdir(path) < 0)
+        log_warning("%s stays behind: %s", path, strerrordesc_np(errno));
+    return e;
 }
 
 static struct error *check_empty(struct call *call, const struct dir_state *st)
@@ -178,13 +243,14 @@ static bool is_stale_sidecar(const char *name)
     return n > 9 && strcmp(name + n - 9, ".json.tmp") == 0 && is_ours(name);
 }
 
-/* Unlinks what 'which' picks, but not the mark. */
+/* Unlinks what 'which' picks, but not the mark; all that can be, whatever fails. */
 static struct error *remove_files(struct call *call, const struct dir_state *st,
                                   bool (*which)(const char *name))
 {
     int fd = openat(st->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
+    struct error *e = OK;
 
     if (!d) {
         int err = errno;
@@ -193,11 +259,27 @@ static struct error *remove_files(struct call *call, const struct dir_state *st,
             close(fd);
         return sr_failed_errno(call, SR_FAIL_SR_DELETE, err, st->path);
     }
-    while ((entry = readdir(d)) != NULL)
-        if (which(entry->d_name) && strcmp(entry->d_name, MARK) != 0)
-            unlinkat(st->fd, entry->d_name, 0);
+    errno = 0;
+    while ((entry = readdir(d)) != NULL) {
+        if (which(entry->d_name) && strcmp(entry->d_name, MARK) != 0 &&
+            unlinkat(st->fd, entry->d_name, 0) < 0 && errno != ENOENT)
+            e = sr_failed_errno(call, SR_FAIL_SR_DELETE, errno, dir_path(call, st, entry->d_name));
+        errno = 0;
+    }
+    if (errno)
+        e = sr_failed_errno(call, SR_FAIL_SR_DELETE, errno, st->path);
     closedir(d);
-    return OK;
+    return e;
+}
+
+/* They do no harm. */
+static void tidy_up(struct call *call, const struct dir_state *st)
+{
+    struct error *e = remove_files(call, st, is_stale_sidecar);
+
+    if (e)
+        log_warning("%s: what was left half written stays: %s", st->path,
+                    error_line(call->arena, e));
 }
 
 static struct error *destroy_locked(struct call *call, struct dir_state *st)
@@ -208,7 +290,10 @@ static struct error *destroy_locked(struct call *call, struct dir_state *st)
     TRY(dir_collect(call, st));
     TRY(check_empty(call, st));
     TRY(remove_files(call, st, is_ours));
-    return dir_unlink(call, st, MARK); /* last: until then a repeat finds its way */
+    /* Last: until then a repeat finds its way. */
+    if (unlinkat(st->fd, MARK, 0) < 0 && errno != ENOENT)
+        return sr_failed_errno(call, SR_FAIL_SR_DELETE, errno, st->path);
+    return OK;
 }
 
 static struct error *dir_destroy(struct call *call, struct sr_handle *sr)
@@ -218,7 +303,7 @@ static struct error *dir_destroy(struct call *call, struct sr_handle *sr)
 
     TRY(find_path(call, sr, &path));
     if (access(path, F_OK) < 0 && errno == ENOENT)
-        return OK;
+        return OK; /* it was done before */
     TRY(open_dir(call, path, &st));
     TRY(read_mark(call, &st, &owner));
     if (owner[0] && strcmp(owner, sr->uuid) != 0)
@@ -236,23 +321,18 @@ static struct error *dir_destroy(struct call *call, struct sr_handle *sr)
 static struct error *dir_attach(struct call *call, struct sr_handle *sr)
 {
     struct dir_state *st = sr->state;
-    const char *path, *owner;
+    const char *path;
     struct error *e;
 
     if (is_dummy(sr))
         TRY(dir_create(call, sr, 0));
     TRY(find_path(call, sr, &path));
     TRY(open_dir(call, path, st));
-    e = read_mark(call, st, &owner);
-    if (!e && strcmp(owner, sr->uuid) != 0)
-        e = sr_failed(call, SR_FAIL_SR,
-                      owner[0] ? "%s belongs to another repository"
-                               : "%s is not a repository; is its disk mounted?",
-                      path);
-    if (!e && !sr->crowded)
-        e = remove_files(call, st, is_stale_sidecar);
+    e = check_mark(call, st, sr->uuid);
     if (e)
         dir_state_release(st);
+    else if (!sr->crowded)
+        tidy_up(call, st);
     return e;
 }
 
@@ -269,6 +349,7 @@ static struct error *dir_stat(struct call *call, struct sr_handle *sr, struct sr
     struct statvfs fs;
 
     *out = (struct sr_stat_info){0};
+    TRY(dir_check_there(call, sr));
     if (fstatvfs(st->fd, &fs) < 0)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     out->physical_size = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize;
@@ -280,6 +361,29 @@ static struct error *dir_stat(struct call *call, struct sr_handle *sr, struct sr
     return OK;
 }
 
+/* False for what is no disk. */
+static bool show(struct call *call, const struct dir_state *st, const struct dir_image *image,
+                 struct vdi_info *out)
+{
+    struct error *e = OK;
+
+    if (image->good || image->stripped)
+        e = dir_info(call, st, image, out);
+    else if (!image->failed || !dir_location_ok(image->location))
+        return false;
+    if (e)
+        log_error("%s/%s is left as it is known: %s", st->path, image->location,
+                  error_line(call->arena, e));
+    if (e || image->failed)
+        *out = (struct vdi_info){.location = image->location,
+                                 .uuid = image->location,
+                                 .name_label = "",
+                                 .name_description = "",
+                                 .parent = image->parent,
+                                 .unknown = true};
+    return true;
+}
+
 static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n,
                               struct vdi_info **out)
 {
@@ -288,11 +392,12 @@ static struct error *dir_scan(struct call *call, struct sr_handle *sr, size_t *n
     struct vdi_info *v;
 
     *n = 0;
+    TRY(dir_check_there(call, sr));
     TRY(dir_list(call, st, true, &list));
     v = arena_array(call->arena, struct vdi_info, list.n + 1);
     for (size_t i = 0; i < list.n; i++)
-        if (list.v[i].good || list.v[i].stripped)
-            TRY(dir_info(call, st, &list.v[i], &v[(*n)++]));
+        if (show(call, st, &list.v[i], &v[*n]))
+            ++*n;
     *out = v;
     return OK;
 }

@@ -71,11 +71,11 @@ struct error *dir_sync_file(struct call *call, const struct dir_state *st, const
     int rc, err;
 
     if (fd < 0)
-        return sr_failed_errno(call, SR_FAIL_VDI, errno, name);
+        return sr_failed_errno(call, SR_FAIL_VDI, errno, dir_path(call, st, name));
     rc = fsync(fd);
     err = errno;
     close(fd);
-    return rc < 0 ? sr_failed_errno(call, SR_FAIL_VDI, err, name) : OK;
+    return rc < 0 ? sr_failed_errno(call, SR_FAIL_VDI, err, dir_path(call, st, name)) : OK;
 }
 
 struct error *dir_publish(struct call *call, const struct dir_state *st, const char *temp,
@@ -90,7 +90,7 @@ struct error *dir_publish(struct call *call, const struct dir_state *st, const c
 struct error *dir_unlink(struct call *call, const struct dir_state *st, const char *name)
 {
     if (unlinkat(st->fd, name, 0) < 0 && errno != ENOENT)
-        return sr_failed_errno(call, SR_FAIL_VDI_REMOVE, errno, name);
+        return sr_failed_errno(call, SR_FAIL_VDI_REMOVE, errno, dir_path(call, st, name));
     return OK;
 }
 

@@ -69,12 +69,21 @@ struct fork {
     char parent_name[DIR_NAME_SIZE]; /* of the new image: the base, or the disk's parent */
 };
 
-/* A broken file also has a name that is taken. */
-static bool name_taken(const struct fork *f, const char *name)
+/* A broken file also has a name that is taken; of one that cannot be asked for it is not known. */
+static struct error *name_taken(const struct fork *f, const char *name, bool *out)
 {
     struct stat s;
 
-    return fstatat(f->st->fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0;
+    *out = fstatat(f->st->fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0;
+    return *out || errno == ENOENT ? OK : sr_failed_errno(f->call, SR_FAIL_VDI, errno, name);
+}
+
+static struct error *check_free(const struct fork *f, const char *name, const char *location)
+{
+    bool taken;
+
+    TRY(name_taken(f, name, &taken));
+    return taken ? sr_failed(f->call, SR_FAIL_VDI_EXISTS, "%s", location) : OK;
 }
 
 static struct error *find_reached(const struct fork *f, enum reached *out)
@@ -82,20 +91,19 @@ static struct error *find_reached(const struct fork *f, enum reached *out)
     const struct dir_image *base = dir_find(&f->list, f->base);
     const struct dir_image *new = dir_find(&f->list, f->spec->location);
 
+    *out = DONE;
     if (new &&strcmp(new->parent, f->base) == 0 && base)
-        *out = DONE;
-    else if (new && !base &&new->parent[0] && strcmp(new->parent, f->disk->parent) == 0)
-        *out = DONE;
-    else if (name_taken(f, f->new_name))
-        return sr_failed(f->call, SR_FAIL_VDI_EXISTS, "%s", f->spec->location);
-    else if (base && strcmp(f->disk->parent, f->base) == 0)
+        return OK;
+    if (new && !base &&new->parent[0] && strcmp(new->parent, f->disk->parent) == 0)
+        return OK;
+    TRY(check_free(f, f->new_name, f->spec->location));
+    *out = NOTHING;
+    if (base && strcmp(f->disk->parent, f->base) == 0)
         *out = FROZEN;
     else if (base && base->inode == f->disk->inode)
         *out = LINKED;
-    else if (name_taken(f, f->base_name))
-        return sr_failed(f->call, SR_FAIL_VDI_EXISTS, "%s", f->base);
     else
-        *out = NOTHING;
+        TRY(check_free(f, f->base_name, f->base));
     return OK;
 }
 
@@ -204,11 +212,12 @@ static struct error *is_empty(const struct fork *f, bool *out)
 static void clean_up(const struct fork *f)
 {
     char name[DIR_NAME_SIZE];
+    bool taken;
 
     dir_remove_temps(f->st, f->base);
     dir_remove_temps(f->st, f->spec->location);
     dir_meta_name(f->base, name);
-    if (!name_taken(f, f->base_name))
+    if (name_taken(f, f->base_name, &taken) == OK && !taken)
         error_ignore(
             dir_unlink(f->call, f->st, name)); /* a sidecar without an image does no harm */
 }
@@ -241,6 +250,7 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
         return sr_failed(call, SR_FAIL_ARGUMENT, "%s and %s: three different uuids are needed",
                          base, spec->location);
     set_names(&f);
+    TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, f.st, &lock));
     TRY(dir_list(call, f.st, false, &f.list));
     TRY(dir_get(call, sr, &f.list, location, &disk));

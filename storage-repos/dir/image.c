@@ -31,19 +31,26 @@ static const char *without_ending(struct call *call, const char *name, const cha
 /* ---- one file ---- */
 
 /* Fills the image; NULL, or what is wrong with it. */
-static const char *examine(struct call *call, int fd, struct dir_image *image, bool *unsure)
+static const char *examine(struct call *call, int fd, struct dir_image *image)
 {
     struct qcow2_head head;
     const char *why = NULL, *parent;
     struct stat s;
 
-    if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode))
+    if (fstat(fd, &s) < 0) {
+        image->failed = image->unread = true;
+        return strerrordesc_np(errno);
+    }
+    if (!S_ISREG(s.st_mode))
         return "it is no file";
     switch (qcow2_read_head(call, fd, &head, &why)) {
     case QCOW2_FOREIGN:
         return why;
+    case QCOW2_UNREAD:
+        image->failed = image->unread = true;
+        return why;
     case QCOW2_BROKEN:
-        *unsure = true;
+        image->unread = true;
         return why;
     case QCOW2_GOOD:
         break;
@@ -62,47 +69,74 @@ static const char *examine(struct call *call, int fd, struct dir_image *image, b
     return NULL;
 }
 
-static void add_file(struct call *call, const struct dir_state *st, const char *name, bool loud,
-                     struct dir_list *list)
+/* The host's lack, not the storage's: nothing can be said of any file. */
+static bool is_host_short(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM;
+}
+
+static struct error *add_file(struct call *call, const struct dir_state *st, const char *name,
+                              bool loud, struct dir_list *list)
 {
     struct dir_image *image = &list->v[list->n];
     int fd;
 
     *image = (struct dir_image){.location = without_ending(call, name, ENDING), .parent = ""};
     if (!image->location || name[0] == '.')
-        return;
+        return OK;
     fd = openat(st->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
-        return;
+        return OK;
+    if (fd < 0 && is_host_short(errno))
+        return sr_failed_errno(call, SR_FAIL_SCAN, errno, name);
     if (fd < 0) {
         image->why = strerrordesc_np(errno);
+        image->failed = errno != ELOOP; /* a link is no file of ours */
         image->unread = true;
     } else {
-        image->why = examine(call, fd, image, &image->unread);
+        image->why = examine(call, fd, image);
         close(fd);
     }
     list->unsure |= image->unread;
     if (image->why && loud)
-        log_error("%s/%s is left out: %s", st->path, name, image->why);
+        log_error("%s/%s is left %s: %s", st->path, name, image->failed ? "as it is known" : "out",
+                  image->why);
     list->n++;
+    return OK;
 }
 
 /* What is left of a disk whose data was destroyed; one that still has its image is not there yet.
  */
-static void add_trace(struct call *call, const struct dir_state *st, const char *name, bool loud,
-                      struct dir_list *list)
+static struct error *add_trace(struct call *call, const struct dir_state *st, const char *name,
+                               bool loud, struct dir_list *list)
 {
     struct dir_image *image = &list->v[list->n];
     const char *location = without_ending(call, name, ".cbt");
     char image_name[DIR_NAME_SIZE];
     struct dir_trace trace;
+    struct error *e;
+    struct stat s;
+    bool good;
 
     if (!location || !dir_location_ok(location))
-        return;
+        return OK;
     dir_image_name(location, image_name);
-    if (faccessat(st->fd, image_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return;
-    if (dir_trace_read(call, st, location, &trace)) {
+    if (fstatat(st->fd, image_name, &s, AT_SYMLINK_NOFOLLOW) == 0)
+        return OK;
+    if (errno != ENOENT)
+        return sr_failed_errno(call, SR_FAIL_SCAN, errno, image_name);
+    e = dir_trace_read(call, st, location, &trace, &good);
+    if (e) {
+        *image = (struct dir_image){.location = location,
+                                    .parent = "",
+                                    .why = error_line(call->arena, e),
+                                    .failed = true,
+                                    .unread = true};
+        list->unsure = true;
+        list->n++;
+        if (loud)
+            log_error("%s/%s is left as it is known: %s", st->path, name, image->why);
+    } else if (good) {
         *image = (struct dir_image){.location = location,
                                     .stripped = true,
                                     .why = "its data was destroyed",
@@ -113,6 +147,7 @@ static void add_trace(struct call *call, const struct dir_state *st, const char 
     } else if (loud) {
         log_error("%s/%s is left out: it is not what was written", st->path, name);
     }
+    return OK;
 }
 
 /* ---- all of them ---- */
@@ -207,9 +242,9 @@ static struct error *read_entries(struct call *call, const struct dir_state *st,
         if (list->n == IMAGES_MAX)
             return sr_failed(call, SR_FAIL_SCAN, "%s: more than %d images", st->path, IMAGES_MAX);
         make_room(call, list, &size);
-        add_file(call, st, entry->d_name, loud, list);
+        TRY(add_file(call, st, entry->d_name, loud, list));
         make_room(call, list, &size);
-        add_trace(call, st, entry->d_name, loud, list);
+        TRY(add_trace(call, st, entry->d_name, loud, list));
         errno = 0;
     }
     return errno ? sr_failed_errno(call, SR_FAIL_SCAN, errno, st->path) : OK;

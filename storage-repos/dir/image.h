@@ -9,6 +9,9 @@
 
 #define DIR_NAME_SIZE 64 /* fits every name made of a uuid */
 
+/* What each slot of an attached repository begins with: an error unless it is still there. */
+MUST_CHECK struct error *dir_check_there(struct call *call, const struct sr_handle *sr);
+
 /* True for a uuid in lower case: the only locations there are, so that none can lead out of the
  * directory. */
 bool dir_location_ok(const char *location);
@@ -69,9 +72,9 @@ struct dir_trace {
     int64_t virtual_size;
     bool all; /* its own image held something: every block may differ */
 };
-/* False where it cannot be read. */
-bool dir_trace_read(struct call *call, const struct dir_state *st, const char *location,
-                    struct dir_trace *out);
+/* '*good' is false where it is not what was written; one that cannot be read now is an error. */
+MUST_CHECK struct error *dir_trace_read(struct call *call, const struct dir_state *st,
+                                        const char *location, struct dir_trace *out, bool *good);
 /* Durable when it returns. */
 MUST_CHECK struct error *dir_trace_write(struct call *call, const struct dir_state *st,
                                          const char *location, const struct dir_trace *trace);
@@ -83,6 +86,7 @@ struct dir_image {
     bool stripped;        /* not good, for there is no image; then also size and parent are set */
     bool all;             /* stripped: as in its trace */
     bool unread;          /* not good, and its parent is not known */
+    bool failed;          /* unread, for a call failed: it may be a good one */
     const char *why;      /* what is wrong with it */
     ino_t inode;
     nlink_t links;

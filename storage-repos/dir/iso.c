@@ -35,7 +35,11 @@ static struct error *find_path(struct call *call, const struct sr_handle *sr, co
 
     if (!path)
         return sr_failed(call, SR_FAIL_ISO_LOCATION, "a local directory is wanted");
-    if (path[0] != '/' || path[1] == '/' || stat(path, &s) < 0 || !S_ISDIR(s.st_mode))
+    if (path[0] != '/' || path[1] == '/')
+        return sr_failed(call, SR_FAIL_ISO_PATH, "%s", path);
+    if (stat(path, &s) < 0)
+        return sr_failed_errno(call, SR_FAIL_ISO_PATH, errno, path);
+    if (!S_ISDIR(s.st_mode))
         return sr_failed(call, SR_FAIL_ISO_PATH, "%s", path);
     *out = path;
     return OK;
@@ -84,6 +88,26 @@ static void iso_detach(struct call *call, struct sr_handle *sr)
     st->path = NULL;
 }
 
+/* As dir_check_there; but whose a directory is nothing in it says, so one that is there will do. */
+static struct error *check_there(struct call *call, const struct sr_handle *sr)
+{
+    const struct iso_state *st = sr->state;
+    struct stat was, is;
+    int fd, rc, err;
+
+    if (stat(st->path, &is) < 0 || fstat(st->fd, &was) < 0)
+        return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
+    if (was.st_dev == is.st_dev && was.st_ino == is.st_ino)
+        return OK;
+    fd = open(st->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
+    rc = dup3(fd, st->fd, O_CLOEXEC);
+    err = errno;
+    close(fd);
+    return rc < 0 ? sr_failed_errno(call, SR_FAIL_SR, err, st->path) : OK;
+}
+
 /* ---- images ---- */
 
 /* A plain name, text for the wire, that ends in .iso. */
@@ -126,32 +150,38 @@ static bool utf8_ok(const char *s)
     return more == 0;
 }
 
-/* Fills 'info'; false if there is no such file. */
-static bool examine(struct call *call, const struct sr_handle *sr, const char *name,
-                    struct vdi_info *info)
+/* Fills 'info'; VDI_MISSING if there is no such file. */
+static struct error *examine(struct call *call, const struct sr_handle *sr, const char *name,
+                             struct vdi_info *info)
 {
     const struct iso_state *st = sr->state;
+    int rc, err;
     struct stat s;
 
-    if (fstatat(st->fd, name, &s, 0) < 0 || !S_ISREG(s.st_mode))
-        return false;
+    rc = fstatat(st->fd, name, &s, 0);
+    err = errno;
     *info = (struct vdi_info){.location = arena_strdup(call->arena, name),
                               .uuid = sr_name_uuid(call, sr->uuid, name),
-                              .virtual_size = s.st_size,
-                              .physical_utilisation = (int64_t)s.st_blocks * 512,
                               .read_only = true,
                               .name_label = arena_strdup(call->arena, name),
                               .name_description = "",
                               .parent = ""};
-    return true;
+    if (rc < 0 && err != ENOENT && err != ELOOP)
+        return sr_failed_errno(call, SR_FAIL_VDI, err, name);
+    if (rc < 0 || !S_ISREG(s.st_mode))
+        return vdi_missing(call, sr->uuid, name);
+    info->virtual_size = s.st_size;
+    info->physical_utilisation = (int64_t)s.st_blocks * 512;
+    return OK;
 }
 
 static struct error *iso_vdi_stat(struct call *call, struct sr_handle *sr, const char *location,
                                   struct vdi_info *info)
 {
-    if (!name_ok(location) || !utf8_ok(location) || !examine(call, sr, location, info))
+    TRY(check_there(call, sr));
+    if (!name_ok(location) || !utf8_ok(location))
         return vdi_missing(call, sr->uuid, location);
-    return OK;
+    return examine(call, sr, location, info);
 }
 
 struct images {
@@ -162,6 +192,8 @@ struct images {
 static void add(struct call *call, const struct sr_handle *sr, const char *name,
                 struct images *list)
 {
+    struct error *e;
+
     if (!name_ok(name))
         return;
     if (!utf8_ok(name)) {
@@ -178,8 +210,13 @@ static void add(struct call *call, const struct sr_handle *sr, const char *name,
             memcpy(v, list->v, list->n * sizeof *v);
         list->v = v;
     }
-    if (examine(call, sr, name, &list->v[list->n]))
-        list->n++;
+    e = examine(call, sr, name, &list->v[list->n]);
+    if (error_is(e, "VDI_MISSING"))
+        return;
+    if (e)
+        log_error("%s/%s is left as it is known: %s", ((const struct iso_state *)sr->state)->path,
+                  name, error_line(call->arena, e));
+    list->v[list->n++].unknown = e != OK;
 }
 
 static int by_location(const void *a, const void *b)
@@ -191,12 +228,14 @@ static struct error *iso_scan(struct call *call, struct sr_handle *sr, size_t *n
                               struct vdi_info **out)
 {
     const struct iso_state *st = sr->state;
-    int fd = openat(st->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
     struct images list = {0};
     struct dirent *entry;
-    int err;
+    int fd, err;
+    DIR *d;
 
+    TRY(check_there(call, sr));
+    fd = openat(st->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    d = fd < 0 ? NULL : fdopendir(fd);
     if (!d) {
         err = errno;
         if (fd >= 0)

@@ -35,7 +35,9 @@ static struct error *read_small(struct call *call, const struct dir_state *st, c
     if (fd < 0)
         return errno == ENOENT || errno == ELOOP ? OK
                                                  : sr_failed_errno(call, SR_FAIL_VDI, errno, name);
-    if (fstat(fd, &s) < 0 || !S_ISREG(s.st_mode) || s.st_size > META_LIMIT) {
+    if (fstat(fd, &s) < 0) {
+        e = sr_failed_errno(call, SR_FAIL_VDI, errno, name);
+    } else if (!S_ISREG(s.st_mode) || s.st_size > META_LIMIT) {
         out->why = "it is no small file";
     } else {
         out->text = arena_alloc(call->arena, (size_t)s.st_size + 1);
@@ -191,29 +193,29 @@ struct error *dir_meta_write(struct call *call, const struct dir_state *st, cons
 
 /* ---- traces ---- */
 
-bool dir_trace_read(struct call *call, const struct dir_state *st, const char *location,
-                    struct dir_trace *out)
+struct error *dir_trace_read(struct call *call, const struct dir_state *st, const char *location,
+                             struct dir_trace *out, bool *good)
 {
     char name[DIR_NAME_SIZE];
     json_error_t where;
     const json_t *size;
     struct small file;
     json_t *root;
-    bool good;
 
+    *good = false;
     dir_trace_name(location, name);
-    if (read_small(call, st, name, &file) != OK)
-        return false;
+    TRY(read_small(call, st, name, &file));
     root = file.text ? json_loadb(file.text, file.size, 0, &where) : NULL;
     size = json_object_get(root, "virtual_size");
-    good = json_is_integer(size) && json_integer_value(size) > 0 &&
-           json_integer_value(size) <= QCOW2_SIZE_MAX;
-    if (good)
+    if (json_is_integer(size) && json_integer_value(size) > 0 &&
+        json_integer_value(size) <= QCOW2_SIZE_MAX) {
         *out = (struct dir_trace){.parent = text_of(call, root, "parent"),
                                   .virtual_size = json_integer_value(size),
                                   .all = !json_is_false(json_object_get(root, "all"))};
+        *good = !*out->parent || dir_location_ok(out->parent);
+    }
     json_decref(root);
-    return good && (!*out->parent || dir_location_ok(out->parent));
+    return OK;
 }
 
 struct error *dir_trace_write(struct call *call, const struct dir_state *st, const char *location,

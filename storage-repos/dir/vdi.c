@@ -38,6 +38,7 @@ struct error *dir_vdi_stat(struct call *call, struct sr_handle *sr, const char *
     struct dir_list list;
     struct dir_image *image;
 
+    TRY(dir_check_there(call, sr));
     TRY(dir_list(call, sr->state, false, &list));
     image = dir_find_stripped(&list, location);
     if (!image)
@@ -111,6 +112,7 @@ struct error *dir_vdi_create(struct call *call, struct sr_handle *sr, const stru
 
     TRY(check_new(call, spec->location));
     TRY(good_size(call, spec->location, spec->virtual_size, &size));
+    TRY(dir_check_there(call, sr));
     TRY(find_finished(call, sr, spec->location, size, &found, info));
     if (found)
         return OK;
@@ -184,6 +186,7 @@ struct error *dir_vdi_delete(struct call *call, struct sr_handle *sr, const char
 
     if (!dir_location_ok(location))
         return OK;
+    TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, st, &lock));
     TRY(check_deletable(call, st, location));
     dir_image_name(location, name);
@@ -235,6 +238,7 @@ struct error *dir_vdi_describe(struct call *call, struct sr_handle *sr, const ch
     struct stat s;
 
     TRY(dir_check_location(call, sr, location));
+    TRY(dir_check_there(call, sr));
     dir_image_name(location, name);
     if (fstatat(st->fd, name, &s, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? vdi_missing(call, sr->uuid, location)
@@ -256,6 +260,7 @@ struct error *dir_vdi_attach(struct call *call, struct sr_handle *sr, const char
     struct dir_image *image;
     struct dir_meta meta;
 
+    TRY(dir_check_there(call, sr));
     TRY(dir_list(call, st, false, &list));
     TRY(dir_get(call, sr, &list, location, &image));
     TRY(dir_check_chain(call, &list, image));

@@ -342,9 +342,13 @@ def tree_jobs(long):
 
 
 def error_jobs(long):
-    """Drivers whose files lie in a folder; the two run the same functions, so one of them is enough but for the long form."""
+    """file and ext run the same functions, as file-apart and nfs do, so one of the two is enough but for the long form; of the second sort some
+    stories are, for their storage process does what the first does in the daemon."""
     program = find("build", "storage-errors")
-    return [Job(f"errors-{d}", [program, d, *(["--all"] if long else [])], 60 if long else 15) for d in (("file", "ext") if long else ("file",))]
+    if long:
+        return [Job(f"errors-{d}", [program, d, "--all"], 120) for d in ("file", "ext", "iso", "nfs", "file-apart")]
+    apart = [Job(f"errors-nfs-{s.replace(' ', '-')}", [program, "nfs", s], 10) for s in ("sr create", "sr attach", "sr scan", "sr destroy", "create", "export", "import")]
+    return [Job("errors-file", [program, "file"], 20), Job("errors-iso", [program, "iso"], 5), *apart]
 
 
 def suite_storage(long):

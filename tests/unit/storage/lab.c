@@ -12,6 +12,7 @@
 #include "libxapi/value/value.h"
 
 #define RUN ((size_t)65536)
+#define LEAKS_ONLY 3 /* of qemu-img check: space is lost, and no data */
 
 void lab_must(struct lab *lab, struct error *e)
 {
@@ -59,6 +60,8 @@ static struct strmap lab_config(struct lab *lab, const struct lab_kind *kind)
         assert_non_null(mkdtemp(folder));
         location = folder;
     }
+    if (kind->mounts)
+        location = arena_printf(&lab->arena, "%s/%s", kind->mounts, lab->sr.uuid);
     lab->folder = location && location[0] == '/' ? xstrdup(location) : NULL;
     return lab->own_folder ? strmap_with(&lab->arena, (struct strmap){0}, "location", lab->folder)
                            : kind->config;
@@ -73,10 +76,12 @@ void lab_open_kind(struct lab *lab, const struct lab_kind *kind)
     lab->sr = (struct sr_handle){.driver = driver,
                                  .site = &lab->site,
                                  .uuid = lab_uuid(lab),
-                                 .device_config = lab_config(lab, kind),
                                  .state = xcalloc(1, driver->state_size + 1)};
+    lab->sr.device_config = lab_config(lab, kind);
     lab->site = (struct sr_site){.program = lab_program(lab),
-                                 .mounts = lab->folder ? lab->folder : "/run/xapid-lab-mounts",
+                                 .mounts = kind->mounts  ? kind->mounts
+                                           : lab->folder ? lab->folder
+                                                         : "/run/xapid-lab-mounts",
                                  .system_root = kind->system_root ? kind->system_root : "",
                                  .timeout = 600 * USEC_PER_SEC};
     lab_must(lab, driver->create(&lab->call, &lab->sr, 0));
@@ -256,7 +261,7 @@ static void check_image(struct lab *lab, const char *name)
     struct child_result r;
 
     lab_must(lab, child_run(&lab->arena, &spec, &r));
-    if (r.status)
+    if (r.status && !(lab->leaks && r.status == LEAKS_ONLY))
         fail_msg("%s: %s%s", name, r.output, r.errors);
 }
 

@@ -22,6 +22,7 @@ struct lab {
     char *folder; /* where the images are; NULL: not in a folder */
     bool own_folder;
     bool attached;
+    bool leaks; /* a write that failed may have cost a cluster, and nothing else */
 };
 
 /* What a repository is made of. */
@@ -29,6 +30,7 @@ struct lab_kind {
     const struct sr_driver *driver;
     struct strmap config;    /* device_config; empty: a folder of its own */
     const char *system_root; /* where the host's programs are played; NULL: they are not */
+    const char *mounts;      /* where network storage is mounted, the repository's folder then */
 };
 
 /* Makes the folder and the repository, and attaches it.  Fails the test where that fails. */

@@ -165,7 +165,8 @@ static void play_open(struct play *p)
     const char *folder;
 
     *p = (struct play){.root = "/tmp/xapid-lvm-XXXXXX", .device = {"device", "/dev/none"}};
-    p->kind = (struct lab_kind){&sr_lvm, {1, &p->device}, p->root};
+    p->kind =
+        (struct lab_kind){.driver = &sr_lvm, .config = {1, &p->device}, .system_root = p->root};
     assert_non_null(mkdtemp(p->root));
     folder = arena_printf(&p->arena, "%s/usr/sbin", p->root);
     lab_run(&p->arena, (const char *const[]){"mkdir", "-p", folder, NULL});

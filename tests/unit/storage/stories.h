@@ -8,6 +8,8 @@
 struct story {
     struct lab lab;
     const char *disk, *base, *new, *upper;
+    struct sr_handle second; /* another repository, in the folder of this one or beside it */
+    const char *second_folder;
 };
 
 typedef struct error *work_fn(struct story *s);
@@ -31,6 +33,9 @@ struct story_kind {
     bool disk_stays;                /* as it is for story_disk_is_whole, whatever happens */
     void (*check)(struct story *s); /* once it is done */
     work_fn *undo;                  /* instead of doing it again; may be NULL */
+    unsigned needs;                 /* features of the driver */
+    /* After one try, which ended with that error or with none; may be NULL. */
+    void (*judge)(struct story *s, struct error *e);
 };
 /* Ends with one without a name. */
 extern const struct story_kind story_kinds[];

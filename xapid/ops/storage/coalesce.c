@@ -99,7 +99,7 @@ static bool may_take(const struct round *r, const struct vdi_info *upper)
 {
     const struct vdi *vdi = row_of(r->call, r->sr, upper->location);
 
-    if (upper->stripped)
+    if (upper->stripped || upper->unknown)
         return false;
     if (upper->hidden)
         return true;

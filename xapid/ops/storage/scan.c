@@ -143,13 +143,14 @@ struct error *txn_scanned(struct txn *txn, const struct scan *scan)
 
         if (info) {
             seen[info - scan->v] = true;
-            txn_vdi_seen(txn, vdi, info, scan->names);
+            if (!info->unknown)
+                txn_vdi_seen(txn, vdi, info, scan->names);
         } else if (vdi) {
             update_unseen(txn, vdi);
         }
     }
     for (size_t i = 0; i < scan->n; i++)
-        if (!seen[i])
+        if (!seen[i] && !scan->v[i].unknown)
             add_found(txn, scan, &scan->v[i]);
     return OK;
 }
