@@ -179,6 +179,27 @@ class Test:
         self.check(kill, self.has_no_more(), "and the pool has nothing of it but machines, and those can be destroyed")
         self.check(kill, until(lambda: all(h.n_members() == 2 for h in self.pool), PATIENCE), "and its log has two members")
 
+    def leave_and_start_again(self):
+        """It has left, and starts again before the log goes on without it: it must not enter itself again."""
+        kill = Kill("leave, started again before the log goes on without it")
+        self.join(Kill("join"))
+        if self.coordinator() is self.host:
+            self.hand_over(Kill("hand over"), self.pool[0])
+        for h in self.pool:
+            h.fault("pool_members/remove wait")
+        self.coordinator()("pool.eject", self.ref_of(self.host))
+        self.host.kill()
+        started = self.host.launch()
+        self.check(kill, until(lambda: (self.host.status() or {}).get("leader"), PATIENCE), "it finds the members of its log")
+        until(lambda: self.host.tries("host.get_all") is not None, 3)  # it should not; one that does has entered itself
+        for h in self.pool:
+            h.fault()
+        started.result()
+        ensure_all(self.all)
+        self.check(kill, until(self.has_left, PATIENCE), "it has left")
+        self.clear()
+        self.check(kill, self.has_no_more(), "and the pool has nothing of it")
+
     def leave_and_lead(self, ref):
         """It has left, and is elected before the log goes on without it, as it may be when the coordinator dies then."""
         old = self.coordinator()
@@ -257,6 +278,7 @@ def main():
     with Hosts(3) as hosts:
         test = Test(report, hosts, rng)
         test.undisturbed()
+        test.leave_and_start_again()
         report.note(f"{time.monotonic() - begin:.0f} s so far")
         for i in range(max(len(kills) for kills in lists)):
             if args.seconds and time.monotonic() - begin > args.seconds:

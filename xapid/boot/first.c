@@ -124,6 +124,19 @@ static const struct pool *the_pool(const struct db_snap *snap)
     return db_walk_next(&walk);
 }
 
+/* Its rows are removed, or will be, and nobody would remove them a second time. */
+static bool has_left(struct txn *txn, const struct boot *b)
+{
+    const struct departed *row;
+    struct db_walk walk;
+
+    db_walk(txn_snap(txn), CLASS_departed, &walk);
+    while ((row = db_walk_next(&walk)))
+        if (*b->member && strcmp(row->member, b->member) == 0)
+            return true;
+    return false;
+}
+
 /* Finds this host and its pool; makes both in an empty database, and the host in that of a pool it
  * has joined. */
 struct error *txn_boot_settle(struct txn *txn, void *arg)
@@ -133,6 +146,8 @@ struct error *txn_boot_settle(struct txn *txn, void *arg)
     const struct pool *pool = the_pool(txn_snap(txn));
     struct refs states;
 
+    if (has_left(txn, b))
+        return error_internal(txn_call(txn)->arena, "this host belongs to its pool no longer");
     if (!pool && !b->alone)
         return error_internal(txn_call(txn)->arena, "the pool's database has no pool");
     if (!pool || (!hosts.n && !b->alone)) {

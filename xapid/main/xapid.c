@@ -18,6 +18,7 @@
 #include "xapid/auth/callers.h"
 #include "xapid/auth/session.h"
 #include "xapid/db/db.h"
+#include "xapid/db/member.h"
 #include "xapid/db/replace.h"
 #include "xapid/event/event.h"
 #include "xapid/http/certificate.h"
@@ -317,8 +318,9 @@ static bool has_looked_around(struct xapid *x)
     return all || since > LOOK_AROUND;
 }
 
-/* Somebody leads, this host is a member (one that joins first reads of times when it was none), and
- * there is a pool's database, or this host is the one to make it. */
+/* Somebody leads, this host is a member (one that joins first reads of times when it was none) and
+ * has not left (leave_look ends that), and there is a pool's database, or this host is the one to
+ * make it. */
 static bool is_ready(struct xapid *x)
 {
     AUTO(arena) arena = {0};
@@ -338,6 +340,8 @@ static bool is_ready(struct xapid *x)
     is_member = n == 0;
     for (size_t i = 0; i < n; i++)
         is_member |= members[i].id == status.id;
+    if (!x->options.manual_members && leave_is_departed(x, member_id_text(&arena, status.id)))
+        return false;
     return is_member && (has_pool || (n <= 1 && db_leads(x->db))) && has_looked_around(x);
 }
 
