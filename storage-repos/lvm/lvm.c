@@ -102,8 +102,11 @@ static struct error *make_group(struct call *call, const struct lvm_state *st)
  * said in the settings of each command: lvcreate takes no option for it. */
 static struct error *make_pool(struct call *call, const struct lvm_state *st)
 {
-    return LVM(call, st, SR_FAIL_SR_CREATE, "lvcreate", "-y", "--type", "thin-pool", "-l",
-               "100%FREE", "-n", LVM_POOL, st->group);
+    TRY(LVM(call, st, SR_FAIL_SR_CREATE, "lvcreate", "-y", "--type", "thin-pool", "-l", "100%FREE",
+            "-n", LVM_POOL, st->group));
+    /* Disks in use have it active for as long as they need it. */
+    return LVM(call, st, SR_FAIL_SR_CREATE, "lvchange", "-an", "-y",
+               arena_printf(call->arena, "%s/" LVM_POOL, st->group));
 }
 
 static struct error *create_locked(struct call *call, struct lvm_state *st)
