@@ -72,7 +72,7 @@ struct sr_handle {
 };
 
 struct sr_stat_info {
-    int64_t physical_size, physical_utilisation, virtual_allocation; /* bytes */
+    int64_t physical_size, physical_utilisation; /* bytes */
 };
 
 /* A virtual disk as the driver sees it.  No string is NULL. */

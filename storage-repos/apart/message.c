@@ -46,7 +46,6 @@ static const struct member info_members[] = {
 static const struct member stat_members[] = {
     MEMBER(sr_stat_info, NUMBER, physical_size),
     MEMBER(sr_stat_info, NUMBER, physical_utilisation),
-    MEMBER(sr_stat_info, NUMBER, virtual_allocation),
 };
 
 static const struct member path_members[] = {

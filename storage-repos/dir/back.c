@@ -86,7 +86,7 @@ struct error *dir_vdi_reset(struct call *call, struct sr_handle *sr, const char 
     dir_image_name(location, name);
     dir_image_name(disk->parent, parent);
     dir_temp_name(location, "leaf", temp);
-    e = qcow2_create(call, dir_path(call, st, temp), disk->virtual_size, parent);
+    e = dir_make_temp(call, st, temp, disk->virtual_size, parent);
     dir_step(st, "new image prepared");
     if (!e)
         e = dir_publish(call, st, temp, name);

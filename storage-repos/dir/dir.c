@@ -345,7 +345,6 @@ static void dir_detach(struct call *call, struct sr_handle *sr)
 static struct error *dir_stat(struct call *call, struct sr_handle *sr, struct sr_stat_info *out)
 {
     const struct dir_state *st = sr->state;
-    struct dir_list list;
     struct statvfs fs;
 
     *out = (struct sr_stat_info){0};
@@ -354,10 +353,6 @@ static struct error *dir_stat(struct call *call, struct sr_handle *sr, struct sr
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     out->physical_size = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize;
     out->physical_utilisation = (int64_t)(fs.f_blocks - fs.f_bfree) * (int64_t)fs.f_frsize;
-    TRY(dir_list(call, st, false, &list));
-    for (size_t i = 0; i < list.n; i++)
-        if (list.v[i].good && !list.v[i].children)
-            out->virtual_allocation += list.v[i].virtual_size;
     return OK;
 }
 

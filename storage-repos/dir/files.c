@@ -94,6 +94,13 @@ struct error *dir_unlink(struct call *call, const struct dir_state *st, const ch
     return OK;
 }
 
+struct error *dir_make_temp(struct call *call, const struct dir_state *st, const char *temp,
+                            int64_t size, const char *backing)
+{
+    TRY(dir_unlink(call, st, temp));
+    return qcow2_create(call, dir_path(call, st, temp), size, backing);
+}
+
 void dir_remove_temps(const struct dir_state *st, const char *location)
 {
     static const char *const whats[] = {"new", "leaf", "json", "cbt"};

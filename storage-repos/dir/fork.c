@@ -63,6 +63,7 @@ struct fork {
     const char *location, *base;
     const struct vdi_spec *spec;
     struct datapath *served; /* writes to the disk; NULL: nobody does */
+    bool hidden;             /* the disk is none: others lie on it */
     bool empty;              /* the disk's own image: nothing is frozen */
     char leaf_temp[DIR_NAME_SIZE], new_temp[DIR_NAME_SIZE];
     char disk_name[DIR_NAME_SIZE], base_name[DIR_NAME_SIZE], new_name[DIR_NAME_SIZE];
@@ -109,8 +110,7 @@ static struct error *find_reached(const struct fork *f, enum reached *out)
 
 static struct error *make_temp(const struct fork *f, const char *temp)
 {
-    TRY(qcow2_create(f->call, dir_path(f->call, f->st, temp), f->disk->virtual_size,
-                     f->parent_name));
+    TRY(dir_make_temp(f->call, f->st, temp, f->disk->virtual_size, f->parent_name));
     TRY(dir_sync_file(f->call, f->st, temp));
     dir_step(f->st, "new image prepared");
     return OK;
@@ -174,7 +174,7 @@ static struct error *check(const struct fork *f, enum reached reached)
     TRY(dir_check_chain(f->call, &f->list, f->disk));
     if (length >= DIR_CHAIN_MAX && !f->empty)
         return sr_failed(f->call, SR_FAIL_CHAIN, "%s: %zu images", f->location, length);
-    if (f->disk->children)
+    if (f->disk->children || f->hidden)
         return vdi_readonly(f->call, f->location);
     return f->served ? OK : dir_check_unwritten(f->call, f->st, f->location, "snapshot");
 }
@@ -222,15 +222,32 @@ static void clean_up(const struct fork *f)
             dir_unlink(f->call, f->st, name)); /* a sidecar without an image does no harm */
 }
 
-static struct error *answer(const struct fork *f, const struct sr_handle *sr, struct vdi_info *info)
+static struct error *answer(const struct fork *f, struct sr_handle *sr, struct vdi_info *info)
 {
-    struct dir_list list;
-    struct dir_image *image;
-
     TRY(dir_sync(f->call, f->st));
-    TRY(dir_list(f->call, f->st, false, &list));
-    TRY(dir_get(f->call, sr, &list, f->spec->location, &image));
-    return dir_info(f->call, f->st, image, info);
+    return dir_vdi_stat(f->call, sr, f->spec->location, info);
+}
+
+/*
+ * The images that matter, and no others, for there may be many thousands.  Whether any of those
+ * lies on the disk is what its sidecar says, which is durable before one can; a disk without one is
+ * looked for among the parents of all.
+ */
+static struct error *find_images(struct fork *f, const struct sr_handle *sr)
+{
+    const char *const needed[] = {f->location, f->base, f->spec->location};
+    struct dir_image *disk;
+    struct dir_meta meta;
+
+    TRY(dir_meta_read(f->call, f->st, f->location, &meta));
+    f->hidden = meta.hidden;
+    if (meta.found)
+        TRY(dir_list_some(f->call, f->st, ARRAY_SIZE(needed), needed, &f->list));
+    else
+        TRY(dir_list(f->call, f->st, false, &f->list));
+    TRY(dir_get(f->call, sr, &f->list, f->location, &disk));
+    f->disk = disk;
+    return OK;
 }
 
 struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *location,
@@ -239,7 +256,6 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
     struct fork f = {
         .call = call, .st = sr->state, .location = location, .base = base, .spec = spec};
     AUTO(dir_lock) lock = {0};
-    struct dir_image *disk;
     enum reached reached = NOTHING;
     struct error *e;
 
@@ -252,9 +268,7 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
     set_names(&f);
     TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, f.st, &lock));
-    TRY(dir_list(call, f.st, false, &f.list));
-    TRY(dir_get(call, sr, &f.list, location, &disk));
-    f.disk = disk;
+    TRY(find_images(&f, sr));
     TRY(find_reached(&f, &reached));
     if (reached < DONE) {
         f.served = dir_served(call, sr, location);
@@ -262,7 +276,7 @@ struct error *dir_vdi_fork(struct call *call, struct sr_handle *sr, const char *
         if (reached == NOTHING)
             TRY(is_empty(&f, &f.empty));
         if (f.empty)
-            dir_image_name(disk->parent, f.parent_name);
+            dir_image_name(f.disk->parent, f.parent_name);
         TRY(check(&f, reached));
         e = carry_out(&f, reached);
         if (e) {

@@ -17,6 +17,7 @@
 
 #define ENDING ".qcow2"
 #define IMAGES_MAX 100000
+#define SOME_MAX ((size_t)20 * DIR_CHAIN_MAX) /* longer chains count as broken */
 
 /* "U" for "U.qcow2", in the arena; NULL if the name does not end so. */
 static const char *without_ending(struct call *call, const char *name, const char *ending)
@@ -261,6 +262,50 @@ struct error *dir_list(struct call *call, const struct dir_state *st, bool loud,
     e = read_entries(call, st, d, loud, out);
     closedir(d);
     TRY(e);
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, by_location);
+    count_children(out);
+    return OK;
+}
+
+/* Adds a location, unless it is among those before, and says what it lies upon; "" for nothing. */
+static const char *add_one(struct call *call, const struct dir_state *st, const char *location,
+                           struct dir_list *list)
+{
+    char name[DIR_NAME_SIZE];
+    size_t before = list->n;
+
+    if (!dir_location_ok(location))
+        return "";
+    for (size_t i = 0; i < list->n; i++)
+        if (strcmp(list->v[i].location, location) == 0)
+            return "";
+    dir_image_name(location, name);
+    add_file(call, st, name, false, list);
+    dir_trace_name(location, name);
+    if (list->n == before)
+        add_trace(call, st, name, false, list);
+    return list->n == before ? "" : list->v[before].parent;
+}
+
+struct error *dir_list_some(struct call *call, const struct dir_state *st, size_t n,
+                            const char *const *locations, struct dir_list *out)
+{
+    size_t size = 0;
+    DIR *d;
+
+    *out = (struct dir_list){0};
+    TRY(open_listing(call, st,
+                     &d)); /* over NFS: what other hosts have renamed is seen from now on */
+    closedir(d);
+    for (size_t i = 0; i < n; i++) {
+        const char *location = locations[i];
+
+        while (*location && out->n < SOME_MAX) {
+            make_room(call, out, &size);
+            location = add_one(call, st, location, out);
+        }
+    }
     if (out->n)
         qsort(out->v, out->n, sizeof *out->v, by_location);
     count_children(out);

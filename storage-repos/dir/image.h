@@ -39,6 +39,10 @@ MUST_CHECK struct error *dir_publish(struct call *call, const struct dir_state *
 /* Removes a name; one that is gone is fine. */
 MUST_CHECK struct error *dir_unlink(struct call *call, const struct dir_state *st,
                                     const char *name);
+/* Makes an empty image of that name.  What the qemu-img of a daemon that was killed may still be
+ * writing under it, and has locked, is a file without a name from now on. */
+MUST_CHECK struct error *dir_make_temp(struct call *call, const struct dir_state *st,
+                                       const char *temp, int64_t size, const char *backing);
 /* Removes what interrupted work on a location left.  Failures are logged: a file left over does no
  * harm. */
 void dir_remove_temps(const struct dir_state *st, const char *location);
@@ -53,6 +57,7 @@ void dir_lock_release(struct dir_lock *lock);
 
 /* What a sidecar keeps. */
 struct dir_meta {
+    bool found; /* there is one, and it is whole */
     const char *name_label, *name_description;
     struct strmap sm_config;
     bool hidden;
@@ -105,6 +110,10 @@ struct dir_list {
 /* 'loud': says in the log what is wrong with files that are not good. */
 MUST_CHECK struct error *dir_list(struct call *call, const struct dir_state *st, bool loud,
                                   struct dir_list *out);
+/* Those of the n locations that are there, and all that they lie upon; each counts as children only
+ * what is among these.  Takes no longer where there are many others. */
+MUST_CHECK struct error *dir_list_some(struct call *call, const struct dir_state *st, size_t n,
+                                       const char *const *locations, struct dir_list *out);
 /* A good image by location, or NULL. */
 struct dir_image *dir_find(const struct dir_list *list, const char *location);
 /* Whatever has that location, also what is not good, or NULL. */

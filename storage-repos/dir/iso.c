@@ -263,18 +263,13 @@ static struct error *iso_scan(struct call *call, struct sr_handle *sr, size_t *n
 static struct error *iso_stat(struct call *call, struct sr_handle *sr, struct sr_stat_info *out)
 {
     const struct iso_state *st = sr->state;
-    struct vdi_info *v = NULL;
     struct statvfs fs;
-    size_t n;
 
     *out = (struct sr_stat_info){0};
     if (fstatvfs(st->fd, &fs) < 0)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     out->physical_size = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize;
     out->physical_utilisation = (int64_t)(fs.f_blocks - fs.f_bfree) * (int64_t)fs.f_frsize;
-    TRY(iso_scan(call, sr, &n, &v));
-    for (size_t i = 0; i < n; i++)
-        out->virtual_allocation += v[i].virtual_size;
     return OK;
 }
 

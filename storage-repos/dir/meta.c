@@ -92,6 +92,7 @@ struct error *dir_meta_read(struct call *call, const struct dir_state *st, const
         log_error("%s/%s: %s; the image is treated as one without a name", st->path, name,
                   file.why);
     if (json_is_object(root)) {
+        out->found = true;
         out->name_label = text_of(call, root, "name_label");
         out->name_description = text_of(call, root, "name_description");
         out->sm_config = map_of(call, json_object_get(root, "sm_config"));

@@ -32,6 +32,18 @@ static struct error *check_new(struct call *call, const char *location)
     return OK;
 }
 
+/* Its sidecar says whether others lie on it; where there is none all have to be looked at. */
+static struct error *list_for(struct call *call, struct sr_handle *sr, const char *location,
+                              struct dir_list *list)
+{
+    struct dir_meta meta;
+
+    TRY(dir_check_location(call, sr, location));
+    TRY(dir_meta_read(call, sr->state, location, &meta));
+    TRY(dir_list_some(call, sr->state, 1, &location, list));
+    return meta.found || !list->n ? OK : dir_list(call, sr->state, false, list);
+}
+
 struct error *dir_vdi_stat(struct call *call, struct sr_handle *sr, const char *location,
                            struct vdi_info *info)
 {
@@ -39,7 +51,7 @@ struct error *dir_vdi_stat(struct call *call, struct sr_handle *sr, const char *
     struct dir_image *image;
 
     TRY(dir_check_there(call, sr));
-    TRY(dir_list(call, sr->state, false, &list));
+    TRY(list_for(call, sr, location, &list));
     image = dir_find_stripped(&list, location);
     if (!image)
         TRY(dir_get(call, sr, &list, location, &image));
@@ -117,7 +129,7 @@ struct error *dir_vdi_create(struct call *call, struct sr_handle *sr, const stru
     if (found)
         return OK;
     dir_temp_name(spec->location, "new", temp);
-    e = qcow2_create(call, dir_path(call, st, temp), size, NULL);
+    e = dir_make_temp(call, st, temp, size, NULL);
     if (!e)
         e = put_in_place(call, st, temp, spec);
     if (e) {
@@ -145,8 +157,10 @@ struct error *dir_vdi_copy(struct call *call, struct sr_handle *sr, const char *
         return OK;
     TRY(dir_vdi_attach(call, sr, location, false, &from));
     dir_temp_name(spec->location, "new", temp);
-    e = qcow2_convert(call, from.path, dir_path(call, st, temp), source.virtual_size, progress,
-                      ctx);
+    e = dir_unlink(call, st, temp); /* as dir_make_temp */
+    if (!e)
+        e = qcow2_convert(call, from.path, dir_path(call, st, temp), source.virtual_size, progress,
+                          ctx);
     if (!e)
         e = put_in_place(call, st, temp, spec);
     if (e) {
@@ -207,10 +221,14 @@ struct error *dir_vdi_resize(struct call *call, struct sr_handle *sr, const char
 {
     const struct dir_state *st = sr->state;
     struct datapath *served;
+    struct dir_image *image;
     char name[DIR_NAME_SIZE];
+    struct dir_list list;
 
     TRY(good_size(call, location, size, &size));
-    TRY(dir_vdi_stat(call, sr, location, info));
+    TRY(dir_list(call, st, false, &list));
+    TRY(dir_get(call, sr, &list, location, &image));
+    TRY(dir_info(call, st, image, info));
     if (info->hidden)
         return vdi_readonly(call, location);
     if (size < info->virtual_size)

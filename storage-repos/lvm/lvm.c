@@ -236,12 +236,6 @@ static struct error *lvm_stat(struct call *call, struct sr_handle *sr, struct sr
     *out = (struct sr_stat_info){.physical_size = group->size,
                                  .physical_utilisation = group->size - group->free -
                                                          group->pool_size + group->pool_used};
-    for (size_t i = 0; i < group->n; i++) {
-        const struct lvm_volume *v = &group->v[i];
-
-        if (v->kind != LVM_NEW && lvm_disk(group, v->location) == v && !v->children)
-            out->virtual_allocation += v->meta.virtual_size;
-    }
     return OK;
 }
 

@@ -197,7 +197,7 @@ static struct error *udev_stat(struct call *call, struct sr_handle *sr, struct s
     TRY(udev_scan(call, sr, &n, &v));
     for (size_t i = 0; i < n; i++)
         out->physical_size += v[i].virtual_size;
-    out->physical_utilisation = out->virtual_allocation = out->physical_size;
+    out->physical_utilisation = out->physical_size;
     return OK;
 }
 

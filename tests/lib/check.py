@@ -448,6 +448,7 @@ def suite_bench(long):
     if build("build"):
         run_all("bench", [python("bench", "bench/bench.py", *([] if long else ["--short"]), limit=60 if long else 15),
                           python("disks", "bench/disks.py", *([] if long else ["--short"]), limit=20 if long else 5),
+                          python("many", "bench/many.py", *(["--long"] if long else []), limit=20 if long else 5),
                           *([python("throughput", "pool/throughput.py", "10", limit=10)] if long else [])], 1)
         with open(os.path.join(LOGS, "bench-bench.log"), errors="replace") as f:
             say("\n".join("  " + s.rstrip() for s in f if not s.startswith(("ok", "not ok", "#"))))

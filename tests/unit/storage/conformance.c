@@ -376,16 +376,14 @@ static void a_scan_after_a_restart_rebuilds_everything(void **state)
     assert_true(lab_scan(lab, base, NULL)->hidden);
 }
 
-static void the_repository_counts_its_disks(void **state)
+static void the_repository_says_how_large_it_is(void **state)
 {
     struct lab *lab = *state;
-    const char *disk = lab_disk(lab, "d", 3 * MIB);
     struct sr_stat_info info;
 
-    lab_needs(lab, SR_F_VDI_SNAPSHOT | SR_F_STATS);
-    lab_fork(lab, disk, NULL);
+    lab_needs(lab, SR_F_STATS);
+    lab_disk(lab, "d", 3 * MIB);
     lab_must(lab, DRIVER(lab)->stat(&lab->call, &lab->sr, &info));
-    assert_int_equal(info.virtual_allocation, 6 * MIB);
     assert_true(info.physical_size > 0 && info.physical_utilisation > 0);
     assert_true(info.physical_utilisation <= info.physical_size);
 }
@@ -654,7 +652,7 @@ int conformance_run(const char *group, const struct lab_kind *kind)
         CASE(a_copy_stands_alone_and_reports_progress),
         CASE(a_cancelled_copy_leaves_nothing),
         CASE(a_scan_after_a_restart_rebuilds_everything),
-        CASE(the_repository_counts_its_disks),
+        CASE(the_repository_says_how_large_it_is),
         CASE(a_disk_somebody_writes_to_is_left_alone),
         CASE(a_disk_goes_back_to_another_one_or_to_its_base),
         CASE(a_chain_becomes_one_image_and_holds_the_same),

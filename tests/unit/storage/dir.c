@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -261,6 +262,47 @@ static void a_slow_call_takes_its_time_and_succeeds(void **state)
     sr_fault_release(&fault);
 }
 
+/* There may be many thousands. */
+static void making_and_forking_leave_other_images_alone(void **state)
+{
+    struct lab *lab = *state;
+    const char *other = lab_disk(lab, "other", MIB), *disk, *image, *sidecar;
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    struct sr_stat_info info;
+    char event[512];
+
+    image = lab_path(lab, arena_printf(&lab->arena, "%s.qcow2", other));
+    sidecar = lab_path(lab, arena_printf(&lab->arena, "%s.json", other));
+    assert_true(inotify_add_watch(watch, image, IN_OPEN) >= 0);
+    assert_true(inotify_add_watch(watch, sidecar, IN_OPEN) >= 0);
+    disk = lab_disk(lab, "d", MIB);
+    lab_fork(lab, disk, NULL);
+    lab_write(lab, disk, 0, 'a');
+    while (read(watch, event, sizeof event) > 0)
+        ; /* to be written to it was attached, for which all are looked at */
+    lab_fork(lab, disk, NULL);
+    lab_stat(lab, disk);
+    lab_must(lab, sr_ext.stat(&lab->call, &lab->sr, &info));
+    assert_int_equal(read(watch, event, sizeof event), -1);
+    assert_non_null(lab_scan(lab, other, NULL));
+    assert_true(read(watch, event, sizeof event) > 0);
+    close(watch);
+}
+
+static void a_base_that_lost_its_mark_still_carries_others(void **state)
+{
+    struct lab *lab = *state;
+    const char *disk = lab_disk(lab, "d", MIB), *base;
+    struct vdi_spec spec = {.location = lab_uuid(lab)};
+    struct vdi_info info;
+
+    lab_fork(lab, disk, &base);
+    assert_int_equal(unlink(lab_path(lab, arena_printf(&lab->arena, "%s.json", base))), 0);
+    assert_true(lab_stat(lab, base).hidden);
+    lab_fails(lab, sr_ext.vdi_fork(&lab->call, &lab->sr, base, lab_uuid(lab), &spec, &info),
+              "VDI_READONLY");
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -279,6 +321,8 @@ int main(void)
         CASE(an_unmarked_directory_is_not_attached),
         CASE(a_directory_can_be_moved),
         CASE(a_missing_location_is_said_to_be_missing),
+        CASE(making_and_forking_leave_other_images_alone),
+        CASE(a_base_that_lost_its_mark_still_carries_others),
         cmocka_unit_test(the_nth_call_fails_and_no_other),
         cmocka_unit_test(a_slow_call_takes_its_time_and_succeeds),
     };

@@ -301,26 +301,44 @@ void sr_use_release(struct sr_use *use)
 
 /*** sizes ***/
 
+/* All disks' sizes together, as their records say: the storage would have to look at each image. */
+static int64_t virtual_allocation(struct call *call, ref_t sr)
+{
+    struct refs vdis = db_referrers(call, FIELD_vdi_sr, sr);
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < vdis.n; i++) {
+        const struct vdi *vdi = db_find(call, CLASS_vdi, vdis.v[i]);
+
+        if (vdi && vdi->managed && !vdi->missing && vdi->type != VDI_TYPE_CBT_METADATA)
+            sum += vdi->virtual_size;
+    }
+    return sum;
+}
+
 struct error *sr_refresh_sizes(struct call *call, ref_t ref)
 {
     AUTO(sr_use) use = {0};
     struct sr_stat_info stat;
     const struct sr *sr;
+    int64_t allocation;
 
     TRY(sr_use(call, ref, &use));
     if (!(use.handle->driver->features & SR_F_STATS))
         return OK;
     TRY(use.handle->driver->stat(call, use.handle, &stat));
+    call_refresh(call);
     sr = db_find(call, CLASS_sr, ref);
     if (!sr)
         return OK;
+    allocation = virtual_allocation(call, ref);
     if (sr->physical_size != stat.physical_size)
         db_set_lazily(call->xapid->db, FIELD_sr_physical_size, ref, &stat.physical_size);
     if (sr->physical_utilisation != stat.physical_utilisation)
         db_set_lazily(call->xapid->db, FIELD_sr_physical_utilisation, ref,
                       &stat.physical_utilisation);
-    if (sr->virtual_allocation != stat.virtual_allocation)
-        db_set_lazily(call->xapid->db, FIELD_sr_virtual_allocation, ref, &stat.virtual_allocation);
+    if (sr->virtual_allocation != allocation)
+        db_set_lazily(call->xapid->db, FIELD_sr_virtual_allocation, ref, &allocation);
     return OK;
 }
 

@@ -87,7 +87,6 @@ static struct error *record_created(struct txn *txn, void *arg)
     row.sm_config = c->args->sm_config;
     row.physical_size = c->stat.physical_size;
     row.physical_utilisation = c->stat.physical_utilisation;
-    row.virtual_allocation = c->stat.virtual_allocation;
     txn_create(txn, CLASS_sr, &row);
     create_pbd(txn, c, here, true);
     if (!c->args->shared)

@@ -2,6 +2,7 @@
 #include "xapid/ops/storage/vdi_ops.h"
 
 #include <openssl/sha.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libxapi/base/seam.h"
@@ -363,21 +364,31 @@ struct error *txn_vdi_made(struct txn *txn, const struct vdi_plan *plan,
 
 /*** deleting ***/
 
+static int by_location(const void *a, const void *b)
+{
+    return strcmp(((const struct vdi_info *)a)->location, ((const struct vdi_info *)b)->location);
+}
+
 /* All of the repository's are looked at, not only those that the disk's row leads to: between them
- * may lie one without a row, which a fork that was undone has left. */
+ * may lie one without a row, which a fork that was undone has left.  One scan sees them; what it
+ * leaves out may be gone, or damaged: each of those is asked about. */
 struct refs vdi_bases_gone(struct call *call, struct sr_use *use, ref_t sr)
 {
+    const struct sr_driver *driver = use->handle->driver;
     struct refs disks = db_referrers(call, FIELD_vdi_sr, sr);
     ref_t *v = arena_array(call->arena, ref_t, disks.n + 1);
-    struct vdi_info info;
-    size_t n = 0;
+    size_t n = 0, n_seen = 0;
+    struct vdi_info *seen;
 
+    if (!(driver->features & SR_F_SCAN) || driver->scan(call, use->handle, &n_seen, &seen))
+        n_seen = 0;
     for (size_t i = 0; i < disks.n; i++) {
         const struct vdi *vdi = db_find(call, CLASS_vdi, disks.v[i]);
+        struct vdi_info info = {.location = vdi->location};
 
-        if (!vdi->managed &&
-            error_is(use->handle->driver->vdi_stat(call, use->handle, vdi->location, &info),
-                     "VDI_MISSING"))
+        if (vdi->managed || (n_seen && bsearch(&info, seen, n_seen, sizeof info, by_location)))
+            continue;
+        if (error_is(driver->vdi_stat(call, use->handle, vdi->location, &info), "VDI_MISSING"))
             v[n++] = vdi->ref;
     }
     return (struct refs){n, v};
