@@ -28,9 +28,9 @@ $ call host.get_by_uuid "<host-uuid>"
 "<host>"
 $ xe vm-start uuid=<vm>
 $ call pool.get_cpu_info "<pool>" | vendor,features_hvm
-{"features_hvm": "<features>", "vendor": "<vendor>"}
+{"features_hvm": "<features>", "vendor": "<cpu-vendor>"}
 $ call VM.get_last_boot_CPU_flags "<vm-ref>"
-{"features": "<features>", "vendor": "<vendor>"}
+{"features": "<features>", "vendor": "<cpu-vendor>"}
 
 # A host that is alone cannot be emptied while something runs on it.
 $ call host.assert_can_evacuate "<host>"
