@@ -76,8 +76,8 @@ static bool is_host_short(int err)
     return err == EMFILE || err == ENFILE || err == ENOMEM;
 }
 
-static struct error *add_file(struct call *call, const struct dir_state *st, const char *name,
-                              bool loud, struct dir_list *list)
+MUST_CHECK static struct error *add_file(struct call *call, const struct dir_state *st,
+                                         const char *name, bool loud, struct dir_list *list)
 {
     struct dir_image *image = &list->v[list->n];
     int fd;
@@ -108,8 +108,8 @@ static struct error *add_file(struct call *call, const struct dir_state *st, con
 
 /* What is left of a disk whose data was destroyed; one that still has its image is not there yet.
  */
-static struct error *add_trace(struct call *call, const struct dir_state *st, const char *name,
-                               bool loud, struct dir_list *list)
+MUST_CHECK static struct error *add_trace(struct call *call, const struct dir_state *st,
+                                          const char *name, bool loud, struct dir_list *list)
 {
     struct dir_image *image = &list->v[list->n];
     const char *location = without_ending(call, name, ".cbt");
@@ -269,23 +269,26 @@ struct error *dir_list(struct call *call, const struct dir_state *st, bool loud,
 }
 
 /* Adds a location, unless it is among those before, and says what it lies upon; "" for nothing. */
-static const char *add_one(struct call *call, const struct dir_state *st, const char *location,
-                           struct dir_list *list)
+static struct error *add_one(struct call *call, const struct dir_state *st, const char *location,
+                             struct dir_list *list, const char **parent)
 {
     char name[DIR_NAME_SIZE];
     size_t before = list->n;
 
+    *parent = "";
     if (!dir_location_ok(location))
-        return "";
+        return OK;
     for (size_t i = 0; i < list->n; i++)
         if (strcmp(list->v[i].location, location) == 0)
-            return "";
+            return OK;
     dir_image_name(location, name);
-    add_file(call, st, name, false, list);
+    TRY(add_file(call, st, name, false, list));
     dir_trace_name(location, name);
     if (list->n == before)
-        add_trace(call, st, name, false, list);
-    return list->n == before ? "" : list->v[before].parent;
+        TRY(add_trace(call, st, name, false, list));
+    if (list->n > before)
+        *parent = list->v[before].parent;
+    return OK;
 }
 
 struct error *dir_list_some(struct call *call, const struct dir_state *st, size_t n,
@@ -295,15 +298,15 @@ struct error *dir_list_some(struct call *call, const struct dir_state *st, size_
     DIR *d;
 
     *out = (struct dir_list){0};
-    TRY(open_listing(call, st,
-                     &d)); /* over NFS: what other hosts have renamed is seen from now on */
+    /* Over NFS what other hosts have renamed is seen from now on. */
+    TRY(open_listing(call, st, &d));
     closedir(d);
     for (size_t i = 0; i < n; i++) {
         const char *location = locations[i];
 
         while (*location && out->n < SOME_MAX) {
             make_room(call, out, &size);
-            location = add_one(call, st, location, out);
+            TRY(add_one(call, st, location, out, &location));
         }
     }
     if (out->n)
