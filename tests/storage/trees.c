@@ -77,6 +77,12 @@ static bool killed_at_it(struct world *w, work_fn *work, void *arg)
     return WIFSIGNALED(status);
 }
 
+/* What a killed process had started still has the image, or its turn at coalescing. */
+static bool ends_soon(const struct error *e)
+{
+    return error_is(e, "VDI_IN_USE") || error_is(e, "SR_BACKEND_FAILURE_37");
+}
+
 /* Everything can be repeated. */
 static struct error *carry_out(struct world *w, work_fn *work, void *arg)
 {
@@ -85,7 +91,7 @@ static struct error *carry_out(struct world *w, work_fn *work, void *arg)
     struct error *e = work(w, arg);
 
     w->killed += killed;
-    while (killed && error_is(e, "VDI_IN_USE") && clock_mono() < deadline) {
+    while (killed && ends_soon(e) && clock_mono() < deadline) {
         clock_sleep(10 * USEC_PER_MSEC);
         e = work(w, arg);
     }
