@@ -155,9 +155,8 @@ static void json_field_begin(struct buf *out, const char *name, bool first)
 {
     if (!first)
         buf_putc(out, ',');
-    buf_putc(out, '"');
-    buf_puts(out, name);
-    ADD(out, "\":");
+    json_plain_string(out, name);
+    buf_putc(out, ':');
 }
 
 static void json_member_end(struct buf *out)

@@ -52,7 +52,6 @@ static void add_escaped(struct buf *out, const char *text)
             size_t used = add_special(out, s, n);
 
             out->escaped = true;
-
             s += used;
             n -= used;
         }

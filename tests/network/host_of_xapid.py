@@ -273,20 +273,24 @@ def guarded_again(w):
     w.c("VM.hard_shutdown", vm)
 
 
+def run_parts(w, report, parts):
+    """One after the other in the same world; the exit status."""
+    for part in parts:
+        try:
+            part(w)
+        except (AssertionError, XapiError, Lost, RuntimeError) as e:
+            report.fail(f"{part.__name__} goes through", repr(e), w.daemon.log_tail(15))
+    w.daemon.close()
+    return report.done()
+
+
 def main():
     report = Report()
     if not os.environ.get("XAPID_ALONE"):
         os.environ["XAPID_ALONE"] = "1"
         os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     make_world()
-    w = World(report)
-    for part in (first_start, scan, vlan, guarded, guarded_again, cut_off, moved, caller_goes_on, killed, other_port):
-        try:
-            part(w)
-        except (AssertionError, XapiError, Lost, RuntimeError) as e:
-            report.fail(f"{part.__name__} goes through", repr(e), w.daemon.log_tail(15))
-    w.daemon.close()
-    sys.exit(report.done())
+    sys.exit(run_parts(World(report), report, (first_start, scan, vlan, guarded, guarded_again, cut_off, moved, caller_goes_on, killed, other_port)))
 
 
 if __name__ == "__main__":

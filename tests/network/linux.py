@@ -439,22 +439,27 @@ def inside(name):
     next(t for t in TESTS if t.__name__ == name)()
 
 
-def main():
-    words = sys.argv[1:]
-    if words[:1] == ["--inside"]:
-        inside(words[1])
-        return
+def run_each(tests, words, path, apart=(), more=()):
+    """Those named in 'words', or all, each by the program 'path' in namespaces of its own (with unshare's options 'apart'); the exit status."""
     report = Report()
-    for fn in TESTS:
+    for fn in tests:
         if words and fn.__name__ not in words:
             continue
-        done = subprocess.run(["unshare", "--net", "--mount", sys.executable, __file__, "--inside", fn.__name__],
+        done = subprocess.run(["unshare", "--net", "--mount", *apart, sys.executable, path, "--inside", fn.__name__, *more],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         report.check(done.returncode == 0, fn.__name__.replace("_", " "), done.stdout[-3000:])
         for line in done.stdout.splitlines():
             if line.startswith("# "):
                 print(line)
-    sys.exit(report.done())
+    return report.done()
+
+
+def main():
+    words = sys.argv[1:]
+    if words[:1] == ["--inside"]:
+        inside(words[1])
+        return
+    sys.exit(run_each(TESTS, words, __file__))
 
 
 if __name__ == "__main__":

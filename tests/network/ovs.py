@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import linux
-from linux import HERE, MANAGED, TOOL, Report, addresses, host, ip, link, ping, sh, state, tool, wait
+from linux import HERE, MANAGED, TOOL, addresses, host, ip, link, ping, sh, state, tool, wait
 
 RUN = "/run/openvswitch"
 DATABASE = f"{RUN}/conf.db"
@@ -379,17 +379,7 @@ def main():
     if words == ["--host"]:
         Other.serve()
         return
-    report = Report()
-    for fn in TESTS:
-        if words and fn.__name__ not in words:
-            continue
-        done = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", sys.executable, __file__, "--inside", fn.__name__, *(["--short"] if SHORT else [])],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        report.check(done.returncode == 0, fn.__name__.replace("_", " "), done.stdout[-3000:])
-        for line in done.stdout.splitlines():
-            if line.startswith("# "):
-                print(line)
-    sys.exit(report.done())
+    sys.exit(linux.run_each(TESTS, words, __file__, ["--pid", "--fork", "--kill-child"], ["--short"] if SHORT else []))
 
 
 if __name__ == "__main__":

@@ -125,14 +125,8 @@ def main():
     host_of_xapid.make_world()
     no_offload("lan", "p0", "p1")
     switch = Switch()
-    w = World(report, "ovs")
-    for part in (first_start, vlans, tunnels, bonds, guarded, killed, lambda w: dead_switch(w, switch)):
-        try:
-            part(w)
-        except (AssertionError, XapiError, Lost, RuntimeError) as e:
-            report.fail(f"{part.__name__} goes through", repr(e), w.daemon.log_tail(15))
-    w.daemon.close()
-    sys.exit(report.done())
+    parts = (first_start, vlans, tunnels, bonds, guarded, killed, lambda w: dead_switch(w, switch))
+    sys.exit(host_of_xapid.run_parts(World(report, "ovs"), report, parts))
 
 
 if __name__ == "__main__":

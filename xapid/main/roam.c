@@ -424,7 +424,7 @@ static struct error *settle(struct roam *r, struct arena *arena, ref_t ref, uint
         session_end_here(sessions, ref);
         return OK;
     }
-    copy.whole = false;
+    copy.whole = false; /* that the others know all they showed says nothing of this member */
     if (found)
         session_adopt(sessions, &copy);
     else if (!session_taken(sessions, ref, &(uint64_t){0}))
@@ -529,7 +529,7 @@ static void adopt_all(struct roam *r, const void *data, size_t size)
         struct session_copy copy;
 
         if (session_copy_of_json(&arena, one, &copy)) {
-            copy.whole = false;
+            copy.whole = false; /* what this host's daemon of before has shown is forgotten */
             session_adopt(r->xapid->sessions, &copy);
         }
     }

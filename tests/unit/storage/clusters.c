@@ -17,22 +17,6 @@
 #define COMPRESSED 8  /* of those, where they are */
 #define LITTLE 100000 /* asked for at once: no multiple of anything */
 
-static int set_up(void **state)
-{
-    struct lab *lab = xcalloc(1, sizeof *lab);
-
-    lab_open(lab, &sr_ext);
-    *state = lab;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    lab_close(*state);
-    free(*state);
-    return 0;
-}
-
 static void run(struct lab *lab, const char *const *argv)
 {
     struct child_spec spec = {.argv = argv, .timeout = 60 * USEC_PER_SEC};
@@ -244,7 +228,7 @@ static void who_reads_goes_on_while_an_image_grows(void **state)
     clusters_close(c);
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, lab_set_up, lab_tear_down)
 
 int main(void)
 {

@@ -13,22 +13,6 @@
 #include "storage-repos/filter/fault.h"
 #include "tests/unit/storage/lab.h"
 
-static int set_up(void **state)
-{
-    struct lab *lab = xcalloc(1, sizeof *lab);
-
-    lab_open(lab, &sr_ext);
-    *state = lab;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    lab_close(*state);
-    free(*state);
-    return 0;
-}
-
 static void drivers_are_found_by_type(void **state)
 {
     (void)state;
@@ -303,7 +287,7 @@ static void a_base_that_lost_its_mark_still_carries_others(void **state)
               "VDI_READONLY");
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, lab_set_up, lab_tear_down)
 
 int main(void)
 {

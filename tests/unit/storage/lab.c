@@ -135,6 +135,22 @@ void lab_close(struct lab *lab)
     arena_release(&lab->arena);
 }
 
+int lab_set_up(void **state)
+{
+    struct lab *lab = xcalloc(1, sizeof *lab);
+
+    lab_open(lab, &sr_ext);
+    *state = lab;
+    return 0;
+}
+
+int lab_tear_down(void **state)
+{
+    lab_close(*state);
+    free(*state);
+    return 0;
+}
+
 void lab_run(struct arena *arena, const char *const argv[])
 {
     struct child_spec spec = {.argv = argv};

@@ -38,6 +38,9 @@ void lab_open(struct lab *lab, const struct sr_driver *driver);
 void lab_open_kind(struct lab *lab, const struct lab_kind *kind);
 /* Detaches and removes everything. */
 void lab_close(struct lab *lab);
+/* Fixtures of cmocka: an open lab of the type ext as the state, and its end. */
+int lab_set_up(void **state);
+int lab_tear_down(void **state);
 /* Detaches and attaches, as a restart of the daemon does. */
 void lab_restart(struct lab *lab);
 

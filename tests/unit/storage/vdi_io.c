@@ -10,25 +10,8 @@
 #include <unistd.h>
 
 #include "libxapi/base/child.h"
-#include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "tests/unit/storage/lab.h"
-
-static int set_up(void **state)
-{
-    struct lab *lab = xcalloc(1, sizeof *lab);
-
-    lab_open(lab, &sr_ext);
-    *state = lab;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    lab_close(*state);
-    free(*state);
-    return 0;
-}
 
 static struct vdi_path raw_file(struct lab *lab, off_t size)
 {
@@ -266,7 +249,7 @@ static void a_full_file_system_is_said_to_be_full(void **state)
     assert_int_equal(umount2(lab->folder, MNT_DETACH), 0);
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, lab_set_up, lab_tear_down)
 
 int main(void)
 {
