@@ -19,6 +19,7 @@ struct image_disk {
     /* Another disk, of which only the differences are written; NULL: everything is. */
     struct vdi_io *base;
     const char *base_uuid;
+    int64_t announced; /* reading: bytes of the image, as the sender said; 0 or less: it did not */
 };
 
 /* Which units of a disk have to be written: a bit for each, in pages, which are there only where

@@ -100,6 +100,8 @@ static struct refusal read_request(struct raw *raw)
 
     if (!r.status && raw->import && http_header(raw->h->request, "transfer-encoding"))
         r = refuse(404, err_import_error_cannot_handle_chunked(raw->call));
+    if (!r.status && raw->import && raw->chunked && raw->format != FORMAT_RAW)
+        r = refuse(400, err_invalid_value(raw->call, "chunked", "true")); /* is for raw content */
     return r.status ? r : read_target(raw);
 }
 
@@ -166,7 +168,7 @@ static struct error *receive_tar(struct raw *raw, struct source *from, struct vd
 
 static struct error *receive_data(struct raw *raw, struct body *body, struct vdi_io *io)
 {
-    struct image_disk disk = {.io = io, .vdi = raw->vdi, .uuid = ""};
+    struct image_disk disk = {.io = io, .vdi = raw->vdi, .uuid = "", .announced = raw->length};
     struct raw_stream stream = {.body = body, .chunked = raw->chunked, .vdi = raw->vdi};
     struct body_source source;
 

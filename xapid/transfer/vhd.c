@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vhd.c -- VHD: a copy of the footer, a header, the table of blocks, the blocks, each behind a
- * bitmap of its sectors, the footer.  All numbers are big-endian.
+ * bitmap of its sectors, the footer.  Or, of a fixed one, which is only read: the content, the
+ * footer.  All numbers are big-endian.
  */
 #include <endian.h>
 #include <stdlib.h>
@@ -10,12 +11,15 @@
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "xapid/db/db.h"
+#include "xapid/transfer/disk.h"
 #include "xapid/transfer/image.h"
 
 #define SECTOR 512
 #define BLOCK ((int64_t)2 * 1024 * 1024)
 #define BITMAP ((int64_t)512) /* of a block of ours */
 #define UNUSED_BLOCK 0xffffffffu
+/* Of a fixed one, what is read and written at a time. */
+#define PIECE ((size_t)1024 * 1024)
 /* Limits on what is read. */
 #define MAX_BLOCK ((int64_t)256 * 1024 * 1024)
 #define MAX_BITMAP 65536
@@ -23,6 +27,7 @@
 #define MAX_GAP ((int64_t)16 * 1024 * 1024)
 /* 2000-01-01, where the format's dates begin. */
 #define EPOCH 946684800
+#define FIXED 2
 #define DYNAMIC 3
 #define DIFFERENCING 4
 
@@ -216,22 +221,29 @@ static struct error *bad(struct call *call, const char *why)
     return image_bad(call, "VHD", why);
 }
 
-static struct error *read_footer(struct call *call, struct vhd *v, int64_t *header_at)
+static bool is_footer(const struct footer *f)
 {
-    struct footer f;
-    uint32_t type;
+    return memcmp(f->cookie, "conectix", sizeof f->cookie) == 0;
+}
 
-    TRY(image_take(call, &v->reader, &f, sizeof f));
-    if (memcmp(f.cookie, "conectix", sizeof f.cookie) != 0)
-        return bad(call, "it does not begin as a dynamic VHD does");
-    if (be32toh(f.checksum) != checksum(&f, sizeof f, offsetof(struct footer, checksum)))
+static struct error *check_footer(struct call *call, const struct footer *f)
+{
+    if (be32toh(f->checksum) != checksum(f, sizeof *f, offsetof(struct footer, checksum)))
         return bad(call, "the checksum of its footer does not fit");
-    type = be32toh(f.type);
+    return OK;
+}
+
+static struct error *read_footer(struct call *call, struct vhd *v, const struct footer *f,
+                                 int64_t *header_at)
+{
+    uint32_t type = be32toh(f->type);
+
+    TRY(check_footer(call, f));
     if (type != DYNAMIC && type != DIFFERENCING)
-        return bad(call, "it is neither dynamic nor differencing");
+        return bad(call, "it begins with a footer, and is neither dynamic nor differencing");
     v->difference = type == DIFFERENCING;
-    v->size = (int64_t)be64toh(f.size);
-    *header_at = (int64_t)be64toh(f.data_offset);
+    v->size = (int64_t)be64toh(f->size);
+    *header_at = (int64_t)be64toh(f->data_offset);
     if (v->size <= 0 || v->size > VHD_MAX || *header_at < SECTOR || *header_at > MAX_GAP)
         return bad(call, "its size is none");
     return OK;
@@ -315,23 +327,115 @@ static struct error *read_block(struct call *call, struct vhd *v, const struct i
     return OK;
 }
 
-struct error *vhd_receive(struct call *call, struct source *from, const struct image_disk *disk)
+/*** reading a fixed one ***/
+
+/* Clients that do not know the length announce an absurd one. */
+static bool is_announced(const struct image_disk *disk)
+{
+    return disk->announced > 0 && disk->announced <= VHD_MAX + SECTOR;
+}
+
+/* What can be seen before anything is written; 'v->size' is 0 where nothing was announced. */
+static struct error *begin_fixed(struct call *call, struct vhd *v, const struct image_disk *disk)
+{
+    if (!is_announced(disk))
+        return OK;
+    v->size = disk->announced - SECTOR;
+    if (v->size < SECTOR || v->size % SECTOR)
+        return bad(call, "it does not begin as a dynamic one does, nor has it the length of a "
+                         "fixed one, whole sectors and a footer");
+    return image_check_room(call, disk, v->size);
+}
+
+/* All has come but for the last sector, which is that. */
+static struct error *end_fixed(struct call *call, const struct vhd *v,
+                               const struct image_disk *disk, const struct footer *f)
+{
+    int64_t content = v->reader.at - SECTOR;
+
+    if (!is_footer(f) && is_announced(disk) && v->reader.at < disk->announced)
+        return err_import_error_premature_eof(call);
+    if (!is_footer(f))
+        return bad(call, "it neither begins nor ends as one does: it was cut off, or is something "
+                         "else");
+    TRY(check_footer(call, f));
+    if (be32toh(f->type) != FIXED)
+        return bad(call, "it ends as a dynamic one does, but does not begin so");
+    if ((int64_t)be64toh(f->size) != content)
+        return bad(call,
+                   arena_printf(call->arena, "its footer is of a disk of %lld bytes, and %lld came",
+                                (long long)be64toh(f->size), (long long)content));
+    return OK;
+}
+
+static struct error *write_fixed(struct call *call, const struct vhd *v,
+                                 const struct image_disk *disk, int64_t at, const char *p, size_t n)
+{
+    int64_t size = vdi_io_size(disk->io);
+
+    if (at > size || (int64_t)n > size - at)
+        return err_vdi_too_small(call, ref_text(call->arena, disk->vdi),
+                                 v->size ? arena_printf(call->arena, "%lld", (long long)v->size)
+                                         : "");
+    TRY(disk_write(call, disk->io, true, at, p, n));
+    return transfer_tick(call, (double)at / (double)(v->size ? v->size : size));
+}
+
+/*
+ * Nothing says that it is one but its last sector: so of what has come the last sector is held back
+ * until more comes.  'first' is the beginning.
+ */
+static struct error *receive_fixed(struct call *call, struct vhd *v, const struct image_disk *disk,
+                                   const struct footer *first)
+{
+    AUTO(room) room = {xmalloc(SECTOR + PIECE)};
+    int64_t at = 0;
+    size_t got = PIECE;
+
+    TRY(begin_fixed(call, v, disk));
+    TRY(vdi_io_zero(call, disk->io, 0, vdi_io_size(disk->io)));
+    memcpy(room.p, first, SECTOR);
+    while (got == PIECE) {
+        TRY(source_read(call, v->reader.from, room.p + SECTOR, PIECE, &got));
+        v->reader.at += (int64_t)got;
+        if (got)
+            TRY(write_fixed(call, v, disk, at, room.p, got));
+        memmove(room.p, room.p + got, SECTOR);
+        at += (int64_t)got;
+    }
+    TRY(end_fixed(call, v, disk, (const struct footer *)room.p));
+    return vdi_io_flush(call, disk->io);
+}
+
+/*** reading any ***/
+
+static struct error *receive_blocks(struct call *call, struct vhd *v, const struct image_disk *disk,
+                                    const struct footer *first)
 {
     AUTO(room) room = {xmalloc((size_t)IMAGE_PIECE)};
-    AUTO(vhd) v = {.reader = {from, 0}};
-    int64_t at;
+    int64_t at = 0;
 
-    TRY(read_footer(call, &v, &at));
-    TRY(image_check_room(call, disk, v.size));
-    TRY(image_go(call, &v.reader, "VHD", at));
-    TRY(read_header(call, &v, &at));
-    TRY(image_go(call, &v.reader, "VHD", at));
-    TRY(read_table(call, &v));
-    if (!v.difference)
+    TRY(read_footer(call, v, first, &at));
+    TRY(image_check_room(call, disk, v->size));
+    TRY(image_go(call, &v->reader, "VHD", at));
+    TRY(read_header(call, v, &at));
+    TRY(image_go(call, &v->reader, "VHD", at));
+    TRY(read_table(call, v));
+    if (!v->difference)
         TRY(vdi_io_zero(call, disk->io, 0, vdi_io_size(disk->io)));
-    for (uint32_t i = 0; i < v.used; i++) {
-        TRY(read_block(call, &v, disk, &v.v[i], room.p));
-        TRY(transfer_tick(call, (double)i / (double)v.used));
+    for (uint32_t i = 0; i < v->used; i++) {
+        TRY(read_block(call, v, disk, &v->v[i], room.p));
+        TRY(transfer_tick(call, (double)i / (double)v->used));
     }
     return vdi_io_flush(call, disk->io);
+}
+
+struct error *vhd_receive(struct call *call, struct source *from, const struct image_disk *disk)
+{
+    AUTO(vhd) v = {.reader = {from, 0}};
+    struct footer first;
+
+    TRY(image_take(call, &v.reader, &first, sizeof first));
+    return is_footer(&first) ? receive_blocks(call, &v, disk, &first)
+                             : receive_fixed(call, &v, disk, &first);
 }
