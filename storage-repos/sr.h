@@ -315,12 +315,18 @@ MUST_CHECK struct error *vdi_image_depths(struct call *call, const char *image,
                                           void (*see)(void *ctx, int64_t offset, int64_t n,
                                                       uint32_t depth),
                                           void *ctx);
+/*
+ * Some of it may still be on its way when the call returns: that it could not be written a later
+ * call says, vdi_io_flush at the latest, and all after that one fail.  What is read is what was
+ * written.
+ */
 MUST_CHECK struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
                                       const void *buf, size_t n);
 /* Makes it zero where it may not be, deallocating where possible. */
 MUST_CHECK struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset,
                                      int64_t n);
-/* Makes what was written durable. */
+/* Makes what was written durable; without it what was written last may be lost when it is closed.
+ */
 MUST_CHECK struct error *vdi_io_flush(struct call *call, struct vdi_io *io);
 /* Ends it; what was not flushed may be lost.  When it returns nobody holds the image any more. NULL
  * is fine. */

@@ -37,14 +37,30 @@
 #define ZERO_CHUNK ((int64_t)1024 * 1024 * 1024)
 #define STATUS_CHUNK (((int64_t)4 << 30) - 65536) /* what 32 bits can ask for */
 
+/*
+ * Writes on their way to a server.  What comes one behind the other is gathered, and while the
+ * server works on some the next is filled, so that neither waits for the other.
+ */
+#define WRITES 4
+#define GATHERED ((size_t)512 * 1024)
+struct write {
+    int64_t offset;
+    size_t n;       /* 0: none */
+    int64_t cookie; /* 0: not sent yet */
+    char *p;        /* GATHERED bytes, allocated; libnbd's until it has been answered */
+};
+
 struct vdi_io {
     int64_t size;
     bool writable;
+    bool failed; /* a write was not done, which some call has said */
     bool depths; /* the server is asked for depths, not for data */
     int fd;      /* raw: the file; 0 otherwise */
     struct nbd_handle *nbd;
     struct clusters *clusters; /* what can be read of it beside the server; NULL: nothing */
     struct child *server;
+    struct write writes[WRITES];
+    size_t next; /* the one that is filled; those behind it are older the nearer they are */
     bool dead;   /* a request was not answered: the connection's state is unknown */
     char path[]; /* what was opened, for errors */
 };
@@ -286,6 +302,8 @@ void vdi_io_close(struct vdi_io *io)
     clusters_close(io->clusters);
     if (io->nbd)
         nbd_close(io->nbd);
+    for (size_t i = 0; i < WRITES; i++)
+        free(io->writes[i].p);
     if (io->server && !io->dead)
         child_wait(io->server, CLOSE_TIMEOUT, &r);
     child_free(io->server);
@@ -299,6 +317,8 @@ static struct error *check(struct call *call, const struct vdi_io *io, int64_t o
 {
     if (io->dead)
         return io_error(call, "the disk's server no longer answers");
+    if (io->failed)
+        return io_error(call, "%s: an earlier write has failed", io->path);
     if (write && !io->writable)
         return io_error(call, "the disk was opened for reading only");
     if (offset < 0 || n < 0 || offset > io->size || n > io->size - offset)
@@ -339,9 +359,79 @@ static struct error *nbd_finish(struct call *call, struct vdi_io *io, int64_t co
     if (done > 0)
         return OK;
     err = nbd_get_errno();
-    if (!nbd_aio_is_ready(io->nbd))
+    if (nbd_aio_is_dead(io->nbd) || nbd_aio_is_closed(io->nbd))
         return connection_lost(call, io, what);
     return request_failed(call, io, what, err, n);
+}
+
+/*** writes on their way ***/
+
+static struct error *await_write(struct call *call, struct vdi_io *io, struct write *w)
+{
+    int64_t cookie = w->cookie, n = (int64_t)w->n;
+    struct error *e;
+
+    if (!cookie)
+        return OK;
+    w->cookie = 0;
+    w->n = 0;
+    e = nbd_finish(call, io, cookie, "write", n);
+    io->failed |= e != OK;
+    return e;
+}
+
+static bool overlap(const struct write *a, const struct write *b)
+{
+    return a->offset < b->offset + (int64_t)b->n && b->offset < a->offset + (int64_t)a->n;
+}
+
+/* A server may do what it has at the same time in any order. */
+static struct error *send_write(struct call *call, struct vdi_io *io)
+{
+    struct write *w = &io->writes[io->next];
+
+    for (size_t i = 0; i < WRITES; i++)
+        if (io->writes[i].cookie && overlap(&io->writes[i], w))
+            TRY(await_write(call, io, &io->writes[i]));
+    w->cookie = nbd_aio_pwrite(io->nbd, w->p, w->n, (uint64_t)w->offset, NBD_NULL_COMPLETION, 0);
+    io->next = (io->next + 1) % WRITES;
+    return w->cookie < 0 ? await_write(call, io, w) : OK;
+}
+
+/* Whatever was written is with the server, and it has said how it went. */
+static struct error *settle(struct call *call, struct vdi_io *io)
+{
+    if (io->writes[io->next].n && !io->writes[io->next].cookie)
+        TRY(send_write(call, io));
+    for (size_t i = 0; i < WRITES; i++)
+        TRY(await_write(call, io, &io->writes[(io->next + i) % WRITES]));
+    return OK;
+}
+
+/* Takes some of n bytes: the rest of what is being filled, or as much as there is room for behind
+ * it. */
+static struct error *gather(struct call *call, struct vdi_io *io, int64_t offset, const char *p,
+                            size_t *n)
+{
+    struct write *w = &io->writes[io->next];
+
+    if (w->n && !w->cookie && w->offset + (int64_t)w->n != offset) {
+        TRY(send_write(call, io));
+        w = &io->writes[io->next];
+    }
+    TRY(await_write(call, io, w));
+    if (!w->p)
+        w->p = xmalloc(GATHERED);
+    if (!w->n)
+        w->offset = offset;
+    *n = MIN(*n, GATHERED - w->n);
+    memcpy(w->p + w->n, p, *n);
+    w->n += *n;
+    if (w->n == GATHERED)
+        TRY(send_write(call, io));
+    else
+        nbd_poll(io->nbd, 0); /* what was sent goes on; whether it failed, its answer tells */
+    return OK;
 }
 
 static struct error *raw_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf,
@@ -413,6 +503,7 @@ static struct error *image_read(struct call *call, struct vdi_io *io, int64_t of
 struct error *vdi_io_read(struct call *call, struct vdi_io *io, int64_t offset, void *buf, size_t n)
 {
     TRY(check(call, io, offset, (int64_t)MIN(n, (size_t)INT64_MAX), false));
+    TRY(settle(call, io));
     while (n) {
         size_t part = MIN(n, CHUNK);
 
@@ -497,6 +588,7 @@ struct error *vdi_io_data(struct call *call, struct vdi_io *io, int64_t offset, 
     *start = offset;
     *end = limit;
     TRY(check(call, io, offset, 0, false));
+    TRY(settle(call, io));
     if (io->fd)
         raw_data(io, offset, start, end);
     else if (nbd_can_meta_context(io->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1)
@@ -604,10 +696,7 @@ struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
         if (io->fd)
             TRY(raw_write(call, io, offset, buf, part));
         else
-            TRY(nbd_finish(
-                call, io,
-                nbd_aio_pwrite(io->nbd, buf, part, (uint64_t)offset, NBD_NULL_COMPLETION, 0),
-                "write", (int64_t)part));
+            TRY(gather(call, io, offset, buf, &part));
         offset += (int64_t)part;
         buf = (const char *)buf + part;
         n -= part;
@@ -643,6 +732,7 @@ struct error *vdi_io_zero(struct call *call, struct vdi_io *io, int64_t offset, 
     int64_t end, from, to;
 
     TRY(check(call, io, offset, n, true));
+    TRY(settle(call, io));
     if (io->fd && n <= ZERO_CHUNK)
         return zero_run(call, io, offset, n);
     end = offset + n;
@@ -659,6 +749,7 @@ struct error *vdi_io_flush(struct call *call, struct vdi_io *io)
     TRY(check(call, io, 0, 0, false));
     if (!io->writable)
         return OK;
+    TRY(settle(call, io));
     if (io->fd)
         return fdatasync(io->fd) < 0 ? request_failed(call, io, "flush", errno, 0) : OK;
     return nbd_finish(call, io, nbd_aio_flush(io->nbd, NBD_NULL_COMPLETION, 0), "flush", 0);

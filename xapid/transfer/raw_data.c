@@ -8,7 +8,7 @@
 #include "xapid/db/db.h"
 #include "xapid/transfer/disk.h"
 
-#define CHUNK ((size_t)1024 * 1024)
+#define CHUNK ((size_t)128 * 1024) /* of what comes: between two the disk's server goes on */
 #define PIECE ((size_t)256 * 1024) /* of what is sent: small enough to stay in the cache */
 
 /*** reading ***/

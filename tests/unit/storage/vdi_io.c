@@ -53,6 +53,10 @@ static void behaves_like_memory(struct lab *lab, const struct vdi_path *path, in
             memset(model + offset, 'a' + i % 26, n);
             lab_must(lab, vdi_io_write(&lab->call, io, offset, model + offset, n));
         }
+        if (i % 9 == 8) { /* also what is still on its way */
+            lab_must(lab, vdi_io_read(&lab->call, io, offset / 2, got, (size_t)(size - offset)));
+            assert_memory_equal(got, model + offset / 2, (size_t)(size - offset));
+        }
     }
     lab_must(lab, vdi_io_flush(&lab->call, io));
     vdi_io_close(io);
@@ -223,6 +227,39 @@ static void the_server_dies_with_the_daemon(void **state)
     vdi_io_close(io);
 }
 
+/* Pieces in order are gathered, and some are on their way while the next come: none is lost or
+ * changes places with another, also where they cover each other. */
+static void what_is_written_piece_by_piece_arrives_in_order(void **state)
+{
+    struct lab *lab = *state;
+    int64_t size = 6 * MIB;
+    char *model = arena_zalloc(&lab->arena, (size_t)size),
+         *got = arena_alloc(&lab->arena, (size_t)size);
+    struct vdi_path path = qcow2_file(lab, size);
+    struct vdi_io *io;
+    unsigned seed = 11;
+
+    lab_must(lab, vdi_io_open(&lab->call, &path, true, &io));
+    for (int round = 0; round < 8; round++) {
+        int64_t at = rand_r(&seed) % (2 * MIB);
+
+        while (at < size) {
+            int64_t wanted = rand_r(&seed) % 100000 + 1;
+            size_t n = (size_t)MIN(size - at, wanted);
+
+            memset(model + at, 'A' + rand_r(&seed) % 50, n);
+            lab_must(lab, vdi_io_write(&lab->call, io, at, model + at, n));
+            at += rand_r(&seed) % 8 ? (int64_t)n : -(int64_t)(n / 2);
+            at = MAX(at, (int64_t)0);
+        }
+    }
+    lab_must(lab, vdi_io_read(&lab->call, io, 0, got, (size_t)size));
+    assert_memory_equal(got, model, (size_t)size);
+    lab_must(lab, vdi_io_flush(&lab->call, io));
+    vdi_io_close(io);
+    lab_check_images(lab);
+}
+
 /* On a file system of 1 MiB, mounted for this process only. */
 static void a_full_file_system_is_said_to_be_full(void **state)
 {
@@ -244,6 +281,14 @@ static void a_full_file_system_is_said_to_be_full(void **state)
     memset(buf, 'f', (size_t)(4 * MIB));
     lab_must(lab, vdi_io_open(&lab->call, &path, true, &io));
     lab_fails(lab, vdi_io_write(&lab->call, io, 0, buf, (size_t)(4 * MIB)), "SR_FULL");
+    lab_fails(lab, vdi_io_flush(&lab->call, io), "VDI_IO_ERROR");
+    vdi_io_close(io);
+    /* What is on its way when it turns out: the call that waits for it says so. */
+    lab_must(lab, vdi_io_open(&lab->call, &path, true, &io));
+    lab_must(lab, vdi_io_write(&lab->call, io, 4 * MIB, buf, (size_t)MIB + 1));
+    lab_fails(lab, vdi_io_flush(&lab->call, io), "SR_FULL");
+    lab_fails(lab, vdi_io_flush(&lab->call, io), "VDI_IO_ERROR");
+    lab_fails(lab, vdi_io_write(&lab->call, io, 0, buf, 512), "VDI_IO_ERROR");
     vdi_io_close(io);
     lab_restart(lab);
     assert_int_equal(umount2(lab->folder, MNT_DETACH), 0);
@@ -263,6 +308,7 @@ int main(void)
         CASE(only_one_writer_gets_an_image),
         CASE(a_disk_is_read_through_a_server_that_has_it),
         CASE(the_server_dies_with_the_daemon),
+        CASE(what_is_written_piece_by_piece_arrives_in_order),
         CASE(a_full_file_system_is_said_to_be_full),
     };
 
