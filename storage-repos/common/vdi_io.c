@@ -43,6 +43,11 @@
  */
 #define WRITES 4
 #define GATHERED ((size_t)512 * 1024)
+/*
+ * After so many bytes the disk is told to begin with what it has: else gigabytes stay in memory
+ * until the end, where everybody waits for them.  No more than twice as many are ever waiting.
+ */
+#define EARLY_FLUSH ((size_t)128 * 1024 * 1024)
 struct write {
     int64_t offset;
     size_t n;       /* 0: none */
@@ -60,9 +65,11 @@ struct vdi_io {
     struct clusters *clusters; /* what can be read of it beside the server; NULL: nothing */
     struct child *server;
     struct write writes[WRITES];
-    size_t next; /* the one that is filled; those behind it are older the nearer they are */
-    bool dead;   /* a request was not answered: the connection's state is unknown */
-    char path[]; /* what was opened, for errors */
+    size_t next;         /* the one that is filled; those behind it are older the nearer they are */
+    size_t unflushed;    /* bytes */
+    int64_t early_flush; /* its cookie; 0: none */
+    bool dead;           /* a request was not answered: the connection's state is unknown */
+    char path[];         /* what was opened, for errors */
 };
 
 static struct error *io_error(struct call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -398,6 +405,34 @@ static struct error *send_write(struct call *call, struct vdi_io *io)
     return w->cookie < 0 ? await_write(call, io, w) : OK;
 }
 
+static struct error *await_flush(struct call *call, struct vdi_io *io)
+{
+    int64_t cookie = io->early_flush;
+    struct error *e;
+
+    if (!cookie)
+        return OK;
+    io->early_flush = 0;
+    e = nbd_finish(call, io, cookie, "flush", 0);
+    io->failed |= e != OK;
+    return e;
+}
+
+static struct error *flush_early(struct call *call, struct vdi_io *io, size_t written)
+{
+    io->unflushed += written;
+    if (io->unflushed < EARLY_FLUSH)
+        return OK;
+    io->unflushed = 0;
+    if (io->fd) { /* only begun: whether it goes well, the last flush says */
+        sync_file_range(io->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        return OK;
+    }
+    TRY(await_flush(call, io));
+    io->early_flush = nbd_aio_flush(io->nbd, NBD_NULL_COMPLETION, 0);
+    return io->early_flush < 0 ? await_flush(call, io) : OK;
+}
+
 /* Whatever was written is with the server, and it has said how it went. */
 static struct error *settle(struct call *call, struct vdi_io *io)
 {
@@ -697,6 +732,7 @@ struct error *vdi_io_write(struct call *call, struct vdi_io *io, int64_t offset,
             TRY(raw_write(call, io, offset, buf, part));
         else
             TRY(gather(call, io, offset, buf, &part));
+        TRY(flush_early(call, io, part));
         offset += (int64_t)part;
         buf = (const char *)buf + part;
         n -= part;
@@ -750,6 +786,7 @@ struct error *vdi_io_flush(struct call *call, struct vdi_io *io)
     if (!io->writable)
         return OK;
     TRY(settle(call, io));
+    TRY(await_flush(call, io));
     if (io->fd)
         return fdatasync(io->fd) < 0 ? request_failed(call, io, "flush", errno, 0) : OK;
     return nbd_finish(call, io, nbd_aio_flush(io->nbd, NBD_NULL_COMPLETION, 0), "flush", 0);
