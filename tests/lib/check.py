@@ -392,6 +392,7 @@ def suite_pool(long):
                      python("kills-two", "pool/kills_two.py", *([] if long else ["--seconds", "10"]), *seed, limit=30 if long else 10),
                      python("versions", "pool/versions.py", limit=8), python("certificates", "pool/certificates.py", limit=8),
                      python("migrate", "pool/migrate.py", *(["--steps"] if long else []), *seed, limit=20 if long else 8),
+                     python("migrate-disks", "pool/migrate_disks.py", *(["--steps"] if long else []), *seed, limit=40 if long else 8),
                      python("checker", "pool/selftest.py"),
                      python("roaming", "pool/roaming.py"),
                      python("forward", "pool/forward.py"),

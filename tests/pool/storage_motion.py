@@ -79,7 +79,7 @@ def faults_of(content, guest):
     for slot in range(SLOTS):
         text = content[slot * BLOCK:(slot + 1) * BLOCK]
         newest = guest.durable - (guest.durable - slot) % SLOTS
-        fine = [block(n) for n in (newest, guest.begun) if n > 0 and n % SLOTS == slot] or [bytes(BLOCK)]
+        fine = [block(n) if n > 0 else bytes(BLOCK) for n in (newest, guest.begun) if n % SLOTS == slot]
         if text not in fine:
             wrong.append(f"slot {slot}: {struct.unpack_from('<Q', text)[0]} for {newest}")
     return wrong

@@ -23,6 +23,7 @@
 #include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/vm/aside.h"
 #include "xapid/ops/vm/checks.h"
+#include "xapid/ops/vm/disks.h"
 #include "xapid/ops/vm/lifecycle.h"
 #include "xapid/ops/vm/placement.h"
 #include "xapid/ops/vm/renew.h"
@@ -191,6 +192,24 @@ static struct error *send_stats(struct op *op, const struct vm *vm, struct chann
     return e;
 }
 
+/* A disk whose server has died has lost what was not flushed: the guest, which was told that it is
+ * written, does not go on elsewhere without it.  What dies from now on loses nothing. */
+static struct error *flush_disks(struct op *op, const struct vm *vm,
+                                 const struct vm_migrate_intent *intent)
+{
+    struct call *call = op->call;
+    struct error *e = vm_disks_flush(call, vm->ref);
+
+    return e ? err_vm_migrate_failed(call, call_ref(call, vm->ref),
+                                     call_ref(call, call->xapid->host),
+                                     call_ref(call, intent->destination),
+                                     arena_printf(call->arena,
+                                                  "What the VM has written to its disks cannot be "
+                                                  "made durable: %s",
+                                                  error_line(call->arena, e)))
+             : OK;
+}
+
 /* Until the other host has it all, and says under which intent. */
 static struct error *send_memory(struct op *op, const struct vm *vm,
                                  const struct vm_migrate_intent *intent, struct channel *c,
@@ -204,6 +223,7 @@ static struct error *send_memory(struct op *op, const struct vm *vm,
     TRY(hv_end_finish(&end, NULL));
     TRY(send_stats(op, vm, c));
     TRY(channel_send_end(arena, c));
+    TRY(flush_disks(op, vm, intent)); /* the other host builds meanwhile */
     TRY(channel_expect_word(op->call, c, PIECE_RECEIVED, theirs));
     return vm_step(op, vm->ref, "sent", 0.9);
 }

@@ -655,6 +655,30 @@ struct error *vdi_path_read(struct call *call, ref_t ref, struct vdi_path *out)
     return OK;
 }
 
+static struct error *flush(struct call *call, const struct vdi_path *path)
+{
+    struct vdi_io *io;
+    struct error *e;
+
+    TRY(vdi_io_open(call, path, true, &io));
+    e = vdi_io_flush(call, io);
+    vdi_io_close(io);
+    return e;
+}
+
+struct error *vdi_flush(struct call *call, ref_t vdi)
+{
+    struct vdi_path path;
+    struct error *e;
+
+    if (!vdi_is_served(call, vdi))
+        return OK;
+    TRY(vdi_path_read(call, vdi, &path));
+    e = flush(call, &path);
+    vdi_path_detach(call, vdi);
+    return e;
+}
+
 struct error *vdi_path_adopt(struct call *call, ref_t vdi, bool writable)
 {
     struct vdi_path path;

@@ -81,6 +81,10 @@ bool vdi_is_attached(struct call *call, ref_t vdi);
 /* Whether the disk is attached here through the data path: then it can be forked while a guest
  * writes to it. */
 bool vdi_is_served(struct call *call, ref_t vdi);
+/* What a disk that is served here has taken is durable when this returns: its server may be ended,
+ * or die.  An error where it has died already, with what nobody had asked it to flush.  Nothing for
+ * a disk that is not served. */
+MUST_CHECK struct error *vdi_flush(struct call *call, ref_t vdi);
 /* From now on I/O of a disk that is served goes before or behind others' (ioprio_set(2)); nothing
  * for 0.  A failure is logged: nobody has to wait for it. */
 void vdi_prefer(struct call *call, ref_t vdi, int priority);

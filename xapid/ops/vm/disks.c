@@ -155,6 +155,19 @@ void vm_disks_detach(struct call *call, const struct refs *vdis)
         vdi_path_detach(call, vdis->v[i]);
 }
 
+struct error *vm_disks_flush(struct call *call, ref_t vm)
+{
+    struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm);
+
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
+
+        if (vbd->currently_attached && is_writable(vbd) && !ref_is_null(vbd->vdi))
+            TRY(vdi_flush(call, vbd->vdi));
+    }
+    return OK;
+}
+
 void vm_disks_adopt(struct call *call, const struct vm *vm)
 {
     struct refs vbds = db_referrers(call, FIELD_vbd_vm, vm->ref);

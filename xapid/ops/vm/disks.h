@@ -37,6 +37,8 @@ void vm_disks_release(struct vm_disks *disks);
  * open them. */
 struct refs vm_disks_attached(struct call *call, ref_t vm);
 void vm_disks_detach(struct call *call, const struct refs *vdis);
+/* What the guest, which stands still, has written to its disks here is durable (vdi_flush). */
+MUST_CHECK struct error *vm_disks_flush(struct call *call, ref_t vm);
 /* At start of the daemon, for a domain that exists: counts its disks as attached again.  What fails
  * is logged. */
 void vm_disks_adopt(struct call *call, const struct vm *vm);
