@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* disk.h -- a disk in memory, for what fills one. */
+/* disk.h -- a disk in memory, for what fills one; an image that is read into one. */
 #pragma once
 
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "libxapi/base/call.h"
 #include "storage-repos/sr.h"
+#include "xapid/transfer/image.h"
 
 struct memory_disk {
     int fd;
@@ -32,4 +33,21 @@ static inline void memory_disk_release(struct memory_disk *disk)
         return;
     vdi_io_close(disk->io);
     close(disk->fd);
+}
+
+/* An image as an upload brings it, to a disk of 4 MiB. */
+static inline void fuzz_image(struct error *(*receive)(struct call *call, struct source *from,
+                                                       const struct image_disk *disk),
+                              const uint8_t *data, size_t size)
+{
+    AUTO(arena) arena = {0};
+    struct call call = {.arena = &arena};
+    struct image_disk disk = {.uuid = ""};
+    struct memory_source memory;
+    AUTO(memory_disk) memory_disk = {0};
+
+    memory_disk_init(&call, 4 << 20, &memory_disk);
+    disk.io = memory_disk.io;
+    memory_source_init(&memory, data, size);
+    error_ignore(receive(&call, &memory.source, &disk));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* image.c -- what VHD and qcow2 have in common. */
+/* image.c -- what VHD, qcow2 and VMDK have in common. */
 #include "xapid/transfer/image.h"
 
 #include <stdlib.h>

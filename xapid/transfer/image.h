@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * image.h -- disks in the file formats of others, VHD and qcow2, written and read as a stream:
- * once, from the front to the back, without a file in between.
+ * image.h -- disks in the file formats of others, VHD, qcow2 and VMDK, written (but for VMDK) and
+ * read as a stream: once, from the front to the back, without a file in between.
  *
  * Writing puts all tables before the data, so where the data is has to be known first: it is asked
  * of the storage, or, for what differs from another disk, found by comparing.
@@ -56,8 +56,11 @@ MUST_CHECK struct error *vhd_receive(struct call *call, struct source *from,
                                      const struct image_disk *disk);
 MUST_CHECK struct error *qcow2_receive(struct call *call, struct source *from,
                                        const struct image_disk *disk);
+/* One file that is a whole disk. */
+MUST_CHECK struct error *vmdk_receive(struct call *call, struct source *from,
+                                      const struct image_disk *disk);
 
-/*** for the two readers ***/
+/*** for the readers ***/
 
 /* A source and how far it was read. */
 struct image_reader {

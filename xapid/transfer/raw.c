@@ -19,15 +19,16 @@
 /* The folder of the only disk in an archive. */
 #define TAR_DISK "vdi"
 
-enum raw_format { FORMAT_RAW, FORMAT_VHD, FORMAT_QCOW2, FORMAT_TAR };
+enum raw_format { FORMAT_RAW, FORMAT_VHD, FORMAT_QCOW2, FORMAT_TAR, FORMAT_VMDK };
 
 static const struct {
-    const char *name, *content_type;
+    const char *name, *content_type; /* NULL: is only read */
 } formats[] = {
     [FORMAT_RAW] = {"raw", "application/octet-stream"},
     [FORMAT_VHD] = {"vhd", "application/vhd"},
     [FORMAT_QCOW2] = {"qcow2", "application/x-qemu-disk"},
     [FORMAT_TAR] = {"tar", "application/x-tar"},
+    [FORMAT_VMDK] = {"vmdk", NULL},
 };
 
 /*** one transfer ***/
@@ -51,7 +52,7 @@ static struct refusal read_format(struct raw *raw)
     if (!format || !*format)
         return (struct refusal){0};
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-        if (strcmp(format, formats[i].name) == 0) {
+        if (strcmp(format, formats[i].name) == 0 && (raw->import || formats[i].content_type)) {
             raw->format = (enum raw_format)i;
             return (struct refusal){0};
         }
@@ -180,6 +181,8 @@ static struct error *receive_data(struct raw *raw, struct body *body, struct vdi
         return qcow2_receive(raw->call, &source.source, &disk);
     case FORMAT_TAR:
         return receive_tar(raw, &source.source, io);
+    case FORMAT_VMDK:
+        return vmdk_receive(raw->call, &source.source, &disk);
     case FORMAT_RAW:
         break;
     }
@@ -292,6 +295,7 @@ static struct error *send_data(struct raw *raw, const struct image_disk *disk, s
         return qcow2_send(raw->call, disk, to);
     case FORMAT_TAR:
         return send_tar(raw, disk->io, to);
+    case FORMAT_VMDK: /* read_format */
     case FORMAT_RAW:
         break;
     }
