@@ -184,6 +184,8 @@ void txn_strmap_put(struct txn *txn, int field_id, ref_t ref, const char *key, c
 void txn_strmap_remove(struct txn *txn, int field_id, ref_t ref, const char *key);
 void txn_destroy(struct txn *txn, int class_id, ref_t ref);
 void txn_touch(struct txn *txn, int class_id, ref_t ref);
+/* How many bytes it has by now, of LOG_MAX_WRITE_SET. */
+size_t txn_size(const struct txn *txn);
 
 /*
  * Metrics, progress, last_updated: nobody waits.  Coalesced for each field and row to at most one

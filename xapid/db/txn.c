@@ -124,6 +124,11 @@ void txn_touch(struct txn *txn, int class_id, ref_t ref)
     write_touch(&txn->set, &api_classes[class_id], ref);
 }
 
+size_t txn_size(const struct txn *txn)
+{
+    return txn->set.reads.len + txn->set.ops.len;
+}
+
 /*** updates ***/
 
 /* True where what was not taken may be taken by whoever leads next: nothing but the want of a

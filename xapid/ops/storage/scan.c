@@ -4,9 +4,16 @@
 #include <string.h>
 
 #include "libxapi/value/value.h"
+#include "xapid/db/log.h"
 #include "xapid/db/row.h"
+#include "xapid/db/root.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/vdi_ops.h"
+
+/* Bytes after which the rest waits for the next change; the names of one disk may need as much
+ * again. */
+#define PIECE ((size_t)LOG_MAX_WRITE_SET / 4)
+#define ROW 1024 /* bytes that a record needs at most, but for its texts */
 
 struct error *scan_storage(struct call *call, ref_t sr, struct scan *out)
 {
@@ -130,27 +137,70 @@ static void add_found(struct txn *txn, const struct scan *scan, const struct vdi
     txn_create(txn, CLASS_vdi, &row);
 }
 
-struct error *txn_scanned(struct txn *txn, const struct scan *scan)
+/* The set of rows is relied on as a whole, with their versions: none of them is named again, for
+ * there may be tens of thousands. */
+static void update_known(struct txn *txn, struct scan *scan, struct refs known, bool *seen)
+{
+    for (size_t i = 0; i < known.n; i++) {
+        const struct vdi *vdi = root_get(snap_root(txn_snap(txn)), CLASS_vdi, known.v[i]);
+        const struct vdi_info *info = vdi ? find_info(scan, vdi->location) : NULL;
+
+        if (info)
+            seen[info - scan->v] = true;
+        if (!vdi || scan->more)
+            continue;
+        if (!info)
+            update_unseen(txn, vdi);
+        else if (!info->unknown)
+            txn_vdi_seen(txn, vdi, info, scan->names);
+        scan->more = txn_size(txn) > PIECE;
+    }
+}
+
+struct error *txn_scanned(struct txn *txn, struct scan *scan)
 {
     struct refs known = txn_referrers(txn, FIELD_vdi_sr, scan->sr);
     bool *seen = arena_array(txn_arena(txn), bool, scan->n + 1);
     const struct sr *sr;
 
+    scan->more = false;
     TRY(TXN_GET(txn, sr, scan->sr, &sr));
-    for (size_t i = 0; i < known.n; i++) {
-        const struct vdi *vdi = txn_find(txn, CLASS_vdi, known.v[i]);
-        const struct vdi_info *info = vdi ? find_info(scan, vdi->location) : NULL;
-
-        if (info) {
-            seen[info - scan->v] = true;
-            if (!info->unknown)
-                txn_vdi_seen(txn, vdi, info, scan->names);
-        } else if (vdi) {
-            update_unseen(txn, vdi);
-        }
+    update_known(txn, scan, known, seen);
+    for (size_t i = 0; i < scan->n && !scan->more; i++) {
+        if (seen[i] || scan->v[i].unknown)
+            continue;
+        add_found(txn, scan, &scan->v[i]);
+        scan->more = txn_size(txn) > PIECE;
     }
-    for (size_t i = 0; i < scan->n; i++)
-        if (!seen[i] && !scan->v[i].unknown)
-            add_found(txn, scan, &scan->v[i]);
+    return OK;
+}
+
+static struct error *record_piece(struct txn *txn, void *arg)
+{
+    return txn_scanned(txn, arg);
+}
+
+/* At most so many bytes, where each record is written. */
+static size_t size_at_most(const struct call *call, const struct scan *scan)
+{
+    size_t size = ROW * (db_referrers(call, FIELD_vdi_sr, scan->sr).n + scan->n);
+
+    for (size_t i = 0; i < scan->n; i++) {
+        const struct vdi_info *v = &scan->v[i];
+
+        size += strlen(v->name_label) + strlen(v->name_description);
+        for (size_t k = 0; k < v->sm_config.n; k++)
+            size += strlen(v->sm_config.v[k].key) + strlen(v->sm_config.v[k].value);
+    }
+    return size;
+}
+
+struct error *scan_record_many(struct call *call, struct scan *scan)
+{
+    if (size_at_most(call, scan) <= PIECE)
+        return OK;
+    do
+        TRY(db_update(call, record_piece, scan));
+    while (scan->more);
     return OK;
 }

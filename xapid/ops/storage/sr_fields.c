@@ -30,7 +30,7 @@ static struct error *check_look(struct txn *txn, void *arg)
 
 static struct error *record_scan(struct txn *txn, void *arg)
 {
-    const struct look *look = arg;
+    struct look *look = arg;
 
     return txn_scanned(txn, &look->scan);
 }
@@ -58,6 +58,7 @@ struct error *sr_scan(struct call *call, const struct sr_scan_args *args)
     TRY(op_step(&op, "begun", 0.1));
     TRY(scan_storage(call, args->sr, &look.scan));
     TRY(op_step(&op, "seen", 0.7));
+    TRY(scan_record_many(call, &look.scan));
     TRY(op_commit(&op, record_scan, &look));
     coalescer_kick(call->xapid->coalescer, args->sr, true);
     return sr_refresh_sizes(call, args->sr);
