@@ -26,6 +26,7 @@
 #include "libxapi/value/type.h"
 
 struct call;
+struct child;
 struct datapath;
 
 enum sr_feature {
@@ -111,6 +112,7 @@ struct vdi_path {
      */
     const char *path, *format;
     bool remote; /* what is behind it may stop to answer: the daemon itself does not open it */
+    int fd;      /* "nbd": a connection to such a socket, in the place of the path; 0: none */
 };
 
 /* Two images that are to become one. */
@@ -331,3 +333,14 @@ MUST_CHECK struct error *vdi_io_flush(struct call *call, struct vdi_io *io);
 /* Ends it; what was not flushed may be lost.  When it returns nobody holds the image any more. NULL
  * is fine. */
 void vdi_io_close(struct vdi_io *io);
+
+/* A connection on which somebody else may talk NBD about a disk, which is "disk" there. */
+struct vdi_server {
+    int fd; /* 0: none */
+    struct child *child;
+};
+/* Serves that one connection alone; 'writable' of what is no "nbd" already. */
+MUST_CHECK struct error *vdi_serve(struct call *call, const struct vdi_path *path, bool writable,
+                                   struct vdi_server *out);
+/* Guard: when it returns nobody holds the image any more. */
+void vdi_server_release(struct vdi_server *server);

@@ -50,6 +50,7 @@ enum peer_kind {
 enum peer_stream_kind {
     PEER_STREAM_MIGRATE = 0, /* a VM that moves (xapid/ops/migrate) */
     PEER_STREAM_RELAY = 1,   /* a request that is no call, passed on (xapid/stream/relay.h) */
+    PEER_STREAM_DISK = 2,    /* the content of a disk (xapid/ops/storage/far_disk.h) */
     PEER_STREAM_KINDS
 };
 

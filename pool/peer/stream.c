@@ -154,6 +154,65 @@ enum peer_io peer_stream_read(struct peer_stream *s, void *data, size_t room, si
     }
 }
 
+/*** joined with a socket ***/
+
+#define BLOCK (64 << 10) /* more than a record of TLS */
+#define LOOK_MSEC 500
+/* What looked readable may have been TLS's own. */
+#define NOTHING (50 * USEC_PER_MSEC)
+
+static bool send_all(int fd, const char *at, size_t size, usec_t silence)
+{
+    while (size) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        ssize_t n = send(fd, at, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0 && errno != EINTR &&
+            (errno != EAGAIN || poll(&p, 1, (int)(silence / USEC_PER_MSEC)) <= 0))
+            return false;
+        at += MAX(n, (ssize_t)0);
+        size -= (size_t)MAX(n, (ssize_t)0);
+    }
+    return true;
+}
+
+static bool take_near(struct peer_stream *s, int fd, char *block, usec_t silence)
+{
+    ssize_t n = recv(fd, block, BLOCK, MSG_DONTWAIT);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    return n > 0 && peer_stream_write(s, block, (size_t)n, silence) == PEER_IO_DONE;
+}
+
+static bool take_far(struct peer_stream *s, int fd, char *block, usec_t silence)
+{
+    enum peer_io io;
+    size_t n;
+
+    io = peer_stream_read(s, block, BLOCK, &n, NOTHING);
+    return io == PEER_IO_LATE || (io == PEER_IO_DONE && send_all(fd, block, n, silence));
+}
+
+void peer_stream_join(struct peer_stream *s, int fd, usec_t silence, bool (*over)(void *ctx),
+                      void *ctx)
+{
+    char *block = xmalloc(BLOCK);
+    bool good = true;
+
+    while (good && !over(ctx)) {
+        struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = s->fd, .events = POLLIN}};
+
+        if (poll(fds, 2, LOOK_MSEC) <= 0)
+            continue;
+        if (fds[0].revents)
+            good = take_near(s, fd, block, silence);
+        if (good && fds[1].revents)
+            good = take_far(s, fd, block, silence);
+    }
+    free(block);
+}
+
 /*** opening ***/
 
 /* 'deadline' is on the monotonic clock. */

@@ -47,6 +47,12 @@ MUST_CHECK enum peer_io peer_stream_read(struct peer_stream *stream, void *data,
                                          size_t *n, usec_t silence);
 /* Says that nothing more will be written; what the other side still has to say can be read. */
 void peer_stream_end(struct peer_stream *stream);
+/*
+ * Carries bytes both ways between the stream and a socket, until either of them has ended, or a
+ * side takes nothing for 'silence', or 'over' says so: it is asked twice a second.
+ */
+void peer_stream_join(struct peer_stream *stream, int fd, usec_t silence, bool (*over)(void *ctx),
+                      void *ctx);
 /* Readable when something has come, which need not be for the reader: a read may find nothing.  One
  * whose room is 16 KiB or more leaves nothing behind that this would not tell of. */
 int peer_stream_fd(const struct peer_stream *stream);

@@ -21,6 +21,7 @@
 
 #include "libxapi/base/call.h"
 #include "libxapi/base/child.h"
+#include "libxapi/base/log.h"
 #include "libxapi/base/memory.h"
 #include "libxapi/base/seam.h"
 #include "storage-repos/common/clusters.h"
@@ -220,28 +221,35 @@ static bool is_json(const struct vdi_path *path)
     return strncmp(path->path, "json:", 5) == 0;
 }
 
-static struct error *open_nbd(struct call *call, const struct vdi_path *path, struct vdi_io *io)
+/* Starts a qemu-nbd for one connection, which is '*fd'.  'how': as it is to be told. */
+static struct error *start_server(struct call *call, const struct vdi_path *path, bool writable,
+                                  const char *how, struct child **server, struct socket_fd *out)
 {
-    const char *argv[9] = {"qemu-nbd", "--discard=unmap", "--shared=1",
-                           io->depths ? "--allocation-depth" : "--cache=writeback"};
+    const char *argv[9] = {"qemu-nbd", "--discard=unmap", "--shared=1", how};
     size_t n = 4;
     AUTO(socket_fd) listening = {0};
-    AUTO(socket_fd) connected = {0};
     struct child_spec spec = {.argv = argv};
-    int fd;
 
-    if (!io->writable)
+    if (!writable)
         argv[n++] = "--read-only";
     if (!is_json(path)) {
         argv[n++] = "-f";
         argv[n++] = path->format;
     }
     argv[n] = path->path;
-    TRY(make_pair(call, &listening, &connected));
+    TRY(make_pair(call, &listening, out));
     spec.listen_fd = listening.fd;
-    TRY(child_start(call->arena, &spec, &io->server));
-    close(listening.fd);
-    listening.fd = 0;
+    return child_start(call->arena, &spec, server);
+}
+
+static struct error *open_nbd(struct call *call, const struct vdi_path *path, struct vdi_io *io)
+{
+    AUTO(socket_fd) connected = {0};
+    int fd;
+
+    TRY(start_server(call, path, io->writable,
+                     io->depths ? "--allocation-depth" : "--cache=writeback", &io->server,
+                     &connected));
     TRY(nbd_prepare(call, io));
     fd = connected.fd;
     connected.fd = 0; /* libnbd's from here, even where it fails */
@@ -260,12 +268,22 @@ static struct error *open_image(struct call *call, const struct vdi_path *path, 
 }
 
 /* A server of somebody else's. */
-static struct error *open_server(struct call *call, const char *path, struct vdi_io *io)
+static struct error *open_server(struct call *call, const struct vdi_path *path, struct vdi_io *io)
 {
+    int begun, fd;
+
     TRY(nbd_prepare(call, io));
-    if (nbd_set_export_name(io->nbd, "disk") < 0 || nbd_aio_connect_unix(io->nbd, path) < 0 ||
-        !nbd_await_ready(io))
-        return io_error(call, "%s: %s", path, nbd_get_error() ? nbd_get_error() : "no answer");
+    fd = path->fd ? fcntl(path->fd, F_DUPFD_CLOEXEC, 3) : 0;
+    if (fd < 0)
+        return io_errno(call, path->path, errno, 0);
+    begun = nbd_set_export_name(io->nbd, "disk");
+    if (fd)
+        begun |= nbd_aio_connect_socket(io->nbd, fd);
+    else
+        begun |= nbd_aio_connect_unix(io->nbd, path->path);
+    if (begun < 0 || !nbd_await_ready(io))
+        return io_error(call, "%s: %s", path->path,
+                        nbd_get_error() ? nbd_get_error() : "no answer");
     return OK;
 }
 
@@ -281,7 +299,7 @@ struct error *vdi_io_open(struct call *call, const struct vdi_path *path, bool w
     else if (strcmp(path->format, "raw") == 0 || strcmp(path->format, "qcow2") == 0)
         e = open_image(call, path, io);
     else if (strcmp(path->format, "nbd") == 0)
-        e = open_server(call, path->path, io);
+        e = open_server(call, path, io);
     else
         e = io_error(call, "unknown format %s", path->format);
     if (e) {
@@ -315,6 +333,47 @@ void vdi_io_close(struct vdi_io *io)
         child_wait(io->server, CLOSE_TIMEOUT, &r);
     child_free(io->server);
     free(io);
+}
+
+/* ---- for somebody else ---- */
+
+static struct error *connect_to(struct call *call, const char *path, struct socket_fd *out)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof name.sun_path)
+        return io_error(call, "%s: too long for a socket", path);
+    strcpy(name.sun_path, path);
+    if (!make_socket(out) || connect(out->fd, (struct sockaddr *)&name, sizeof name) < 0)
+        return io_errno(call, path, errno, 0);
+    return OK;
+}
+
+struct error *vdi_serve(struct call *call, const struct vdi_path *path, bool writable,
+                        struct vdi_server *out)
+{
+    AUTO(socket_fd) connected = {0};
+
+    *out = (struct vdi_server){0};
+    if (strcmp(path->format, "nbd") == 0)
+        TRY(connect_to(call, path->path, &connected));
+    else
+        TRY(start_server(call, path, writable, "--export-name=disk", &out->child, &connected));
+    out->fd = connected.fd;
+    connected.fd = 0;
+    return OK;
+}
+
+void vdi_server_release(struct vdi_server *server)
+{
+    const struct child_result *r;
+
+    if (server->fd)
+        close(server->fd);
+    if (server->child && child_wait(server->child, CLOSE_TIMEOUT, &r) && r && r->errors[0])
+        log_warning("a disk was served to another host: %s", r->errors);
+    child_free(server->child);
+    *server = (struct vdi_server){0};
 }
 
 /* ---- requests ---- */

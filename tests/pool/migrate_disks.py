@@ -6,7 +6,8 @@ Three members, two directories that all see as shared storage, a VM whose disk h
 the disk's server, wherever that is.  VM.migrate_send, with a vdi_map, stands still in a step; then the daemon that it moves from, the one
 that it moves to, the coordinator, or the disk's server is killed.  The call has to end with an answer, the VM runs on one host, its disk is one
 image in one repository with all that its guest was told is durable, nothing is held or left over, and the same call once more succeeds.
-So for a VM that is halted.  SOME of these, which the seed chooses (--steps: all).
+So for a VM that is halted, and one whose disk goes from one host's own repository to another's, with the host that has it as "source" and its new
+one as "target".  SOME of these, which the seed chooses (--steps: all).
 """
 
 import argparse
@@ -100,15 +101,18 @@ class Test(migrate.Test):
         self.snapshot = self.any("VDI.get_snapshots", self.vdi)[0]
         self.held = self.content(self.snapshot)
 
-    def repository(self, name):
-        folder = os.path.join(self.directory, name)
+    def repository(self, name, host=0, shared=True):
+        folder = self.folders[name] = os.path.join(self.directory, name)
         os.mkdir(folder)
-        sr = self.at(0, "SR.create", self.hosts[0], {"location": folder}, "0", name, "", "file", "user", True, {})
+        sr = self.at(0, "SR.create", self.hosts[host], {"location": folder}, "0", name, "", "file", "user", shared, {})
+        self.names[sr] = name
         for pbd in self.at(0, "SR.get_PBDs", sr):
             self.at(self.hosts.index(self.at(0, "PBD.get_host", pbd)), "PBD.plug", pbd)
         return sr
 
     def make_vm(self):
+        self.folders, self.names = {}, {}
+        self.own = [self.repository(name, i, False) for i, name in enumerate(("first's", "second's"))]
         self.srs = [self.repository(name) for name in ("left", "right")]
         vm = self.at(0, "VM.clone", self.at(0, "VM.get_by_name_label", "Other install media")[0], "mover")
         self.at(0, "VM.provision", vm)
@@ -134,7 +138,7 @@ class Test(migrate.Test):
     # -- the disk --
 
     def folder(self, sr):
-        return os.path.join(self.directory, ("left", "right")[self.srs.index(sr)])
+        return self.folders[self.names[sr]]
 
     def images(self, sr):
         return sorted(f for f in os.listdir(self.folder(sr)) if f.endswith(".qcow2"))
@@ -153,7 +157,7 @@ class Test(migrate.Test):
 
     def held_still(self):
         """What holds the VM, its disks or their repositories."""
-        found = [("VM", self.vm)] + [("VDI", v) for v in (self.vdi, self.snapshot)] + [("SR", s) for s in self.srs]
+        found = [("VM", self.vm)] + [("VDI", v) for v in (self.vdi, self.snapshot)] + [("SR", s) for s in self.names]
         return [f"{kind} {ops}" for kind, ref in found for ops in [self.any(f"{kind}.get_current_operations", ref)] if ops]
 
     def intents_left(self):
@@ -189,17 +193,16 @@ class Test(migrate.Test):
         self.last = guest.durable
         report.check_none(storage_motion.faults_of(self.content(self.vdi), guest), f"{what}: the disk holds what its guest was told is durable", 5)
         report.check(self.content(self.snapshot) == self.held, f"{what}: and its snapshot what it held")
-        rows = [v for sr in self.srs for v in self.any("SR.get_VDIs", sr)]
-        here, there = self.any("VDI.get_SR", self.vdi), self.other_sr()
-        names = sorted(self.any("VDI.get_location", v) + ".qcow2" for v in rows)
-        report.check(not self.images(there) and self.images(here) == names, f"{what}: all is in one repository", self.images(here), self.images(there), names, self.picture())
         left = until(lambda: not self.intents_left(), PATIENCE, 0.1)
         report.check(left, f"{what}: no intent is left", *self.intents_left())
+        here = self.any("VDI.get_SR", self.vdi)
+        names = sorted(self.any("VDI.get_location", v) + ".qcow2" for sr in self.names for v in self.any("SR.get_VDIs", sr))
+        there = {self.names[sr]: self.images(sr) for sr in self.names if sr != here and self.images(sr)}
+        report.check(not there and self.images(here) == names, f"{what}: all is in one repository", self.images(here), there, names, self.picture())
         self.resume_guest()
 
     def start(self):
-        home = next(m.number for m in self.pool if m.running())
-        self.at(home, "VM.start_on", self.vm, self.hosts[home], False, False)
+        self.at(0, "VM.start", self.vm, False, False)
         until(lambda: "migrate_send" in self.any("VM.get_allowed_operations", self.vm), PATIENCE, 0.1)
 
     # -- the call --
@@ -235,6 +238,11 @@ class Test(migrate.Test):
         else:
             os.unlink(path)
 
+    @staticmethod
+    def forget_steps(member):
+        if os.path.exists(os.path.join(member.state, "steps")):
+            os.unlink(os.path.join(member.state, "steps"))
+
     def reached(self, member, step):
         try:
             with open(os.path.join(member.state, "steps")) as f:
@@ -269,8 +277,7 @@ class Test(migrate.Test):
         sr = self.other_sr()
         runs = self.pool[to if intent == RECEIVE else home]
         dies = {SOURCE: home, TARGET: to, COORDINATOR: third, SERVER: None}[victim]
-        if os.path.exists(os.path.join(runs.state, "steps")):
-            os.unlink(os.path.join(runs.state, "steps"))
+        self.forget_steps(runs)
         self.set_fault(runs, f"{intent}/{step} wait")
         sender = self.send(to if victim == SOURCE else home, to, sr, wait=False)
         at = until(lambda: self.reached(runs, f"{intent}/{step}") or not sender.is_alive(), PATIENCE, 0.02)
@@ -297,30 +304,61 @@ class Test(migrate.Test):
         self.report.check(again, f"{what}: the same call succeeds", *errors, self.picture())
         self.judge(f"{what}, and again")
 
-    def killed_halted(self, step, victim):
-        """Of a VM that is halted: its disk alone moves, on the member that is asked."""
-        what = f"halted, {step}, {victim} killed"
-        asked, to, third = 0, 1, 2
+    def killed_halted(self, step, victim, far=False):
+        """Of a VM that is halted its disk alone moves, on the member that is asked; far: from a repository of its own of one member to the other's."""
+        source = self.own.index(self.any("VDI.get_SR", self.vdi)) if far else 0
+        to, third = 1 - source, 2
+        what = f"{'far' if far else 'halted'}, {step}, {victim} killed"
+        sr = self.own[to] if far else self.other_sr()
+        # What is old the host removes that has it.
+        runs = self.pool[to if far and step not in ("erased", COMMIT, COMMITTED) else source]
         self.office_to(third)
-        sr = self.other_sr()
-        steps = os.path.join(self.pool[asked].state, "steps")
-        if os.path.exists(steps):
-            os.unlink(steps)
-        self.set_fault(self.pool[asked], f"{MOVE}/{step} wait")
-        task = self.at(asked, "Async.VM.migrate_send", self.vm, {"host": self.hosts[to]}, True, {self.vdi: sr}, {}, {})
-        at = until(lambda: self.reached(self.pool[asked], f"{MOVE}/{step}"), PATIENCE, 0.02)
-        self.report.check(at, f"{what}: the call comes to where it waits", self.picture())
-        dies = self.pool[{SOURCE: asked, COORDINATOR: third}[victim]]
+        self.forget_steps(runs)
+        self.set_fault(runs, f"{MOVE}/{step} wait")
+        task = self.at(0, "Async.VM.migrate_send", self.vm, {"host": self.hosts[to]}, True, {self.vdi: sr}, {}, {})
+        at = until(lambda: self.reached(runs, f"{MOVE}/{step}"), PATIENCE, 0.02)
+        self.report.check(at, f"{what}: the call comes to where it waits", self.any("task.get_record", task), self.picture())
+        dies = self.pool[{SOURCE: source, TARGET: to, COORDINATOR: third}[victim]]
         dies.kill()
-        self.set_fault(self.pool[asked], None)
+        self.set_fault(runs, None)
         error = dies.launch().result()
         self.report.check(error is None, f"{what}: the daemon starts again", error)
         self.see_all(what)
         self.report.check(until(lambda: self.any("task.get_status", task) != "pending", PATIENCE, 0.1), f"{what}: its task has ended")
-        self.judge(f"{what} ({self.any('task.get_status', task)})")
+        ended = " ".join([self.any("task.get_status", task), *self.any("task.get_error_info", task)])
+        moved = self.any("VDI.get_SR", self.vdi) == sr
+        self.judge(f"{what} ({ended}; {'it has moved' if moved else 'it is where it was'})")
         again, errors = self.repeat(to, sr)
-        self.report.check(again, f"{what}: the same call succeeds", *errors, self.picture())
+        self.report.check(again and self.any("VDI.get_SR", self.vdi) == sr, f"{what}: the same call succeeds", *errors, self.picture())
         self.judge(f"{what}, and again")
+
+    def target_lost(self):
+        """The host to which a disk goes dies in the middle and is declared dead: the disk is its host's again; what there is of the copy goes when it is back."""
+        source = self.own.index(self.any("VDI.get_SR", self.vdi))
+        to, third = self.pool[1 - source], 2
+        self.office_to(third)
+        self.set_fault(to, f"{MOVE}/copied kill")
+        task = self.at(third, "Async.VM.migrate_send", self.vm, {"host": self.hosts[to.number]}, True, {self.vdi: self.own[to.number]}, {}, {})
+        self.report.check(until(lambda: not to.running(), PATIENCE, 0.05), "the host to which a disk goes dies", self.picture())
+        self.set_fault(to, None)
+
+        def declared():
+            try:
+                self.at(third, "host.declare_dead", self.hosts[to.number])
+                return True
+            except XapiError:
+                return False
+        self.report.check(until(declared, PATIENCE, 0.5), "it is declared dead", self.picture())
+        self.report.check(until(lambda: self.at(third, "task.get_status", task) == "failure", PATIENCE, 0.1), "the call has failed", self.at(third, "task.get_record", task))
+        free = until(lambda: not self.at(third, "VDI.get_current_operations", self.vdi), PATIENCE, 0.1)
+        self.report.check(free and self.at(third, "VDI.get_SR", self.vdi) == self.own[source], "and the disk is free, where it was")
+        self.at(third, "VM.start", self.vm, False, False)
+        self.report.check(self.where() == source, "so that its VM can start")
+        error = to.launch().result()
+        self.report.check(error is None, "the dead host is back", error)
+        until(lambda: not self.intents_left(), PATIENCE, 0.2)
+        self.judge("the target was lost")
+        self.at(source, "VM.hard_shutdown", self.vm)
 
     # -- all of it --
 
@@ -331,11 +369,21 @@ class Test(migrate.Test):
         self.report.check(not sender.error and self.where() == to, "a running VM and its disk go to another host and another repository", str(sender.error), self.picture())
         self.judge("moved")
 
-    def halted(self, cases):
+    def halted(self, cases, far):
         self.at(self.where(), "VM.hard_shutdown", self.vm)
         for step, victim in cases:
             self.killed_halted(step, victim)
+        sender = self.send(1, 0, self.own[0])
+        self.report.check(not sender.error, "the disk of a halted VM goes to a host's own repository, whichever host is asked", str(sender.error))
+        sender = self.send(2, 1, self.own[1])
+        self.report.check(not sender.error and self.any("VDI.get_SR", self.vdi) == self.own[1], "and from there to another host's", str(sender.error), self.picture())
+        self.judge("in the other host's repository")
+        for step, victim in far:
+            self.killed_halted(step, victim, far=True)
+        self.target_lost()
         self.start()
+        home = self.own.index(self.any("VDI.get_SR", self.vdi))
+        self.report.check(self.where() == home, "then it starts on the host that has its disk")
         self.judge("started again")
 
     def run(self, all_steps, rng):
@@ -345,7 +393,8 @@ class Test(migrate.Test):
         for intent, step, victim in cases if all_steps else rng.sample(cases, SOME):
             self.killed(intent, step, victim)
         cases = list(itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, COORDINATOR)))
-        self.halted(cases if all_steps else rng.sample(cases, 1))
+        far = [c for c in itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, TARGET, COORDINATOR)) if c[0] != "switched"]
+        self.halted(cases if all_steps else rng.sample(cases, 1), far if all_steps else rng.sample(far, 1))
         self.guest.end()
         for watch in (self.watch, self.servers):
             watch.stop.set()
@@ -369,7 +418,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="xp-disks-") as directory, Pool(3, args=["--enable-faults", "--datapath", "socket"]) as pool:
         pool.form()
         test = Test(pool, report, directory)
-        if args.only:
+        if args.only == "halted":
+            test.halted([], [])
+        elif args.only:
             test.killed(*args.only.split("/"))
         else:
             test.run(args.steps, random.Random(args.seed))

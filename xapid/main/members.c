@@ -21,6 +21,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/message.h"
 #include "xapid/ops/migrate/migrate.h"
+#include "xapid/ops/storage/far_disk.h"
 #include "xapid/stream/relay.h"
 #include "xapid/worker/workers.h"
 
@@ -657,6 +658,7 @@ void members_start(struct members *m)
     peers_serve(m->xapid->peers, PEER_WITNESS_LEVEL, witness_serve_level, m->xapid);
     peers_serve_streams(m->xapid->peers, PEER_STREAM_MIGRATE, migrate_serve, m->xapid);
     peers_serve_streams(m->xapid->peers, PEER_STREAM_RELAY, relay_serve, m->xapid);
+    peers_serve_streams(m->xapid->peers, PEER_STREAM_DISK, far_disk_serve, m->xapid);
     members_changed(m); /* the log may have told before */
     thread_start(&m->thread, "members", members_run, m);
 }
@@ -688,6 +690,7 @@ void members_stop(struct members *m)
     peers_serve(m->xapid->peers, PEER_WITNESS_LEVEL, NULL, NULL);
     peers_serve_streams(m->xapid->peers, PEER_STREAM_MIGRATE, NULL, NULL);
     peers_serve_streams(m->xapid->peers, PEER_STREAM_RELAY, NULL, NULL);
+    peers_serve_streams(m->xapid->peers, PEER_STREAM_DISK, NULL, NULL);
     let_others_know(m);
     mutex_lock(&m->lock);
     m->stopping = true;

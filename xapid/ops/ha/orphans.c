@@ -7,6 +7,7 @@
 #include "xapid/main/xapid.h"
 #include "xapid/ops/ha/state.h"
 #include "xapid/ops/intent.h"
+#include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/storage/check.h"
 
 /* intent.step of one that this host has taken, as against those that it has begun. */
@@ -58,9 +59,33 @@ static bool is_shared(const struct db_snap *snap, const struct op_hold *hold)
     return !sr || sr->shared;
 }
 
+/*
+ * A disk that was being read from another host is that one's again; only what there is of its copy
+ * waits for the dead host, which takes the orphan when it is back.  False: this is no such move.
+ */
+static bool let_source_go(struct txn *txn, ref_t intent, const struct op *op)
+{
+    const struct intent *row = txn_find(txn, CLASS_intent, intent);
+    const struct vdi_move_intent *move = migrate_intent(txn_call(txn), row, INTENT_vdi_move);
+    struct op gone = *op;
+    struct op_hold rest;
+
+    if (!move || move->moved || sr_is_plugged(txn_snap(txn), move->from, row->host))
+        return false;
+    rest = (struct op_hold){CLASS_sr, move->to, SR_OP_VDI_MIRROR};
+    gone.n_holds = 0;
+    for (size_t i = 0; i < op->n_holds; i++)
+        if (!ref_equal(op->holds[i].ref, move->to))
+            gone.holds[gone.n_holds++] = op->holds[i];
+    txn_unhold(txn, &gone);
+    TXN_SET(txn, intent, intent, holds, intent_holds(txn_arena(txn), op->task_key, 1, &rest));
+    TXN_SET(txn, intent, intent, host, REF_NULL);
+    return true;
+}
+
 void txn_orphan(struct txn *txn, ref_t intent, const struct op *op)
 {
-    if (!is_of_storage(op->kind))
+    if (!is_of_storage(op->kind) || let_source_go(txn, intent, op))
         return;
     for (size_t i = 0; i < op->n_holds; i++)
         if (!is_shared(txn_snap(txn), &op->holds[i]) ||

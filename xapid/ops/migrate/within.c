@@ -11,6 +11,7 @@
  */
 #include "libxapi/value/value.h"
 #include "xapid/auth/session.h"
+#include "xapid/forward/forward.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/host/here.h"
 #include "xapid/ops/migrate/migrate.h"
@@ -119,8 +120,13 @@ static struct error *move_disks(struct call *call, const struct map *map)
 {
     const struct pair *p = map->v;
 
-    for (size_t i = 0; i < map->n; i++)
-        TRY(vdi_move(call, p[i].key, p[i].value));
+    /* Each on the host that can: those of a VM that does not run may be several hosts'. */
+    for (size_t i = 0; i < map->n; i++) {
+        struct vdi_pool_migrate_args args = {.vdi = p[i].key, .sr = p[i].value};
+        ref_t same;
+
+        TRY(forward_run(call, MSG_vdi_pool_migrate, &args, &same));
+    }
     return OK;
 }
 

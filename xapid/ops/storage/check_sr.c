@@ -229,15 +229,21 @@ static struct error *other_host_check(struct txn *txn, const struct sr *sr,
     return OK;
 }
 
-struct error *txn_sr_check(struct txn *txn, ref_t ref, enum storage_operations op,
-                           const struct sr **out)
+struct error *txn_sr_check_anywhere(struct txn *txn, ref_t ref, enum storage_operations op,
+                                    const struct sr **out)
 {
     TRY(TXN_GET(txn, sr, ref, out));
     txn_referrers(txn, FIELD_pbd_sr, ref);
     if (op == SR_OP_DESTROY || op == SR_OP_FORGET)
         txn_referrers(txn, FIELD_vdi_sr, ref);
     TRY(sr_check(txn_call(txn), txn_snap(txn), *out, op));
-    TRY(other_host_check(txn, *out, op));
+    return other_host_check(txn, *out, op);
+}
+
+struct error *txn_sr_check(struct txn *txn, ref_t ref, enum storage_operations op,
+                           const struct sr **out)
+{
+    TRY(txn_sr_check_anywhere(txn, ref, op, out));
     return NEEDS_STORAGE & ~BIT(UNPLUG) & 1ull << op ? sr_is_here(txn_call(txn), txn_snap(txn), ref)
                                                      : OK;
 }

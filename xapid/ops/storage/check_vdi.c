@@ -320,13 +320,19 @@ struct error *vdi_check(struct call *call, const struct db_snap *snap, const str
     return OK;
 }
 
-struct error *txn_vdi_check(struct txn *txn, ref_t ref, enum vdi_operations op,
-                            const struct vdi **out)
+struct error *txn_vdi_check_anywhere(struct txn *txn, ref_t ref, enum vdi_operations op,
+                                     const struct vdi **out)
 {
     TRY(TXN_GET(txn, vdi, ref, out));
     /* Whoever attaches it meanwhile makes this transaction run again. */
     txn_rely_on_users(txn, ref);
     txn_referrers(txn, FIELD_pbd_sr, (*out)->sr);
-    TRY(vdi_check(txn_call(txn), txn_snap(txn), *out, op));
+    return vdi_check(txn_call(txn), txn_snap(txn), *out, op);
+}
+
+struct error *txn_vdi_check(struct txn *txn, ref_t ref, enum vdi_operations op,
+                            const struct vdi **out)
+{
+    TRY(txn_vdi_check_anywhere(txn, ref, op, out));
     return WITHOUT_STORAGE & 1ull << op ? OK : vdi_is_here(txn_call(txn), txn_snap(txn), *out);
 }

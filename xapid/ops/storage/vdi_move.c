@@ -18,9 +18,12 @@
 #include "libxapi/base/seam.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
+#include "xapid/ops/intent.h"
+#include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/registry.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/check.h"
+#include "xapid/ops/storage/far_disk.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/mirror.h"
 #include "xapid/ops/storage/move_plan.h"
@@ -31,6 +34,7 @@
 #include "xapid/task/task.h"
 
 #define AT_ONCE 3 /* on a host */
+#define ERASED_WITHIN (60 * USEC_PER_SEC)
 #define LOOK_AGAIN (50 * USEC_PER_MSEC)
 #define BEGUN 0.05 /* of the progress */
 #define COPIED 0.9
@@ -55,6 +59,7 @@ struct move {
     ref_t vm;      /* that uses it; null: none does */
     bool live;     /* it is written to meanwhile */
     bool use;      /* it is attached, by us too */
+    bool far;      /* another host has it: nobody here can do anything with it but read it */
     int64_t bytes; /* copied so far */
 };
 
@@ -99,14 +104,17 @@ static struct vdi_move_intent intent_of(struct call *call, const struct vdi *vdi
     struct vdi_move_intent intent = {.vdi = vdi->ref, .from = vdi->sr, .to = to};
     const struct vdi **v = find_disks(call, vdi, &intent.disks.n);
     const char **locations = arena_array(call->arena, const char *, intent.disks.n);
+    const char **copies = arena_array(call->arena, const char *, intent.disks.n);
     ref_t *disks = arena_array(call->arena, ref_t, intent.disks.n);
 
     for (size_t i = 0; i < intent.disks.n; i++) {
         disks[i] = v[i]->ref;
         locations[i] = arena_strdup(call->arena, v[i]->location);
+        copies[i] = arena_strdup(call->arena, v[i]->uuid);
     }
     intent.disks.v = disks;
     intent.locations = (struct strings){intent.disks.n, locations};
+    intent.copies = (struct strings){intent.disks.n, copies};
     return intent;
 }
 
@@ -158,20 +166,25 @@ static struct error *to_error(struct move *m, struct error *e)
 
 /* Disks this scope reads. */
 struct reading {
-    struct call *call;
+    struct move *m;
     size_t n;
     ref_t v[2];
+    struct far_disk far[2];
 };
 
 static void reading_release(struct reading *r)
 {
-    while (r->n)
-        vdi_path_detach(r->call, r->v[--r->n]);
+    while (r->n--)
+        if (r->m->far)
+            far_disk_release(&r->far[r->n]);
+        else
+            vdi_path_detach(r->m->op->call, r->v[r->n]);
 }
 
 static struct error *read_disk(struct reading *r, ref_t vdi, struct vdi_path *path)
 {
-    TRY(vdi_path_read(r->call, vdi, path));
+    TRY(r->m->far ? far_disk_open(r->m->op, vdi, &r->far[r->n], path)
+                  : vdi_path_read(r->m->op->call, vdi, path));
     r->v[r->n++] = vdi;
     return OK;
 }
@@ -187,7 +200,7 @@ static struct error *copy_content(struct move *m, const struct move_step *step)
     struct call *call = m->op->call;
     const struct sr_driver *driver = m->to.handle->driver;
     const char *location = m->v[step->into].uuid;
-    AUTO(reading) reading = {.call = call};
+    AUTO(reading) reading = {.m = m};
     struct vdi_path from, base, to;
     struct data_copy copy = {.from = &from,
                              .to = &to,
@@ -343,18 +356,60 @@ static struct error *record_moved(struct txn *txn, void *arg)
     return OK;
 }
 
+/*
+ * The old images are another host's to remove.  The intent becomes that of whoever has them
+ * (ha/orphans.c), and says that this is all that is left of it; the disk is free from now on, for
+ * that host may be away for long.
+ */
+static void hand_over(struct txn *txn, const struct move *m)
+{
+    const struct op_hold rest = {CLASS_sr, m->intent->from, SR_OP_VDI_MIRROR};
+    struct vdi_move_intent intent = *m->intent;
+    struct op gone = *m->op;
+
+    gone.n_holds = 0;
+    for (size_t i = 0; i < m->op->n_holds; i++)
+        if (!ref_equal(m->op->holds[i].ref, rest.ref))
+            gone.holds[gone.n_holds++] = m->op->holds[i];
+    txn_unhold(txn, &gone);
+    intent.moved = true;
+    txn_intent_set(txn, m->op, &intent);
+    TXN_SET(txn, intent, m->op->intent, holds,
+            intent_holds(txn_arena(txn), m->op->task_key, 1, &rest));
+    TXN_SET(txn, intent, m->op->intent, host, REF_NULL);
+}
+
+static struct error *record_decided(struct txn *txn, void *arg)
+{
+    const struct move *m = arg;
+
+    TRY(record_moved(txn, arg));
+    if (m->far)
+        hand_over(txn, m);
+    return OK;
+}
+
+static bool has_moved(struct call *call, const struct vdi_move_intent *intent)
+{
+    const struct vdi *vdi;
+
+    call_refresh(call);
+    vdi = db_find(call, CLASS_vdi, intent->vdi);
+    return vdi && ref_equal(vdi->sr, intent->to);
+}
+
 /* What may have been decided is asked again until it is known; only the daemon's end leaves that to
- * recovery, and users wait until then. */
+ * recovery, and users wait until then.  One that was handed over is refused the second time. */
 static struct error *decide(struct move *m)
 {
     struct call *call = m->op->call;
     struct error *e;
 
     do
-        e = op_update(m->op, record_moved, m);
+        e = op_update(m->op, record_decided, m);
     while (db_outcome_is_unknown(e) && !xapid_is_stopping(call->xapid));
     m->op->unknown = db_outcome_is_unknown(e);
-    return e;
+    return e && !m->op->unknown && has_moved(call, m->intent) ? OK : e;
 }
 
 static struct error *move_content(struct move *m)
@@ -370,6 +425,17 @@ static struct error *move_content(struct move *m)
 
 /*** before it: the copy goes ***/
 
+/* Its name; NULL where nobody knows it any more. */
+static const char *copy_of(struct call *call, const struct vdi_move_intent *intent, size_t i)
+{
+    const struct vdi *vdi = db_find(call, CLASS_vdi, intent->disks.v[i]);
+
+    /* Intents of earlier versions do not say. */
+    if (intent->copies.n == intent->disks.n)
+        return intent->copies.v[i];
+    return vdi ? vdi->uuid : NULL;
+}
+
 static struct error *erase_copy(struct call *call, const struct vdi_move_intent *intent,
                                 ref_t intent_ref)
 {
@@ -380,11 +446,11 @@ static struct error *erase_copy(struct call *call, const struct vdi_move_intent 
     driver = use.handle->driver;
     /* The disk lies on all the others. */
     for (size_t i = intent->disks.n; i > 0; i--) {
-        const struct vdi *vdi = db_find(call, CLASS_vdi, intent->disks.v[i - 1]);
+        const char *copy = copy_of(call, intent, i - 1);
 
-        if (vdi)
-            TRY(vdi_error(call, driver->vdi_delete(call, use.handle, vdi->uuid), intent->to,
-                          vdi->ref));
+        if (copy)
+            TRY(vdi_error(call, driver->vdi_delete(call, use.handle, copy), intent->to,
+                          intent->disks.v[i - 1]));
     }
     for (size_t i = intent->disks.n; i > 0; i--)
         TRY(driver->vdi_delete(
@@ -409,16 +475,33 @@ struct erased {
     struct refs bases; /* rows of hidden images that nothing needs any more */
 };
 
+/* Nothing that a record names is old. */
+static bool is_recorded(struct call *call, ref_t sr, const char *location)
+{
+    struct refs disks = db_referrers(call, FIELD_vdi_sr, sr);
+
+    for (size_t i = 0; i < disks.n; i++) {
+        const struct vdi *vdi = db_find(call, CLASS_vdi, disks.v[i]);
+
+        if (vdi && strcmp(vdi->location, location) == 0)
+            return true;
+    }
+    return false;
+}
+
 static struct error *erase_old(struct call *call, const struct vdi_move_intent *intent,
                                struct erased *out)
 {
     AUTO(sr_use) use = {0};
 
     TRY(sr_use(call, intent->from, &use));
-    for (size_t i = intent->locations.n; i > 0; i--)
-        TRY(vdi_error(call,
-                      use.handle->driver->vdi_delete(call, use.handle, intent->locations.v[i - 1]),
-                      intent->from, intent->disks.v[i - 1]));
+    for (size_t i = intent->locations.n; i > 0; i--) {
+        const char *location = intent->locations.v[i - 1];
+
+        if (!is_recorded(call, intent->from, location))
+            TRY(vdi_error(call, use.handle->driver->vdi_delete(call, use.handle, location),
+                          intent->from, intent->disks.v[i - 1]));
+    }
     out->bases = vdi_bases_gone(call, &use, intent->from);
     return OK;
 }
@@ -431,22 +514,30 @@ static struct error *record_erased(struct txn *txn, void *arg)
     return OK;
 }
 
-/* Can be repeated from its beginning. */
-static struct error *finish(struct op *op, const struct vdi_move_intent *intent)
+/* Can be repeated from its beginning, as the next one. */
+static struct error *erase(struct op *op, const struct vdi_move_intent *intent)
 {
     struct call *call = op->call;
     struct erased erased = {0};
+
+    TRY(erase_old(call, intent, &erased));
+    error_ignore(op_step(op, "erased", 0.98));
+    TRY(op_commit_forward(op, record_erased, &erased));
+    error_ignore(
+        sr_refresh_sizes(call, intent->from)); /* they come right at the next look anyway */
+    return OK;
+}
+
+static struct error *finish(struct op *op, const struct vdi_move_intent *intent)
+{
+    struct call *call = op->call;
     const struct vdi *vdi;
 
     TRY(DB_GET(call, vdi, intent->vdi, &vdi));
     TRY(vdi_mirror_keep(call, vdi->uuid, intent->to));
     vdi_path_moved(call, intent->vdi, intent->to, vdi->uuid);
     error_ignore(op_step(op, "switched", 0.95));
-    TRY(erase_old(call, intent, &erased));
-    error_ignore(op_step(op, "erased", 0.98));
-    TRY(op_commit_forward(op, record_erased, &erased));
-    error_ignore(
-        sr_refresh_sizes(call, intent->from)); /* they come right at the next look anyway */
+    TRY(erase(op, intent));
     error_ignore(sr_refresh_sizes(call, intent->to));
     return OK;
 }
@@ -501,12 +592,12 @@ static struct error *check_move(struct txn *txn, void *arg)
     const struct sr *sr;
 
     TRY(check_number(txn));
-    TRY(txn_vdi_check(txn, intent->vdi, VDI_OP_MIRROR, &vdi));
+    TRY(txn_vdi_check_anywhere(txn, intent->vdi, VDI_OP_MIRROR, &vdi));
     TRY(check_users(txn, intent->vdi, m->vm));
-    TRY(txn_sr_check(txn, intent->from, SR_OP_VDI_MIRROR, &sr));
+    TRY(txn_sr_check_anywhere(txn, intent->from, SR_OP_VDI_MIRROR, &sr));
     TRY(txn_sr_check(txn, intent->to, SR_OP_VDI_MIRROR, &sr));
     for (size_t i = 0; i + 1 < intent->disks.n; i++) {
-        TRY(txn_vdi_check(txn, intent->disks.v[i], VDI_OP_MIRROR, &vdi));
+        TRY(txn_vdi_check_anywhere(txn, intent->disks.v[i], VDI_OP_MIRROR, &vdi));
         TRY(check_users(txn, intent->disks.v[i], REF_NULL));
     }
     return ref_is_null(m->vm) ? OK : txn_vm_check(txn, m->vm, VM_OP_MIGRATE_SEND, &vm);
@@ -556,7 +647,10 @@ static struct error *look_at_users(struct move *m)
 static struct error *run(struct call *call, const struct vdi_move_intent *intent, ref_t vm)
 {
     AUTO(op) op = {0};
-    AUTO(move) m = {.op = &op, .intent = intent, .vm = vm};
+    AUTO(move) m = {.op = &op,
+                    .intent = intent,
+                    .vm = vm,
+                    .far = !sr_is_plugged(call->snap, intent->from, call->xapid->host)};
     struct error *e;
 
     TRY(sr_use(call, intent->to, &m.to));
@@ -574,7 +668,13 @@ static struct error *run(struct call *call, const struct vdi_move_intent *intent
         }
     }
     TRY(e);
+    if (m.far)
+        op.intent = REF_NULL; /* handed over */
     error_ignore(op_step(&op, "decided", 0.93));
+    if (m.far) {
+        error_ignore(sr_refresh_sizes(call, intent->to)); /* come right at the next look anyway */
+        return OK;
+    }
     e = finish(&op, intent);
     if (e) {
         log_error("disk %s has moved; what was before is removed later: %s", disk_of(&m)->uuid,
@@ -604,29 +704,61 @@ static struct error *find_user(struct call *call, ref_t vdi, ref_t *vm)
     return OK;
 }
 
-/* Of hosts that have both repositories one does it: the one where the disk is in use. */
-static struct error *find_host(struct call *call, const struct vdi *vdi, ref_t to, ref_t vm_ref)
+/* One that has both repositories, this one if it has; null where there is none. */
+static ref_t find_both(struct call *call, const struct vdi *vdi, ref_t to)
 {
-    const struct vm *vm = db_find(call, CLASS_vm, vm_ref);
     struct refs pbds = db_referrers(call, FIELD_pbd_sr, to);
     ref_t other = REF_NULL;
 
-    if (vm && !ref_is_null(vm->resident_on))
-        return sr_is_plugged(call->snap, to, vm->resident_on)
-                   ? host_is_here(call, vm->resident_on)
-                   : err_vm_requires_sr(call, call_ref(call, vm_ref), call_ref(call, to));
     for (size_t i = 0; i < pbds.n; i++) {
         const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
 
         if (!pbd->currently_attached || !sr_is_plugged(call->snap, vdi->sr, pbd->host))
             continue;
         if (ref_equal(pbd->host, call->xapid->host))
-            return OK;
+            return pbd->host;
         if (ref_is_null(other) || host_lives(call->snap, pbd->host))
             other = pbd->host;
     }
-    return ref_is_null(other) ? err_sr_not_attached(call, call_ref(call, to))
-                              : host_is_here(call, other);
+    return other;
+}
+
+/* Where it is in use, that host does it; else one that has both repositories, or, where none has
+ * (each is a host's own), the one that has the new one. */
+static struct error *find_host(struct call *call, const struct vdi *vdi, ref_t to, ref_t vm_ref)
+{
+    const struct vm *vm = db_find(call, CLASS_vm, vm_ref);
+    ref_t host;
+
+    if (vm && !ref_is_null(vm->resident_on))
+        return sr_is_plugged(call->snap, to, vm->resident_on)
+                   ? host_is_here(call, vm->resident_on)
+                   : err_vm_requires_sr(call, call_ref(call, vm_ref), call_ref(call, to));
+    host = find_both(call, vdi, to);
+    if (ref_is_null(host) && ref_is_null(sr_seen_by(call->snap, vdi->sr)))
+        return err_sr_not_attached(call, call_ref(call, vdi->sr));
+    if (ref_is_null(host))
+        host = sr_seen_by(call->snap, to);
+    return ref_is_null(host) ? err_sr_not_attached(call, call_ref(call, to))
+                             : host_is_here(call, host);
+}
+
+/* What another move has left there of the disk, and has not removed yet; null where there is none.
+ */
+static ref_t find_leftover(struct call *call, const struct vdi_move_intent *intent)
+{
+    struct db_walk walk;
+    const struct intent *row;
+
+    db_walk(call->snap, CLASS_intent, &walk);
+    while ((row = db_walk_next(&walk))) {
+        const struct vdi_move_intent *other = migrate_intent(call, row, INTENT_vdi_move);
+
+        if (other && ref_equal(other->moved ? other->from : other->to, intent->to) &&
+            refs_contain(&other->disks, intent->vdi))
+            return row->ref;
+    }
+    return REF_NULL;
 }
 
 /* Something of that name that is not ours, which must not be touched. */
@@ -635,6 +767,7 @@ static struct error *check_room_at(struct call *call, const struct vdi_move_inte
     AUTO(sr_use) use = {0};
     struct vdi_info info;
 
+    migrate_wait_gone(call, find_leftover(call, intent), ERASED_WITHIN);
     TRY(sr_use(call, intent->to, &use));
     for (size_t i = 0; i < intent->disks.n; i++) {
         const struct vdi *vdi;
@@ -690,6 +823,9 @@ struct error *vdi_move_recover(struct call *call, struct op *op,
 {
     const struct vdi *vdi = db_find(call, CLASS_vdi, intent->vdi);
 
+    /* It may be anywhere by now. */
+    if (intent->moved)
+        return erase(op, intent);
     if (vdi && ref_equal(vdi->sr, intent->to))
         return finish(op, intent);
     return undo(call, intent, op->intent);

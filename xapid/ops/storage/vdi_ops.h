@@ -98,6 +98,13 @@ MUST_CHECK struct error *txn_vdi_check(struct txn *txn, ref_t vdi, enum vdi_oper
 /* The same for what the operation needs of the SR. */
 MUST_CHECK struct error *txn_sr_check(struct txn *txn, ref_t sr, enum storage_operations operation,
                                       const struct sr **out);
+/* Both, where it does not matter which host has the storage. */
+MUST_CHECK struct error *txn_vdi_check_anywhere(struct txn *txn, ref_t vdi,
+                                                enum vdi_operations operation,
+                                                const struct vdi **out);
+MUST_CHECK struct error *txn_sr_check_anywhere(struct txn *txn, ref_t sr,
+                                               enum storage_operations operation,
+                                               const struct sr **out);
 /* VDI_INCOMPATIBLE_TYPE for a disk whose data was destroyed: nothing of it can be read. */
 MUST_CHECK struct error *vdi_check_contents(struct call *call, const struct vdi *vdi);
 /* Begins an operation that reads a disk and leaves nothing: recovery finds nothing to do. */

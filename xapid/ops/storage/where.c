@@ -30,6 +30,22 @@ bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host)
     return false;
 }
 
+ref_t sr_seen_by(const struct db_snap *snap, ref_t sr)
+{
+    const struct db_root *root = snap_root(snap);
+    struct index_walk walk;
+    ref_t ref;
+
+    index_walk(root, &api_fields[FIELD_pbd_sr], sr, &walk);
+    while (index_next(&walk, &ref)) {
+        const struct pbd *pbd = root_get(root, CLASS_pbd, ref);
+
+        if (pbd->currently_attached && host_lives(snap, pbd->host))
+            return pbd->host;
+    }
+    return REF_NULL;
+}
+
 struct error *sr_is_here(struct call *call, const struct db_snap *snap, ref_t sr)
 {
     const struct db_root *root = snap_root(snap);
