@@ -3,6 +3,7 @@
 #include <net/if.h> /* before those of the kernel, which have the same names */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_bonding.h>
 #include <linux/if_link.h>
 #include <linux/if_tunnel.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "network-bridge/linux/bonding.h"
 #include "network-bridge/linux/linux.h"
@@ -200,12 +202,26 @@ static int complete_link(struct linux_net *net, const struct net_link *link, cha
     return err;
 }
 
-static int make_link(struct linux_net *net, const struct net_link *link, char why[NETLINK_WHY])
+/* A bond without members. */
+static bool is_empty_bond(const char *name)
+{
+    char path[64], members[2];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/sys/class/net/%s/bonding/slaves", name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, members, sizeof members);
+    close(fd);
+    return n == 0 || (n == 1 && members[0] == '\n');
+}
+
+static int request_link(struct linux_net *net, const struct net_link *link, char why[NETLINK_WHY])
 {
     struct nl_msg *m = link_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, link->name);
     unsigned below = *link->below ? if_nametoindex(link->below) : 0;
-    char ignored[NETLINK_WHY];
-    int err;
 
     if (*link->below && !below) {
         nlmsg_free(m);
@@ -221,7 +237,19 @@ static int make_link(struct linux_net *net, const struct net_link *link, char wh
             put_mac(m, link->mac);
         put_kind(m, link);
     }
-    err = netlink_do(&net->nl, m, why);
+    return netlink_do(&net->nl, m, why);
+}
+
+static int make_link(struct linux_net *net, const struct net_link *link, char why[NETLINK_WHY])
+{
+    int err = request_link(net, link, why);
+    char ignored[NETLINK_WHY];
+
+    /* The first bond has the kernel load its module, which makes an empty "bond0" of its own. */
+    if (err == EEXIST && link->kind == NET_BOND && is_empty_bond(link->name)) {
+        delete_link(net, link->name, ignored);
+        err = request_link(net, link, why);
+    }
     if (err == EOPNOTSUPP) {
         snprintf(why, NETLINK_WHY,
                  "this kernel cannot make it: the module for links of the kind \"%s\" is missing",

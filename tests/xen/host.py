@@ -46,8 +46,8 @@ def lab(script, *words, timeout=BOOT, check=True, **how):
 
 
 class Host:
-    def __init__(self, name, number, hypervisor="xen"):
-        self.name, self.number, self.hypervisor = name, number, hypervisor
+    def __init__(self, name, number, hypervisor="xen", cards=0):
+        self.name, self.number, self.hypervisor, self.cards = name, number, hypervisor, cards
         self.dir = tempfile.mkdtemp(prefix="xx-")
         self.folder = os.path.join(WORK, "hosts", name)
         self.tls_port = None
@@ -59,7 +59,8 @@ class Host:
         """Boots dom0; again: with its disk as it was."""
         if os.path.isdir(self.folder):
             lab("stop-host", self.name)
-        lab("boot-host", self.name, str(self.number), *(["--again"] if again else []), timeout=2 * BOOT)
+        lab("boot-host", self.name, str(self.number), *(["--again"] if again else []), timeout=2 * BOOT,
+            env={**os.environ, "XAPID_LAB_CARDS": str(self.cards)})
         self._read_ports()
 
     def use(self):

@@ -39,6 +39,7 @@ from report import Report  # noqa: E402
 from squeeze import squeeze  # noqa: E402
 from storm import storm  # noqa: E402
 from stubborn import stubborn  # noqa: E402
+from wires import wires  # noqa: E402
 
 
 def alone(part):
@@ -84,9 +85,10 @@ LONG = {
     "stubborn": stubborn,
     "machine": machine,
     "network": alone(network),
+    "wires": alone(wires),
     "pair": alone(pair),
 }
-OWN = {"network", "pair"}  # parts that need no other host
+OWN = {"network", "wires", "pair"}  # parts that need no other host
 BUILD_LIMIT = 900
 
 
