@@ -100,12 +100,25 @@ static struct error *request_failed(struct call *call, const struct vdi_io *io, 
     return io_errno(call, arena_printf(call->arena, "%s: %s", io->path, what), err, n);
 }
 
+/* A description of qemu's, which says itself what it is. */
+static bool is_json(const struct vdi_path *path)
+{
+    return strncmp(path->path, "json:", 5) == 0;
+}
+
 static struct vdi_io *io_new(const struct vdi_path *path)
 {
-    size_t n = strlen(path->path) + 1;
-    struct vdi_io *io = xcalloc(1, sizeof *io + n);
+    static const char key[] = "\"filename\":\"";
+    const char *name = is_json(path) ? strstr(path->path, key) : NULL;
+    size_t n = strlen(path->path);
+    struct vdi_io *io;
 
-    memcpy(io->path, path->path, n);
+    if (name) {
+        name += sizeof key - 1;
+        n = strcspn(name, "\"");
+    }
+    io = xcalloc(1, sizeof *io + n + 1);
+    memcpy(io->path, name ? name : path->path, n);
     return io;
 }
 
@@ -215,12 +228,6 @@ static struct error *open_failed(struct call *call, struct vdi_io *io, const cha
     return io_error(call, "%s: qemu-nbd does not serve the image", path);
 }
 
-/* A description of qemu's, which says itself what it is. */
-static bool is_json(const struct vdi_path *path)
-{
-    return strncmp(path->path, "json:", 5) == 0;
-}
-
 /* Starts a qemu-nbd for one connection, which is '*fd'.  'how': as it is to be told. */
 static struct error *start_server(struct call *call, const struct vdi_path *path, bool writable,
                                   const char *how, struct child **server, struct socket_fd *out)
@@ -254,7 +261,7 @@ static struct error *open_nbd(struct call *call, const struct vdi_path *path, st
     fd = connected.fd;
     connected.fd = 0; /* libnbd's from here, even where it fails */
     if (nbd_aio_connect_socket(io->nbd, fd) < 0 || !nbd_await_ready(io))
-        return open_failed(call, io, path->path);
+        return open_failed(call, io, io->path);
     return OK;
 }
 
