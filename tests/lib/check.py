@@ -323,7 +323,8 @@ def suite_faults(_long):
 
 def suite_transfer(long):
     if build("build"):
-        run_all("transfer", [python("transfer", "transfer/transfer.py", limit=10), python("images", "transfer/images.py", limit=5),
+        run_all("transfer", [python("transfer", "transfer/transfer.py", limit=10), python("images", "transfer/images.py", limit=8),
+                             python("foreign", "transfer/foreign.py", limit=8),
                              python("sparse", "transfer/sparse.py", *(["--long"] if long else []), limit=20 if long else 5),
                              python("network-disks", "transfer/network_disks.py", limit=5), python("ending", "transfer/ending.py", limit=5)], 1)
 

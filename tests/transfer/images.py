@@ -57,10 +57,16 @@ def content(c, vdi):
     return web.get(c, "/export_raw_vdi", vdi=vdi)[2]
 
 
+def soil(c, vdi):
+    """Something else everywhere on a disk: at the beginning of each quarter of a megabyte, and at the end."""
+    size = int(c("VDI.get_virtual_size", vdi))
+    places = [*range(0, size - 4096, MIB // 4), size - 4096]
+    web.put(c, "/import_raw_vdi", b"".join(struct.pack("<QI", at, 4096) + b"\xaa" * 4096 for at in places) + bytes(12), vdi=vdi, chunked="true")
+
+
 def dirty(c, name, size):
-    """A disk full of something else."""
     vdi = lab.vdi(c, name, size)
-    web.put(c, "/import_raw_vdi", b"\xaa" * size, vdi=vdi)
+    soil(c, vdi)
     return vdi
 
 
@@ -110,7 +116,7 @@ def fixed_vhds(c):
         report.check(len(image) == size + 512, f"qemu-img makes a fixed VHD of {size} bytes", len(image))
         vdi = dirty(c, "was another", size + 3 * MIB)
         for title, length in (("its length", len(image)), ("no length", None), ("an absurd length", 1 << 50)):
-            web.put(c, "/import_raw_vdi", b"\x55" * (size + 3 * MIB), vdi=vdi)
+            soil(c, vdi)
             upload(c, vdi, image, length, format="vhd")
             is_there(c, vdi, data, f"a fixed VHD of {size} bytes with {title}")
         c("VDI.destroy", vdi)
