@@ -15,6 +15,7 @@
 #include "network-bridge/plan/ip.h"
 
 #define ADDRESSES 1024
+#define FEW 3 /* addresses, each with rules of its own */
 #define LIST_LIMIT (4 << 20)
 #define NFT_LIMIT (30 * USEC_PER_SEC)
 #define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
@@ -65,20 +66,32 @@ static struct error *check(struct arena *arena, const struct net_guard *g)
     return OK;
 }
 
-/* "{ a, b }" of one family's addresses and a first one that is always there. */
-static const char *set_of(struct arena *arena, const struct net_guard *g, const char *first)
+/*
+ * The addresses of one family, and a first one that is always there: each by itself, or, where they
+ * are many, as "{ a, b }".  Sets cost more than rules: each change of nft's asks the kernel for all
+ * that there are.
+ */
+static struct strings sources_of(struct arena *arena, const struct net_guard *g, const char *first)
 {
-    const char *text = arena_printf(arena, "{ %s", first);
+    const char **v = arena_array(arena, const char *, g->n_addresses + 1), *text;
+    size_t n = 0;
 
+    v[n++] = first;
     for (size_t i = 0; i < g->n_addresses; i++)
         if (ip_is_v6(g->addresses[i]) == ip_is_v6(first))
-            text = arena_printf(arena, "%s, %s", text, g->addresses[i]);
-    return arena_printf(arena, "%s }", text);
+            v[n++] = g->addresses[i];
+    if (n <= FEW)
+        return (struct strings){.n = n, .v = v};
+    text = arena_printf(arena, "{ %s", v[0]);
+    for (size_t i = 1; i < n; i++)
+        text = arena_printf(arena, "%s, %s", text, v[i]);
+    v[0] = arena_printf(arena, "%s }", text);
+    return (struct strings){.n = 1, .v = v};
 }
 
 /* An address that it says is its own: the target, behind eight bytes of ICMPv6.  (nft has a word
  * for it from version 1.0.7 on.) */
-static void advertise_locked(struct buf *out, const struct net_guard *g, const char *v6)
+static void advertise_locked(struct buf *out, const struct net_guard *g, const char *source)
 {
     for (size_t i = 0; i < g->n_addresses; i++) {
         struct ip ip;
@@ -88,7 +101,7 @@ static void advertise_locked(struct buf *out, const struct net_guard *g, const c
         buf_printf(out,
                    "add rule bridge xapid from_%s ether saddr %s ip6 saddr %s "
                    "icmpv6 type nd-neighbor-advert @th,64,128 0x",
-                   g->device, g->mac, v6);
+                   g->device, g->mac, source);
         for (size_t b = 0; b < sizeof ip.bytes; b++)
             buf_printf(out, "%02x", ip.bytes[b]);
         buf_puts(out, " accept\n");
@@ -99,21 +112,26 @@ static void advertise_locked(struct buf *out, const struct net_guard *g, const c
  * who has it, and ask for a lease. */
 static void from_locked(struct buf *out, struct arena *arena, const struct net_guard *g)
 {
-    const char *v4 = set_of(arena, g, "0.0.0.0"), *v6 = set_of(arena, g, "::");
+    static const char *const never[] = {"nd-router-advert", "nd-neighbor-advert", "nd-redirect"};
+    struct strings v4 = sources_of(arena, g, "0.0.0.0"), v6 = sources_of(arena, g, "::");
     const char *rule = arena_printf(arena, "add rule bridge xapid from_%s", g->device);
 
     buf_printf(out, "%s ether saddr != %s drop\n", rule, g->mac);
-    buf_printf(out, "%s ether type arp arp saddr ether %s arp saddr ip %s accept\n", rule, g->mac,
-               v4);
+    for (size_t i = 0; i < v4.n; i++)
+        buf_printf(out, "%s ether type arp arp saddr ether %s arp saddr ip %s accept\n", rule,
+                   g->mac, v4.v[i]);
     buf_printf(out, "%s ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n", rule);
     buf_printf(out, "%s ip saddr 0.0.0.0 drop\n", rule);
-    buf_printf(out, "%s ip saddr %s accept\n", rule, v4);
-    advertise_locked(out, g, v6);
-    buf_printf(out, "%s icmpv6 type { nd-router-advert, nd-neighbor-advert, nd-redirect } drop\n",
-               rule);
+    for (size_t i = 0; i < v4.n; i++)
+        buf_printf(out, "%s ip saddr %s accept\n", rule, v4.v[i]);
+    for (size_t i = 0; i < v6.n; i++)
+        advertise_locked(out, g, v6.v[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+        buf_printf(out, "%s icmpv6 type %s drop\n", rule, never[i]);
     buf_printf(out, "%s ip6 saddr :: icmpv6 type nd-neighbor-solicit accept\n", rule);
     buf_printf(out, "%s ip6 saddr :: drop\n", rule);
-    buf_printf(out, "%s ip6 saddr %s accept\n", rule, v6);
+    for (size_t i = 0; i < v6.n; i++)
+        buf_printf(out, "%s ip6 saddr %s accept\n", rule, v6.v[i]);
     buf_printf(out, "%s drop\n", rule);
 }
 

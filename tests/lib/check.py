@@ -363,6 +363,7 @@ def suite_network(long):
         seeds, rounds = (range(1, 21), "2000") if long else (range(1, 4), "300")
         run_all("network", [python("cases", "network/cases.py"), *[Job(f"random-{s}", [tool, "random", str(s), rounds], 60) for s in seeds],
                             python("linux", "network/linux.py"), python("host-of-xapid", "network/host_of_xapid.py"),
+                            python("many-vifs", "network/many_vifs.py", *([] if long else ["--short"])),
                             python("ovs", "network/ovs.py", *([] if long else ["--short"])), python("ovs-of-xapid", "network/ovs_of_xapid.py")], JOBS)
         show_notes("network-linux.log")
 
