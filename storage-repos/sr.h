@@ -87,6 +87,7 @@ struct vdi_info {
     bool hidden;                               /* an inner node of a chain: not a VDI for users */
     bool stripped; /* its data was destroyed (vdi_strip): nothing but vdi_changed knows it */
     bool unknown;  /* of a scan: it is there, and could not be read now; only 'location' is right */
+    const char *damaged; /* unknown: what is wrong with its file; NULL or "": that may pass */
     struct strmap sm_config;
 };
 
@@ -163,17 +164,18 @@ struct sr_driver {
                                       struct sr_probe *out);
     MUST_CHECK struct error *(*stat)(struct call *call, struct sr_handle *sr,
                                      struct sr_stat_info *out);
-    /* All images, hidden ones too, ordered by location.  Broken and foreign files are logged and
-     * left out; what could not be read is there as 'unknown', for one bad block says nothing of the
-     * other disks, and a disk that cannot be read now is not gone. */
+    /* All images, hidden ones too, ordered by location.  What is broken or could not be read is
+     * logged and there as 'unknown', for one bad block says nothing of the other disks, and a disk
+     * that cannot be read is not gone; foreign files are left out. */
     MUST_CHECK struct error *(*scan)(struct call *call, struct sr_handle *sr, size_t *n,
                                      struct vdi_info **out);
 
     MUST_CHECK struct error *(*vdi_create)(struct call *call, struct sr_handle *sr,
                                            const struct vdi_spec *spec, struct vdi_info *info);
     /*
-     * Removes it, and hidden images that nothing needs any more.  VDI_IN_USE where other images lie
-     * on top of it or where a process has it open for writing.
+     * Removes it, and hidden images that nothing needs any more; but where very many images would
+     * have to be looked at for that, those stay until one of them is deleted itself.  VDI_IN_USE
+     * where other images lie on top of it or where a process has it open for writing.
      */
     MUST_CHECK struct error *(*vdi_delete)(struct call *call, struct sr_handle *sr,
                                            const char *location);

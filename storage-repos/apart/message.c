@@ -40,7 +40,8 @@ static const struct member info_members[] = {
     MEMBER(vdi_info, FLAG, read_only),        MEMBER(vdi_info, TEXT, name_label),
     MEMBER(vdi_info, TEXT, name_description), MEMBER(vdi_info, TEXT, parent),
     MEMBER(vdi_info, FLAG, hidden),           MEMBER(vdi_info, FLAG, stripped),
-    MEMBER(vdi_info, FLAG, unknown),          MEMBER(vdi_info, MAP, sm_config),
+    MEMBER(vdi_info, FLAG, unknown),          MEMBER(vdi_info, TEXT, damaged),
+    MEMBER(vdi_info, MAP, sm_config),
 };
 
 static const struct member stat_members[] = {

@@ -107,6 +107,32 @@ static struct error *check_mark(struct call *call, const struct dir_state *st, c
                      st->path);
 }
 
+/* A file system that has failed for good can be mounted anew only when nobody has it open: then the
+ * descriptor becomes one in which nothing can be looked for, and no disk called missing. */
+static void let_go_of_failed(const struct dir_state *st)
+{
+    int fd = openat(st->fd, MARK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool failed = fd < 0 && (errno == EIO || errno == ESTALE || errno == ESHUTDOWN);
+
+    if (fd >= 0)
+        close(fd);
+    fd = failed ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    if (dup3(fd, st->fd, O_CLOEXEC) >= 0)
+        log_warning("%s has failed; it can be mounted anew", st->path);
+    close(fd);
+}
+
+static struct error *open_marked(struct call *call, const struct sr_handle *sr,
+                                 struct dir_state *now)
+{
+    const struct dir_state *st = sr->state;
+
+    TRY(open_dir(call, st->path, now));
+    return check_mark(call, now, sr->uuid);
+}
+
 /*
  * A descriptor goes on showing what was removed, or is no longer mounted: there nothing would be
  * found, and all disks were gone.  Where the repository has come back as another directory, the
@@ -117,11 +143,14 @@ struct error *dir_check_there(struct call *call, const struct sr_handle *sr)
     const struct dir_state *st = sr->state;
     AUTO(dir_state) now = {0};
     struct stat was, is;
+    struct error *e;
 
     if (sr->crowded)
         return OK; /* a process of its own, which has just attached it */
-    TRY(open_dir(call, st->path, &now));
-    TRY(check_mark(call, &now, sr->uuid));
+    e = open_marked(call, sr, &now);
+    if (e)
+        let_go_of_failed(st);
+    TRY(e);
     if (fstat(st->fd, &was) < 0 || fstat(now.fd, &is) < 0)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     if (was.st_dev == is.st_dev && was.st_ino == is.st_ino)
@@ -356,7 +385,7 @@ static struct error *dir_stat(struct call *call, struct sr_handle *sr, struct sr
     return OK;
 }
 
-/* False for what is no disk. */
+/* False for what is no disk.  What has the name of one and is none any more keeps its record. */
 static bool show(struct call *call, const struct dir_state *st, const struct dir_image *image,
                  struct vdi_info *out)
 {
@@ -364,18 +393,19 @@ static bool show(struct call *call, const struct dir_state *st, const struct dir
 
     if (image->good || image->stripped)
         e = dir_info(call, st, image, out);
-    else if (!image->failed || !dir_location_ok(image->location))
+    else if (!dir_location_ok(image->location))
         return false;
     if (e)
         log_error("%s/%s is left as it is known: %s", st->path, image->location,
                   error_line(call->arena, e));
-    if (e || image->failed)
+    if (e || !(image->good || image->stripped))
         *out = (struct vdi_info){.location = image->location,
                                  .uuid = image->location,
                                  .name_label = "",
                                  .name_description = "",
                                  .parent = image->parent,
-                                 .unknown = true};
+                                 .unknown = true,
+                                 .damaged = e || image->failed ? NULL : image->why};
     return true;
 }
 

@@ -17,6 +17,7 @@
 
 #define ENDING ".qcow2"
 #define IMAGES_MAX 100000
+#define MANY 100 /* images that are all looked at while somebody waits */
 #define SOME_MAX ((size_t)20 * DIR_CHAIN_MAX) /* longer chains count as broken */
 
 /* "U" for "U.qcow2", in the arena; NULL if the name does not end so. */
@@ -92,7 +93,7 @@ MUST_CHECK static struct error *add_file(struct call *call, const struct dir_sta
         return sr_failed_errno(call, SR_FAIL_SCAN, errno, name);
     if (fd < 0) {
         image->why = strerrordesc_np(errno);
-        image->failed = errno != ELOOP; /* a link is no file of ours */
+        image->failed = errno != ELOOP; /* a link is no image, and stays none */
         image->unread = true;
     } else {
         image->why = examine(call, fd, image);
@@ -100,8 +101,8 @@ MUST_CHECK static struct error *add_file(struct call *call, const struct dir_sta
     }
     list->unsure |= image->unread;
     if (image->why && loud)
-        log_error("%s/%s is left %s: %s", st->path, name, image->failed ? "as it is known" : "out",
-                  image->why);
+        log_error("%s/%s is left %s: %s", st->path, name,
+                  dir_location_ok(image->location) ? "as it is known" : "out", image->why);
     list->n++;
     return OK;
 }
@@ -145,8 +146,12 @@ MUST_CHECK static struct error *add_trace(struct call *call, const struct dir_st
                                     .virtual_size = trace.virtual_size,
                                     .parent = trace.parent};
         list->n++;
-    } else if (loud) {
-        log_error("%s/%s is left out: it is not what was written", st->path, name);
+    } else {
+        *image = (struct dir_image){
+            .location = location, .parent = "", .why = "its trace is not what was written"};
+        list->n++;
+        if (loud)
+            log_error("%s/%s is left as it is known: %s", st->path, name, image->why);
     }
     return OK;
 }
@@ -486,6 +491,23 @@ static struct error *remove_unneeded(struct call *call, const struct dir_state *
         if (image)
             image->children--;
     }
+    return OK;
+}
+
+struct error *dir_has_many(struct call *call, const struct dir_state *st, bool *out)
+{
+    const struct dirent *entry;
+    size_t n = 0;
+    DIR *d;
+
+    TRY(open_listing(call, st, &d));
+    while (n <= MANY && (entry = readdir(d)) != NULL) {
+        size_t length = strlen(entry->d_name), end = strlen(ENDING);
+
+        n += length > end && strcmp(entry->d_name + length - end, ENDING) == 0;
+    }
+    closedir(d);
+    *out = n > MANY;
     return OK;
 }
 

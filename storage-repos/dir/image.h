@@ -145,6 +145,8 @@ MUST_CHECK struct error *dir_is_changing(struct call *call, const struct dir_sta
 /* Fills an answer from an image and its sidecar. */
 MUST_CHECK struct error *dir_info(struct call *call, const struct dir_state *st,
                                   const struct dir_image *image, struct vdi_info *out);
+/* Whether looking at all images takes so long that nobody should wait for it. */
+MUST_CHECK struct error *dir_has_many(struct call *call, const struct dir_state *st, bool *out);
 /* Removes hidden images that nothing refers to.  The caller holds the lock. */
 MUST_CHECK struct error *dir_collect(struct call *call, const struct dir_state *st);
 

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -23,6 +25,7 @@
 /* Zeroed is detached. */
 struct iso_state {
     char *path;
+    char *place; /* where the file system is mounted that it was found in */
     int fd;
 };
 
@@ -61,6 +64,45 @@ static struct error *iso_destroy(struct call *call, struct sr_handle *sr)
     return OK;
 }
 
+/* The longest of the places in a table of mounts that the path lies in; "" for none. */
+static const char *place_in(struct call *call, const char *table, const char *path)
+{
+    FILE *f = setmntent(table, "re");
+    const char *best = "";
+    struct mntent entry;
+    char line[4096];
+
+    while (f && getmntent_r(f, &entry, line, sizeof line)) {
+        size_t n = strlen(entry.mnt_dir);
+
+        if (n >= strlen(best) && strncmp(path, entry.mnt_dir, n) == 0 &&
+            (path[n] == '/' || !path[n] || strcmp(entry.mnt_dir, "/") == 0))
+            best = arena_strdup(call->arena, entry.mnt_dir);
+    }
+    if (f)
+        endmntent(f);
+    return best;
+}
+
+/*
+ * A folder whose disk is not mounted looks like an empty one.  Nothing of ours is in it that would
+ * tell; but it was found in a mounted file system before ('place'), or the host's table of mounts
+ * has it in one.
+ */
+static struct error *check_mounted(struct call *call, const struct sr_handle *sr, const char *path,
+                                   const char *place)
+{
+    const char *root = sr->site && sr->site->system_root ? sr->site->system_root : "";
+    const char *listed = place_in(call, arena_printf(call->arena, "%s/etc/fstab", root), path);
+    const char *now = place_in(call, "/proc/self/mounts", path);
+
+    if (strlen(listed) > strlen(place))
+        place = listed;
+    return strlen(now) >= strlen(place)
+               ? OK
+               : sr_failed(call, SR_FAIL_SR, "%s: nothing is mounted at %s", path, place);
+}
+
 static struct error *iso_attach(struct call *call, struct sr_handle *sr)
 {
     struct iso_state *st = sr->state;
@@ -68,11 +110,13 @@ static struct error *iso_attach(struct call *call, struct sr_handle *sr)
     int fd;
 
     TRY(find_path(call, sr, &path));
+    TRY(check_mounted(call, sr, path, ""));
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return sr_failed_errno(call, SR_FAIL_SR, errno, path);
     st->fd = fd;
     st->path = xstrdup(path);
+    st->place = xstrdup(place_in(call, "/proc/self/mounts", path));
     return OK;
 }
 
@@ -85,7 +129,8 @@ static void iso_detach(struct call *call, struct sr_handle *sr)
         return;
     close(st->fd);
     free(st->path);
-    st->path = NULL;
+    free(st->place);
+    st->path = st->place = NULL;
 }
 
 /* As dir_check_there; but whose a directory is nothing in it says, so one that is there will do. */
@@ -95,6 +140,7 @@ static struct error *check_there(struct call *call, const struct sr_handle *sr)
     struct stat was, is;
     int fd, rc, err;
 
+    TRY(check_mounted(call, sr, st->path, st->place));
     if (stat(st->path, &is) < 0 || fstat(st->fd, &was) < 0)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     if (was.st_dev == is.st_dev && was.st_ino == is.st_ino)
@@ -266,6 +312,7 @@ static struct error *iso_stat(struct call *call, struct sr_handle *sr, struct sr
     struct statvfs fs;
 
     *out = (struct sr_stat_info){0};
+    TRY(check_there(call, sr));
     if (fstatvfs(st->fd, &fs) < 0)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->path);
     out->physical_size = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize;

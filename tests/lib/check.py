@@ -354,7 +354,8 @@ def error_jobs(long):
 
 def suite_storage(long):
     if build("build"):
-        run_all("storage", error_jobs(long) + tree_jobs(long) + storage_jobs() + [python("found", "storage/found.py", limit=5)], JOBS)
+        run_all("storage", error_jobs(long) + tree_jobs(long) + storage_jobs() + [python("found", "storage/found.py", limit=5),
+                                                                                python("lost", "storage/lost.py", limit=8)], JOBS)
 
 
 def suite_network(long):

@@ -159,6 +159,32 @@ static struct error *try_begin(struct call *call, struct begin *b, const struct 
     return db_update(call, begin_txn, b);
 }
 
+static bool take_left_of(struct call *call, const char *object, ref_t *intent, usec_t *pause);
+static void leave(struct op_queue *q, ref_t intent, usec_t pause);
+
+/*
+ * What was left, and holds the object that is busy, would be tried again after its pause, which may
+ * be minutes.  Who finds it in his way tries it himself: either the way is free then, or he is told
+ * why it is not, and does not wait for storage that may never come back.
+ */
+static struct error *clear_way(struct call *call, const struct error *busy)
+{
+    usec_t pause;
+    ref_t intent;
+
+    while (take_left_of(call, busy->params[1], &intent, &pause)) {
+        const struct intent *row = db_find(call, CLASS_intent, intent);
+        struct error *e = row ? op_recover(call, row) : OK;
+
+        if (e) {
+            leave(call->xapid->queue, intent, pause);
+            return e;
+        }
+        call_refresh(call);
+    }
+    return OK;
+}
+
 static struct error *wait_and_begin(struct call *call, struct begin *b, struct error *busy)
 {
     struct waiter w = {.class_id = b->spec->holds[0].class_id, .ref = b->spec->holds[0].ref};
@@ -173,10 +199,13 @@ static struct error *wait_and_begin(struct call *call, struct begin *b, struct e
     /* A daemon that stops cancels its tasks, but what it does by itself has none. */
     while (error_is(e, "OTHER_OPERATION_IN_PROGRESS") && clock_mono() < deadline &&
            !xapid_is_stopping(xapid)) {
+        const struct error *last = e;
         uint64_t seen = snap_root(call->snap)->revision;
         size_t held = call->n_held;
 
         e = task_check(call);
+        if (!e && queue_is_first(xapid->queue, &w))
+            e = clear_way(call, last);
         if (e)
             break;
         e = try_begin(call, b, &w);
@@ -412,6 +441,60 @@ static bool take_left(struct op_queue *q, ref_t *intent, usec_t *pause)
         struct left *l = *p;
 
         if (l->due > clock_mono())
+            continue;
+        *intent = l->intent;
+        *pause = l->pause;
+        *p = l->next;
+        free(l);
+        return true;
+    }
+    return false;
+}
+
+/* The holds of an intent of this host. */
+static bool read_own(const struct call *call, ref_t intent, struct op *op)
+{
+    const struct intent *row = db_find(call, CLASS_intent, intent);
+
+    *op = (struct op){0};
+    return row && ref_equal(row->host, call->xapid->host) &&
+           intent_read_holds(call->arena, row, op);
+}
+
+bool op_is_left(const struct call *call, const char *task_key)
+{
+    const struct left *l;
+    struct op op;
+
+    MUTEX_GUARD(&call->xapid->queue->lock);
+    for (l = call->xapid->queue->left; l; l = l->next)
+        if (read_own(call, l->intent, &op) && strcmp(op.task_key, task_key) == 0)
+            return true;
+    return false;
+}
+
+static bool holds_object(const struct call *call, ref_t intent, const char *object)
+{
+    struct op op;
+
+    if (!read_own(call, intent, &op))
+        return false;
+    for (size_t i = 0; i < op.n_holds; i++)
+        if (strcmp(call_ref(call, op.holds[i].ref), object) == 0)
+            return true;
+    return false;
+}
+
+/* As take_left, whether its pause is over or not: one that holds that object. */
+static bool take_left_of(struct call *call, const char *object, ref_t *intent, usec_t *pause)
+{
+    struct op_queue *q = call->xapid->queue;
+
+    MUTEX_GUARD(&q->lock);
+    for (struct left **p = &q->left; *p; p = &(*p)->next) {
+        struct left *l = *p;
+
+        if (!holds_object(call, l->intent, object))
             continue;
         *intent = l->intent;
         *pause = l->pause;

@@ -76,6 +76,8 @@ void op_release(struct op *op);
  * stay, and the recover function is run again later (ops_again), until it succeeds.
  */
 void op_leave(struct op *op);
+/* Whether the operation that is noted with that key is one that was left here. */
+bool op_is_left(const struct call *call, const char *task_key);
 
 /* Finishes or undoes what an intent says, by its recover function. */
 MUST_CHECK struct error *op_recover(struct call *call, const struct intent *row);

@@ -175,11 +175,32 @@ uint64_t sr_allowed(const struct db_snap *snap, const struct sr *sr)
     return mask;
 }
 
+/* What was left because storage does not answer (op_leave) waits for that; the repository can be
+ * unplugged, plugged in again and forgotten meanwhile. */
+static struct sr without_left(const struct call *call, const struct sr *sr)
+{
+    const struct enummap *current = &sr->current_operations;
+    struct enumpair *v = arena_array(call->arena, struct enumpair, current->n + 1);
+    struct sr bare = *sr;
+    size_t n = 0;
+
+    for (size_t i = 0; i < current->n; i++)
+        if (!op_is_left(call, current->v[i].key))
+            v[n++] = current->v[i];
+    bare.current_operations = (struct enummap){n, v};
+    return bare;
+}
+
 struct error *sr_check(struct call *call, const struct db_snap *snap, const struct sr *sr,
                        enum storage_operations op)
 {
+    struct sr bare;
     struct sr_ctx c;
 
+    if ((BIT(PLUG) | BIT(UNPLUG) | BIT(FORGET)) >> op & 1) {
+        bare = without_left(call, sr);
+        sr = &bare;
+    }
     ctx_init(&c, snap, sr);
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
         if (!(checks[i].mask(&c) >> op & 1))

@@ -49,7 +49,7 @@ static const struct vdi_info *find_info(const struct scan *scan, const char *loc
 static struct strmap sm_config_of(struct txn *txn, const struct vdi_info *info, struct strmap old)
 {
     struct arena *arena = txn_arena(txn);
-    struct strmap map = old;
+    struct strmap map = strmap_without(arena, old, VDI_KEY_DAMAGED);
 
     for (size_t i = 0; i < info->sm_config.n; i++)
         map = strmap_with(arena, map, info->sm_config.v[i].key, info->sm_config.v[i].value);
@@ -77,6 +77,18 @@ void txn_vdi_seen(struct txn *txn, const struct vdi *vdi, const struct vdi_info 
         TXN_SET(txn, vdi, vdi->ref, name_label, info->name_label);
     if (strcmp(vdi->name_description, info->name_description) != 0)
         TXN_SET(txn, vdi, vdi->ref, name_description, info->name_description);
+}
+
+/* Its file is there, and no image any more: that is seen, and nothing is lost, for it may be
+ * repaired, or come from a backup. */
+static void update_damaged(struct txn *txn, const struct vdi *vdi, const char *why)
+{
+    const char *said = strmap_get(&vdi->sm_config, VDI_KEY_DAMAGED);
+
+    if (!vdi->missing)
+        TXN_SET(txn, vdi, vdi->ref, missing, true);
+    if (!said || strcmp(said, why) != 0)
+        txn_strmap_put(txn, FIELD_vdi_sm_config, vdi->ref, VDI_KEY_DAMAGED, why);
 }
 
 /* Records of other classes that need the disk's record to stay. */
@@ -153,6 +165,8 @@ static void update_known(struct txn *txn, struct scan *scan, struct refs known, 
             update_unseen(txn, vdi);
         else if (!info->unknown)
             txn_vdi_seen(txn, vdi, info, scan->names);
+        else if (info->damaged && info->damaged[0])
+            update_damaged(txn, vdi, info->damaged);
         scan->more = txn_size(txn) > PIECE;
     }
 }

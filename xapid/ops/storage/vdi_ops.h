@@ -48,6 +48,8 @@ struct vdi_made {
 
 /* sm_config of a disk: the location of the image below it. */
 #define VDI_KEY_PARENT "vhd-parent"
+/* sm_config of a record that is kept as missing: what is wrong with the file of its image. */
+#define VDI_KEY_DAMAGED "damaged"
 
 /* uuid of the disk (and its location) that has or will have this reference, if xapid makes it. */
 const char *vdi_uuid_for(struct arena *arena, ref_t vdi);
