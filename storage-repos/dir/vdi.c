@@ -172,23 +172,50 @@ struct error *dir_vdi_copy(struct call *call, struct sr_handle *sr, const char *
 
 /* ---- the rest ---- */
 
+/*
+ * Nothing lies on an image whose sidecar does not say that it is hidden, for it says so durably
+ * before anything can; for any other one all images are looked at.  '*parent' is what it lies on,
+ * "" for nothing; NULL where that is not known.
+ */
 static struct error *check_deletable(struct call *call, const struct dir_state *st,
-                                     const char *location)
+                                     const char *location, const char **parent)
 {
     struct dir_list list;
     const struct dir_image *image;
     struct dir_meta meta;
 
-    TRY(dir_list(call, st, false, &list));
+    *parent = NULL;
+    TRY(dir_meta_read(call, st, location, &meta));
+    if (meta.found && !meta.hidden)
+        TRY(dir_list_some(call, st, 1, &location, &list));
+    else
+        TRY(dir_list(call, st, false, &list));
     image = dir_find_any(&list, location); /* what lies on one that cannot be read needs it too */
     if (!image)
         return OK;
     if (image->children)
         return vdi_in_use(call, location, "destroy");
-    TRY(dir_meta_read(call, st, location, &meta));
     if (meta.hidden)
         TRY(dir_check_sure(call, &list, SR_FAIL_VDI_REMOVE, location));
+    else if (image->good)
+        *parent = image->parent;
     return dir_check_unwritten(call, st, location, "destroy");
+}
+
+/* Where nothing can be unneeded now nothing is looked for; where images are many, that is left to
+ * whoever deletes one that is. */
+static struct error *collect_below(struct call *call, const struct dir_state *st,
+                                   const char *parent)
+{
+    struct dir_meta meta = {.hidden = true};
+    bool many;
+
+    if (parent && parent[0])
+        TRY(dir_meta_read(call, st, parent, &meta));
+    else if (parent)
+        meta.hidden = false;
+    TRY(dir_has_many(call, st, &many));
+    return meta.hidden && !(parent && many) ? dir_collect(call, st) : dir_sync(call, st);
 }
 
 /* What is gone already may have left a parent that nothing needs: so the end is always the same. */
@@ -197,12 +224,13 @@ struct error *dir_vdi_delete(struct call *call, struct sr_handle *sr, const char
     const struct dir_state *st = sr->state;
     char name[DIR_NAME_SIZE];
     AUTO(dir_lock) lock = {0};
+    const char *parent;
 
     if (!dir_location_ok(location))
         return OK;
     TRY(dir_check_there(call, sr));
     TRY(dir_lock(call, st, &lock));
-    TRY(check_deletable(call, st, location));
+    TRY(check_deletable(call, st, location, &parent));
     dir_image_name(location, name);
     TRY(dir_unlink(call, st, name));
     dir_step(st, "image gone");
@@ -213,7 +241,7 @@ struct error *dir_vdi_delete(struct call *call, struct sr_handle *sr, const char
     TRY(dir_unlink(call, st, name));
     dir_remove_temps(st, location);
     dir_step(st, "sidecar gone");
-    return dir_collect(call, st);
+    return collect_below(call, st, parent);
 }
 
 struct error *dir_vdi_resize(struct call *call, struct sr_handle *sr, const char *location,
@@ -226,7 +254,8 @@ struct error *dir_vdi_resize(struct call *call, struct sr_handle *sr, const char
     struct dir_list list;
 
     TRY(good_size(call, location, size, &size));
-    TRY(dir_list(call, st, false, &list));
+    TRY(dir_check_there(call, sr));
+    TRY(list_for(call, sr, location, &list));
     TRY(dir_get(call, sr, &list, location, &image));
     TRY(dir_info(call, st, image, info));
     if (info->hidden)

@@ -3,7 +3,7 @@
 """found.py -- one SR.scan finds 5,000 disks, and later misses most of them: more than one change of the database has room for.
 
 They are written behind the daemon's back, in chains of ten, the upper ones with names.  The daemon is killed amid the scan, when some have their
-records; the next scan completes them.
+records; the next scan completes them.  Among so many, what nothing needs any more is removed by a thread.
 """
 
 import json
@@ -19,7 +19,7 @@ from many import CHAIN, Images  # noqa: E402
 from report import Report  # noqa: E402
 
 N = 5000
-KEPT = 100
+KEPT = 200
 
 
 def put_all(folder):
@@ -63,6 +63,18 @@ def killed_amid(d, sr):
     return found if before < found < N else None
 
 
+def left_to_the_thread(report, c, sr, folder):
+    """Among many images VDI.destroy does not wait until it is known that nothing needs what the disk lay upon."""
+    before = {r["location"] for r in rows(c, sr)}
+    disk = lab.vdi(c, "one more", 1 << 20, sr)
+    for vdi in (c("VDI.snapshot", disk, {}), disk):
+        c("VDI.destroy", vdi)
+    c("SR.scan", sr)
+    gone = until(lambda: {r["location"] for r in rows(c, sr)} == before, 60)
+    files = {f.split(".")[0] for f in os.listdir(folder) if f.endswith(".qcow2")}
+    report.check(gone and files == before, "what a destroyed disk and its snapshot lay upon goes by itself", files ^ before)
+
+
 def main():
     report = Report()
     with Daemon() as d:
@@ -86,6 +98,7 @@ def main():
             os.unlink(os.path.join(folder, location + ".qcow2"))
         c("SR.scan", sr)
         report.check({r["location"] for r in rows(c, sr)} == keep, f"of those whose files are gone no record stays, the other {KEPT} do", len(rows(c, sr)))
+        left_to_the_thread(report, c, sr, folder)
     sys.exit(report.done())
 
 

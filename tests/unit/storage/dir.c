@@ -22,7 +22,7 @@ static void drivers_are_found_by_type(void **state)
     assert_null(sr_driver_by_type("EXT"));
 }
 
-static void a_scan_leaves_broken_and_foreign_files_out(void **state)
+static void a_scan_says_what_is_broken_and_leaves_foreign_files_out(void **state)
 {
     struct lab *lab = *state;
     const char *good = lab_disk(lab, "d", MIB), *junk = lab_uuid(lab), *torn = lab_uuid(lab);
@@ -35,11 +35,35 @@ static void a_scan_leaves_broken_and_foreign_files_out(void **state)
     lab_put(lab, "by-hand.qcow2", "");
     assert_int_equal(mkdir(lab_path(lab, "folder.qcow2"), 0700), 0);
     assert_int_equal(symlink("/etc/passwd", lab_path(lab, "link.qcow2")), 0);
-    assert_non_null(lab_scan(lab, good, &n));
-    assert_int_equal(n, 1);
+    assert_false(lab_scan(lab, good, &n)->unknown);
+    assert_int_equal(n, 3);
+    assert_true(lab_scan(lab, junk, NULL)->unknown);
+    assert_string_equal(lab_scan(lab, junk, NULL)->damaged, "it is no qcow2 image");
+    assert_string_equal(lab_scan(lab, torn, NULL)->damaged, "the header is cut short");
     lab_fails(lab, sr_ext.vdi_stat(&lab->call, &lab->sr, junk, &info), "SR_BACKEND_FAILURE_46");
     lab_must(lab, sr_ext.vdi_delete(&lab->call, &lab->sr, torn));
     assert_null(lab_scan(lab, torn, NULL));
+}
+
+/* They are many, so nobody waits until all have been looked at; whoever asks for one has it go, and
+ * never one that something lies upon. */
+static void among_many_images_one_that_nothing_needs_goes_when_it_is_deleted(void **state)
+{
+    struct lab *lab = *state;
+    const char *disk = lab_disk(lab, "d", MIB), *base = lab_uuid(lab), *snapshot = lab_uuid(lab);
+    struct vdi_spec spec = {.location = snapshot};
+    struct vdi_info info;
+
+    for (int i = 0; i < 101; i++)
+        lab_put(lab, arena_printf(&lab->arena, "by-hand-%d.qcow2", i), "");
+    lab_must(lab, sr_ext.vdi_fork(&lab->call, &lab->sr, disk, base, &spec, &info));
+    lab_must(lab, sr_ext.vdi_delete(&lab->call, &lab->sr, disk));
+    assert_non_null(lab_scan(lab, base, NULL));
+    lab_fails(lab, sr_ext.vdi_delete(&lab->call, &lab->sr, base), "VDI_IN_USE");
+    lab_must(lab, sr_ext.vdi_delete(&lab->call, &lab->sr, snapshot));
+    assert_non_null(lab_scan(lab, base, NULL));
+    lab_must(lab, sr_ext.vdi_delete(&lab->call, &lab->sr, base));
+    assert_null(lab_scan(lab, base, NULL));
 }
 
 /* Past the end of a file qemu reads zeroes: the guest would find an empty disk. */
@@ -293,7 +317,8 @@ int main(void)
 {
     const struct CMUnitTest own[] = {
         cmocka_unit_test(drivers_are_found_by_type),
-        CASE(a_scan_leaves_broken_and_foreign_files_out),
+        CASE(a_scan_says_what_is_broken_and_leaves_foreign_files_out),
+        CASE(among_many_images_one_that_nothing_needs_goes_when_it_is_deleted),
         CASE(an_image_that_is_cut_short_is_not_served),
         CASE(a_damaged_sidecar_costs_the_name_only),
         CASE(an_image_that_points_elsewhere_is_not_served),

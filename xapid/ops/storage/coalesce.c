@@ -254,6 +254,56 @@ struct error *sr_coalesce_recover(struct call *call, struct op *op,
     return error_is(e, "OTHER_OPERATION_IN_PROGRESS") ? OK : e;
 }
 
+/*** what nothing needs ***/
+
+/* A driver removes all of them when it is asked for one; the records follow one by one. */
+static struct error *drop(struct round *r, const char *base)
+{
+    const struct sr_driver *driver = r->handle->driver;
+    struct sr_coalesce_intent intent = {.sr = r->sr, .base = base, .location = base};
+    struct vdi_info info;
+    AUTO(op) op = {0};
+    struct error *e;
+
+    TRY(op_begin(r->call, &(struct op_spec){.kind = INTENT_sr_coalesce, .intent = &intent}, &op));
+    e = driver->vdi_stat(r->call, r->handle, base, &info);
+    if (!error_is(e, "VDI_MISSING"))
+        TRY(driver->vdi_delete(r->call, r->handle, base));
+    e = commit(r, &op, base, base);
+    if (e)
+        op_leave(&op);
+    return e;
+}
+
+static bool lies_on(size_t n, const struct vdi_info *v, const char *base)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!v[i].stripped && strcmp(v[i].parent, base) == 0)
+            return true;
+    return false;
+}
+
+/* Hidden images that VDI.destroy has left, for there are too many images to look at all of them
+ * while somebody waits (storage-repos/dir/vdi.c). */
+static struct error *drop_unneeded(struct round *r)
+{
+    struct vdi_info *v;
+    size_t n = 0;
+
+    TRY(r->handle->driver->scan(r->call, r->handle, &n, &v));
+    for (size_t i = 0; i < n && goes_on(r); i++) {
+        struct error *e;
+
+        if (!v[i].hidden || v[i].unknown || lies_on(n, v, v[i].location))
+            continue;
+        e = drop(r, v[i].location);
+        if (e && !error_is(e, "VDI_IN_USE")) /* somebody has just forked */
+            return e;
+        r->n_done += e == OK;
+    }
+    return OK;
+}
+
 /*** a round ***/
 
 struct failure {
@@ -350,13 +400,17 @@ static bool is_ours(struct call *call, const struct sr *sr)
     return ref_equal(first, self);
 }
 
-static bool is_wanted(struct call *call, const struct sr *sr)
+static bool is_looked_at(struct call *call, const struct sr *sr)
 {
     const struct sr_driver *driver = sr ? sr_driver_by_type(sr->type) : NULL;
 
-    return driver && driver->features & SR_F_VDI_COALESCE &&
-           !says_no(&sr->other_config, "coalesce") && !says_no(&sr->other_config, "gc") &&
-           sr_is_attached(call->xapid, sr->ref) && is_ours(call, sr);
+    return driver && driver->features & SR_F_VDI_COALESCE && sr_is_attached(call->xapid, sr->ref) &&
+           is_ours(call, sr);
+}
+
+static bool is_wanted(const struct sr *sr)
+{
+    return !says_no(&sr->other_config, "coalesce") && !says_no(&sr->other_config, "gc");
 }
 
 static int64_t speed_of(const struct sr *sr)
@@ -372,15 +426,18 @@ static bool look_at(struct coalescer *c, struct call *call, ref_t ref)
     const struct sr *sr = db_find(call, CLASS_sr, ref);
     struct round r = {.c = c, .call = call, .sr = ref};
     AUTO(sr_use) use = {0};
-    bool again = false;
+    bool again = false, wanted;
     struct error *e;
 
-    if (!is_wanted(call, sr) || sr_use(call, ref, &use))
+    if (!is_looked_at(call, sr) || sr_use(call, ref, &use))
         return false;
     r.handle = use.handle;
     r.speed = speed_of(sr);
     r.leaves = !says_no(&sr->other_config, "leaf-coalesce");
-    e = run_rounds(&r, &again);
+    wanted = is_wanted(sr);
+    e = drop_unneeded(&r);
+    if (!e && wanted)
+        e = run_rounds(&r, &again);
     if (e && !error_is(e, "TASK_CANCELLED"))
         log_warning("the chains of SR %s: %s", use.handle->uuid, error_line(call->arena, e));
     if (r.n_done)

@@ -394,18 +394,63 @@ struct refs vdi_bases_gone(struct call *call, struct sr_use *use, ref_t sr)
     return (struct refs){n, v};
 }
 
+static const struct vdi *row_at(struct call *call, struct refs disks, const char *location)
+{
+    for (size_t i = 0; i < disks.n; i++) {
+        const struct vdi *vdi = db_find(call, CLASS_vdi, disks.v[i]);
+
+        if (vdi && strcmp(vdi->location, location) == 0)
+            return vdi;
+    }
+    return NULL;
+}
+
+/*
+ * The same, where one disk has gone: only what it lay upon can have gone with it, and of that the
+ * lowest images are left.  'parent' is what its file said, NULL where that is not known.  Where the
+ * rows do not tell how it goes on, all are looked at.
+ */
+static struct refs bases_below_gone(struct call *call, struct sr_use *use, const struct vdi *vdi,
+                                    const char *parent)
+{
+    const char *known = strmap_get(&vdi->sm_config, VDI_KEY_PARENT);
+    struct refs disks = db_referrers(call, FIELD_vdi_sr, vdi->sr);
+    ref_t *v = arena_array(call->arena, ref_t, disks.n + 1);
+    size_t n = 0;
+
+    if (!parent || strcmp(parent, known ? known : "") != 0)
+        return vdi_bases_gone(call, use, vdi->sr);
+    while (parent && parent[0] && n < disks.n) {
+        const struct vdi *base = row_at(call, disks, parent);
+        struct vdi_info info;
+
+        if (!base)
+            return vdi_bases_gone(call, use, vdi->sr);
+        if (base->managed ||
+            !error_is(use->handle->driver->vdi_stat(call, use->handle, base->location, &info),
+                      "VDI_MISSING"))
+            break;
+        v[n++] = base->ref;
+        parent = strmap_get(&base->sm_config, VDI_KEY_PARENT);
+    }
+    return (struct refs){n, v};
+}
+
 struct error *vdi_erase(struct call *call, ref_t ref, struct vdi_gone *out)
 {
     const struct vdi *vdi = db_find(call, CLASS_vdi, ref);
     AUTO(sr_use) use = {0};
+    struct vdi_info info;
+    struct error *e;
 
     *out = (struct vdi_gone){.vdi = ref};
     if (!vdi)
         return OK;
     TRY(sr_use(call, vdi->sr, &use));
+    e = use.handle->driver->vdi_stat(call, use.handle, vdi->location, &info);
     TRY(vdi_error(call, use.handle->driver->vdi_delete(call, use.handle, vdi->location), vdi->sr,
                   ref));
-    out->bases = vdi_bases_gone(call, &use, vdi->sr);
+    out->bases = bases_below_gone(call, &use, vdi, e ? NULL : info.parent);
     coalescer_kick(call->xapid->coalescer, vdi->sr, false);
     return OK;
 }
