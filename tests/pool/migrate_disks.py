@@ -33,7 +33,7 @@ from migrate import MIB, PATIENCE  # noqa: E402
 from report import Report  # noqa: E402
 
 SIZE = 8 * MIB
-SOME = 3
+SOME = 2
 MOVE, SEND, RECEIVE = "vdi_move", "vm_migrate", "vm_receive"
 SOURCE, TARGET, COORDINATOR, SERVER = "source", "target", "coordinator", "disk's server"
 
@@ -332,6 +332,53 @@ class Test(migrate.Test):
         self.report.check(again and self.any("VDI.get_SR", self.vdi) == sr, f"{what}: the same call succeeds", *errors, self.picture())
         self.judge(f"{what}, and again")
 
+    def refusals(self):
+        """The VM runs, and its disk is its host's own: what cannot be done is refused before anything is begun, and says why."""
+        home = self.where()
+        to, there, here = 1 - home, {"host": self.hosts[1 - home]}, {"host": self.hosts[home]}
+        other, disk = self.own[to], self.vdi
+
+        def refused(method, *params):
+            try:
+                self.at(2, method, *params)
+                return None
+            except XapiError as e:
+                return [e.code, *e.params]
+        ways = [(["NOT_IMPLEMENTED", "VM.migrate_send of a running VM to storage that its host does not see"], there, {disk: other}),
+                (["VDI_NOT_IN_MAP", disk], there, {}),
+                (["VM_REQUIRES_SR", self.vm, self.own[home]], there, {disk: self.own[home]}),
+                (["VM_REQUIRES_SR", self.vm, other], here, {disk: other})]
+        for error, dest, vdi_map in ways:
+            for method in ("VM.assert_can_migrate", "VM.migrate_send"):
+                found = refused(method, self.vm, dest, True, vdi_map, {}, {})
+                self.report.check(found == error, f"{method}: {error[0]}", found, error)
+        found = refused("VDI.pool_migrate", disk, other, {})
+        self.report.check(found == ["VM_REQUIRES_SR", self.vm, other], "VDI.pool_migrate: nor does the disk alone go where its VM's host does not see it", found)
+        found = refused("VDI.copy", disk, other, migrate.NULL, migrate.NULL)
+        self.report.check(found and found[0] == "VDI_IN_USE", "VDI.copy: a disk that is written to is not copied", found)
+
+    def copies(self):
+        """VDI.copy and VM.copy from one host's own repository to the other's, whichever host is asked; the host that reads is killed, too."""
+        source = self.own.index(self.any("VDI.get_SR", self.vdi))
+        to = self.pool[1 - source]
+        sr, content = self.own[to.number], self.content(self.vdi)
+        for by, vdi, what in ((2, self.vdi, "disk"), (source, self.snapshot, "snapshot")):
+            copy = self.at(by, "VDI.copy", vdi, sr, "OpaqueRef:NULL", "OpaqueRef:NULL")
+            fine = self.any("VDI.get_SR", copy) == sr and self.content(copy) == (content if vdi == self.vdi else self.held)
+            self.report.check(fine, f"a copy of the {what} in another host's own repository holds what it holds")
+            self.at(by, "VDI.destroy", copy)
+        vm = self.at(2, "VM.copy", self.vm, "its copy", sr)
+        vdi = [self.any("VBD.get_VDI", v) for v in self.any("VM.get_VBDs", vm)][0]
+        self.report.check(self.any("VDI.get_SR", vdi) == sr and self.content(vdi) == content, "so does that of the VM, with its disk")
+        self.at(2, "VM.destroy", vm)
+        self.at(2, "VDI.destroy", vdi)
+        self.set_fault(to, "vdi_make/made kill")
+        task = self.at(2, "Async.VDI.copy", self.vdi, sr, "OpaqueRef:NULL", "OpaqueRef:NULL")
+        self.report.check(until(lambda: not to.running(), PATIENCE, 0.05), "the host that copies dies")
+        self.set_fault(to, None)
+        self.report.check(to.launch().result() is None and until(lambda: self.any("task.get_status", task) == "failure", PATIENCE, 0.1), "the call has failed")
+        self.judge("a copy was lost")
+
     def target_lost(self):
         """The host to which a disk goes dies in the middle and is declared dead: the disk is its host's again; what there is of the copy goes when it is back."""
         source = self.own.index(self.any("VDI.get_SR", self.vdi))
@@ -369,7 +416,7 @@ class Test(migrate.Test):
         self.report.check(not sender.error and self.where() == to, "a running VM and its disk go to another host and another repository", str(sender.error), self.picture())
         self.judge("moved")
 
-    def halted(self, cases, far):
+    def halted(self, cases, far, all_steps):
         self.at(self.where(), "VM.hard_shutdown", self.vm)
         for step, victim in cases:
             self.killed_halted(step, victim)
@@ -380,8 +427,11 @@ class Test(migrate.Test):
         self.judge("in the other host's repository")
         for step, victim in far:
             self.killed_halted(step, victim, far=True)
-        self.target_lost()
+        self.copies()
+        if all_steps:
+            self.target_lost()
         self.start()
+        self.refusals()
         home = self.own.index(self.any("VDI.get_SR", self.vdi))
         self.report.check(self.where() == home, "then it starts on the host that has its disk")
         self.judge("started again")
@@ -394,7 +444,7 @@ class Test(migrate.Test):
             self.killed(intent, step, victim)
         cases = list(itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, COORDINATOR)))
         far = [c for c in itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, TARGET, COORDINATOR)) if c[0] != "switched"]
-        self.halted(cases if all_steps else rng.sample(cases, 1), far if all_steps else rng.sample(far, 1))
+        self.halted(cases if all_steps else rng.sample(cases, 1), far if all_steps else rng.sample(far, 1), all_steps)
         self.guest.end()
         for watch in (self.watch, self.servers):
             watch.stop.set()
@@ -419,7 +469,7 @@ def main():
         pool.form()
         test = Test(pool, report, directory)
         if args.only == "halted":
-            test.halted([], [])
+            test.halted([], [], args.steps)
         elif args.only:
             test.killed(*args.only.split("/"))
         else:

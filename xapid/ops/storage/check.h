@@ -51,6 +51,8 @@ bool vm_is_changing(const struct vm *vm);
 bool host_lives(const struct db_snap *snap, ref_t host);
 /* A host that lives and has the repository attached; null where there is none. */
 ref_t sr_seen_by(const struct db_snap *snap, ref_t sr);
+/* One that has both, this one if it has; null where there is none. */
+ref_t srs_seen_by(struct call *call, ref_t a, ref_t b);
 /* Whether it is plugged in on that host. */
 bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host);
 /* SR_NOT_SHARABLE where a repository of that type is to be shared and may not be. */

@@ -336,3 +336,17 @@ struct error *txn_vdi_check(struct txn *txn, ref_t ref, enum vdi_operations op,
     TRY(txn_vdi_check_anywhere(txn, ref, op, out));
     return WITHOUT_STORAGE & 1ull << op ? OK : vdi_is_here(txn_call(txn), txn_snap(txn), *out);
 }
+
+struct error *txn_vdi_check_source(struct txn *txn, const struct vdi_plan *plan,
+                                   enum vdi_operations op, const struct vdi **out)
+{
+    struct call *call = txn_call(txn);
+
+    TRY(TXN_GET(txn, vdi, plan->source, out));
+    if (plan->how != VDI_COPY || !ref_is_null(srs_seen_by(call, (*out)->sr, plan->sr)))
+        return txn_vdi_check(txn, plan->source, op, out);
+    /* Only its own host could bring it to where it goes back to. */
+    if ((*out)->on_boot == ON_BOOT_RESET)
+        return err_vdi_on_boot_mode_incompatible_with_operation(call);
+    return txn_vdi_check_anywhere(txn, plan->source, op, out);
+}

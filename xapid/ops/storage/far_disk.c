@@ -15,7 +15,6 @@
 #include "xapid/db/member.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/intent.h"
-#include "xapid/ops/migrate/migrate.h"
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/check.h"
 #include "xapid/worker/workers.h"
@@ -106,13 +105,13 @@ static struct error *open_stream(struct call *call, ref_t host, struct peer_stre
     return err_cannot_contact_host(call, call_ref(call, host));
 }
 
-static struct error *ask(struct op *op, ref_t vdi, ref_t host, struct peer_stream *stream)
+static struct error *ask(struct call *call, ref_t intent, ref_t vdi, ref_t host,
+                         struct peer_stream *stream)
 {
-    struct call *call = op->call;
     struct wanted wanted = {.revision = htobe64(snap_root(call->snap)->revision)};
     struct refusal refusal;
 
-    put_ref(op->intent, wanted.intent);
+    put_ref(intent, wanted.intent);
     put_ref(vdi, wanted.vdi);
     if (peer_stream_write(stream, &wanted, sizeof wanted, CONNECT_WITHIN) != PEER_IO_DONE ||
         !read_all(stream, &refusal, sizeof refusal, ANSWER_WITHIN)) {
@@ -126,9 +125,9 @@ static struct error *ask(struct op *op, ref_t vdi, ref_t host, struct peer_strea
                            : OK;
 }
 
-struct error *far_disk_open(struct op *op, ref_t ref, struct far_disk *out, struct vdi_path *path)
+struct error *far_disk_open(struct call *call, ref_t intent, ref_t ref, struct far_disk *out,
+                            struct vdi_path *path)
 {
-    struct call *call = op->call;
     struct peer_stream *stream = NULL;
     struct far_stream *far;
     const struct vdi *vdi;
@@ -143,7 +142,7 @@ struct error *far_disk_open(struct op *op, ref_t ref, struct far_disk *out, stru
     *path = (struct vdi_path){
         .path = arena_printf(call->arena, "disk %s of another host", vdi->uuid), .format = "nbd"};
     TRY(open_stream(call, host, &stream));
-    e = ask(op, ref, host, stream);
+    e = ask(call, intent, ref, host, stream);
     if (!e && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         e = error_internal(call->arena, "no socket: %s", strerrordesc_np(errno));
     if (e) {
@@ -182,17 +181,34 @@ struct job {
     struct peer_stream *stream;
 };
 
-/* What an intent of the host that asks moves, that one may read. */
+/* An operation that holds a VM holds its disks. */
+static bool holds(struct call *call, const struct op *op, ref_t vdi)
+{
+    struct refs vbds = db_referrers(call, FIELD_vbd_vdi, vdi);
+
+    if (op_holds(op, CLASS_vdi, vdi))
+        return true;
+    for (size_t i = 0; i < vbds.n; i++) {
+        const struct vbd *vbd = db_find(call, CLASS_vbd, vbds.v[i]);
+
+        if (vbd && op_holds(op, CLASS_vm, vbd->vm))
+            return true;
+    }
+    return false;
+}
+
+/* What an intent of the host that asks holds, that one may read. */
 static struct error *check_wanted(struct call *call, const struct job *job,
                                   const struct wanted *wanted)
 {
     const struct intent *row = db_find(call, CLASS_intent, get_ref(wanted->intent));
-    const struct vdi_move_intent *intent = migrate_intent(call, row, INTENT_vdi_move);
+    struct op op = {.call = call};
 
-    return intent && host_member(call, row->host) == peer_stream_from(job->stream) &&
-                   refs_contain(&intent->disks, get_ref(wanted->vdi))
+    return row && intent_read_holds(call->arena, row, &op) &&
+                   host_member(call, row->host) == peer_stream_from(job->stream) &&
+                   holds(call, &op, get_ref(wanted->vdi))
                ? OK
-               : error_internal(call->arena, "that host moves no such disk");
+               : error_internal(call->arena, "no operation of that host holds such a disk");
 }
 
 static bool has_ended(void *ctx)

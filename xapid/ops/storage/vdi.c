@@ -64,7 +64,7 @@ static struct error *check_make(struct txn *txn, void *arg)
     const struct sr *sr;
 
     TRY(txn_sr_check(txn, m->plan->sr, m->sr_op, &sr));
-    return m->plan->how == VDI_EMPTY ? OK : txn_vdi_check(txn, m->plan->source, m->vdi_op, &source);
+    return m->plan->how == VDI_EMPTY ? OK : txn_vdi_check_source(txn, m->plan, m->vdi_op, &source);
 }
 
 static struct error *record_made(struct txn *txn, void *arg)
@@ -112,6 +112,7 @@ static struct error *run_make(struct call *call, struct vdi_plan *plan, enum vdi
     TRY(making_begin(call, plan, vdi_op, sr_op, &op));
     TRY(vdi_plan_check(call, plan));
     making = (struct making){&op, plan};
+    plan->intent = op.intent;
     TRY(op_step(&op, "begun", 0.05));
     TRY(vdi_make(call, plan, 0.1, 0.9, &made));
     TRY(op_step(&op, "made", 0.9));

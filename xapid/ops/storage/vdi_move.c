@@ -183,7 +183,7 @@ static void reading_release(struct reading *r)
 
 static struct error *read_disk(struct reading *r, ref_t vdi, struct vdi_path *path)
 {
-    TRY(r->m->far ? far_disk_open(r->m->op, vdi, &r->far[r->n], path)
+    TRY(r->m->far ? far_disk_open(r->m->op->call, r->m->op->intent, vdi, &r->far[r->n], path)
                   : vdi_path_read(r->m->op->call, vdi, path));
     r->v[r->n++] = vdi;
     return OK;
@@ -704,25 +704,6 @@ static struct error *find_user(struct call *call, ref_t vdi, ref_t *vm)
     return OK;
 }
 
-/* One that has both repositories, this one if it has; null where there is none. */
-static ref_t find_both(struct call *call, const struct vdi *vdi, ref_t to)
-{
-    struct refs pbds = db_referrers(call, FIELD_pbd_sr, to);
-    ref_t other = REF_NULL;
-
-    for (size_t i = 0; i < pbds.n; i++) {
-        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
-
-        if (!pbd->currently_attached || !sr_is_plugged(call->snap, vdi->sr, pbd->host))
-            continue;
-        if (ref_equal(pbd->host, call->xapid->host))
-            return pbd->host;
-        if (ref_is_null(other) || host_lives(call->snap, pbd->host))
-            other = pbd->host;
-    }
-    return other;
-}
-
 /* Where it is in use, that host does it; else one that has both repositories, or, where none has
  * (each is a host's own), the one that has the new one. */
 static struct error *find_host(struct call *call, const struct vdi *vdi, ref_t to, ref_t vm_ref)
@@ -734,7 +715,7 @@ static struct error *find_host(struct call *call, const struct vdi *vdi, ref_t t
         return sr_is_plugged(call->snap, to, vm->resident_on)
                    ? host_is_here(call, vm->resident_on)
                    : err_vm_requires_sr(call, call_ref(call, vm_ref), call_ref(call, to));
-    host = find_both(call, vdi, to);
+    host = srs_seen_by(call, vdi->sr, to);
     if (ref_is_null(host) && ref_is_null(sr_seen_by(call->snap, vdi->sr)))
         return err_sr_not_attached(call, call_ref(call, vdi->sr));
     if (ref_is_null(host))

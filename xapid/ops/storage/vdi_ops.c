@@ -10,7 +10,9 @@
 #include "xapid/db/row.h"
 #include "xapid/main/xapid.h"
 #include "xapid/ops/storage/attach.h"
+#include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/coalesce.h"
+#include "xapid/ops/storage/far_disk.h"
 #include "xapid/ops/storage/making.h"
 #include "xapid/ops/storage/vdi_copy.h"
 #include "xapid/task/task.h"
@@ -147,17 +149,20 @@ static struct error *fork_disk(struct call *call, struct sr_use *use, const stru
 }
 
 /* Between repositories the data goes through this host. */
-static struct error *copy_across(struct call *call, struct sr_use *use, struct vdi_spec *spec,
-                                 const struct source *source, const struct part *part,
-                                 struct vdi_made *out)
+static struct error *copy_across(struct call *call, struct sr_use *use, const struct vdi_plan *plan,
+                                 struct vdi_spec *spec, const struct source *source,
+                                 const struct part *part, struct vdi_made *out)
 {
+    bool is_far = !sr_is_plugged(call->snap, source->sr, call->xapid->host);
     const struct sr_driver *driver = use->handle->driver;
+    AUTO(far_disk) far = {0};
     struct vdi_path from, to;
     struct error *e;
 
     spec->virtual_size = source->virtual_size;
     TRY(driver->vdi_create(call, use->handle, spec, &out->info));
-    TRY(vdi_path_attach(call, source->ref, false, &from));
+    TRY(is_far ? far_disk_open(call, plan->intent, source->ref, &far, &from)
+               : vdi_path_attach(call, source->ref, false, &from));
     e = driver->vdi_attach(call, use->handle, spec->location, true, &to);
     if (!e) {
         e = data_copy(
@@ -166,7 +171,8 @@ static struct error *copy_across(struct call *call, struct sr_use *use, struct v
                 .from = &from, .to = &to, .fresh = true, .start = part->from, .end = part->to});
         driver->vdi_detach(call, use->handle, spec->location);
     }
-    vdi_path_detach(call, source->ref);
+    if (!is_far)
+        vdi_path_detach(call, source->ref);
     TRY(e);
     return driver->vdi_stat(call, use->handle, spec->location, &out->info);
 }
@@ -215,7 +221,7 @@ struct error *vdi_make(struct call *call, const struct vdi_plan *plan, double fr
     else if (ref_equal(source.sr, plan->sr))
         e = driver->vdi_copy(call, use.handle, source.location, &spec, &out->info, progress, &part);
     else
-        e = copy_across(call, &use, &spec, &source, &part, out);
+        e = copy_across(call, &use, plan, &spec, &source, &part, out);
     return vdi_error(call, e, plan->sr, plan->how == VDI_EMPTY ? plan->vdi : plan->source);
 }
 

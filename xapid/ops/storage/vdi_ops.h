@@ -28,6 +28,7 @@ struct vdi_plan {
     ref_t source; /* null for VDI_EMPTY */
     ref_t sr;     /* the source's, for VDI_CLONE and VDI_SNAPSHOT */
     enum vdi_how how;
+    ref_t intent; /* of the operation, which the source is read for where another host has it */
     /* What the row says.  NULL: as the source (VDI_EMPTY: ""). */
     const char *name_label, *name_description;
     int64_t virtual_size; /* VDI_EMPTY only */
@@ -100,6 +101,10 @@ MUST_CHECK struct error *txn_vdi_check(struct txn *txn, ref_t vdi, enum vdi_oper
 /* The same for what the operation needs of the SR. */
 MUST_CHECK struct error *txn_sr_check(struct txn *txn, ref_t sr, enum storage_operations operation,
                                       const struct sr **out);
+/* txn_vdi_check of what a disk in 'sr' is made of: a copy's source may be another host's. */
+MUST_CHECK struct error *txn_vdi_check_source(struct txn *txn, const struct vdi_plan *plan,
+                                              enum vdi_operations operation,
+                                              const struct vdi **out);
 /* Both, where it does not matter which host has the storage. */
 MUST_CHECK struct error *txn_vdi_check_anywhere(struct txn *txn, ref_t vdi,
                                                 enum vdi_operations operation,

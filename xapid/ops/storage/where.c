@@ -46,6 +46,24 @@ ref_t sr_seen_by(const struct db_snap *snap, ref_t sr)
     return REF_NULL;
 }
 
+ref_t srs_seen_by(struct call *call, ref_t a, ref_t b)
+{
+    struct refs pbds = db_referrers(call, FIELD_pbd_sr, b);
+    ref_t other = REF_NULL;
+
+    for (size_t i = 0; i < pbds.n; i++) {
+        const struct pbd *pbd = db_find(call, CLASS_pbd, pbds.v[i]);
+
+        if (!pbd->currently_attached || !sr_is_plugged(call->snap, a, pbd->host))
+            continue;
+        if (ref_equal(pbd->host, call->xapid->host))
+            return pbd->host;
+        if (ref_is_null(other) || host_lives(call->snap, pbd->host))
+            other = pbd->host;
+    }
+    return other;
+}
+
 struct error *sr_is_here(struct call *call, const struct db_snap *snap, ref_t sr)
 {
     const struct db_root *root = snap_root(snap);

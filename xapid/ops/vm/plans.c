@@ -100,7 +100,7 @@ struct error *txn_disk_plans_check(struct txn *txn, const struct disk_plans *pla
 
         TRY(txn_sr_check(txn, plan->sr, sr_operation(plan->how), &sr));
         if (plan->how != VDI_EMPTY)
-            TRY(txn_vdi_check(txn, plan->source, source_operation(plan->how), &vdi));
+            TRY(txn_vdi_check_source(txn, plan, source_operation(plan->how), &vdi));
     }
     return OK;
 }
@@ -129,6 +129,7 @@ struct error *disk_plans_make(struct op *op, struct disk_plans *plans, double fr
     plans->op = op;
     plans->made = arena_array(op->call->arena, struct vdi_made, plans->n + 1);
     for (size_t i = 0; i < plans->n; i++, from += each) {
+        plans->v[i].intent = op->intent;
         TRY(vdi_make(op->call, &plans->v[i], from, from + each, &plans->made[i]));
         TRY(op_step(op, "disk", from + each));
     }
