@@ -296,9 +296,9 @@ def vmdks_that_are_none(c):
     for title, image, code, words in (
             ("that is something else", b"x" * 4096, io, ("does not begin",)),
             ("that is a VHD", vhd.footer(512) * 8, io, ("does not begin",)),
-            ("that is a description", flat, io, ("monolithicFlat", "other files", "raw", "streamOptimized")),
+            ("that is a description", flat, io, ("monolithicFlat", "another file", "raw", "streamOptimized")),
             ("that is a long description", flat + b"\n" * 1000, io, ("monolithicFlat",)),
-            ("that is a description of several files", split, io, ("twoGbMaxExtentSparse", "streamOptimized")),
+            ("that is a description of several files", split, io, ("twoGbMaxExtentSparse", "other files", "streamOptimized")),
             ("that is one of several files", vmdk.sparse(data, text=b""), io, ("several files", "streamOptimized")),
             ("that has a parent", vmdk.sparse(data, text=vmdk.description(parent="12345678")), io, ("another disk", "streamOptimized")),
             ("of version 4", vmdk.sparse(data, version=4), io, ("version",)),

@@ -129,12 +129,14 @@ static struct error *not_one(struct call *call, const char *head, size_t n)
 {
     const char *text = arena_strndup(call->arena, head, n);
     const char *type = described(call, text, "createType");
+    bool flat = strcmp(type, "monolithicFlat") == 0 || strcmp(type, "vmfs") == 0;
 
     if (n && *text == '#' && strstr(text, "DescriptorFile"))
-        return bad(call, arena_printf(call->arena,
-                                      "it only describes a disk%s%s, whose content lies in other "
-                                      "files, of which a flat one can be imported as raw" ONE_FILE,
-                                      *type ? " of type " : "", type));
+        return bad(call, arena_printf(
+                             call->arena,
+                             "it only describes a disk%s%s, whose content lies in %s" ONE_FILE,
+                             *type ? " of type " : "", type,
+                             flat ? "another file, which can be imported as raw" : "other files"));
     return n < SECTOR ? err_import_error_premature_eof(call)
                       : bad(call, "it does not begin as one does");
 }
@@ -331,7 +333,8 @@ static struct error *receive_runs(struct call *call, struct vmdk *v)
 {
     uint64_t end = 0;
 
-    qsort(v->runs, v->n_runs, sizeof *v->runs, by_run_sector);
+    if (v->n_runs)
+        qsort(v->runs, v->n_runs, sizeof *v->runs, by_run_sector);
     for (size_t i = 0; i < v->n_runs; i++) {
         const struct run *run = &v->runs[i];
         int64_t at = run->first * v->grain;
