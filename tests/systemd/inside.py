@@ -125,6 +125,8 @@ def after_boot():
     report.check_none(ours, "systemd finds nothing wrong with the units")
     modes = {p: oct(os.stat(p).st_mode & 0o7777) for p in (STATE, "/var/lib/xcp", SOCKET)}
     report.check(modes == {STATE: "0o700", "/var/lib/xcp": "0o700", SOCKET: "0o600"}, "state and socket are root's alone", modes)
+    cores = run("prlimit", "--noheadings", "--output", "HARD", "--core", "-p", str(main_pid("xapid")))
+    report.check(cores == "0", "the daemon leaves no core file", cores)
     limit = run("prlimit", "--noheadings", "--output", "SOFT", "--nofile", "-p", str(main_pid("xapid")))
     report.check(int(limit) > 65536, f"the daemon may open {limit} files")
 
