@@ -71,3 +71,11 @@ $ xe no-such-command
 ! For usage run: 'xe help'
 $ xe vm-list nonsense=1
 ! Error: Unknown field 'nonsense'
+
+# A session that is not known may be good elsewhere: the client hears of it, the log does not.
+$ sh curl -s --unix-socket xapi -d '{"jsonrpc":"2.0","method":"VM.start","params":["OpaqueRef:5e551040-0000-4000-8000-000000000001","<template>",false,false],"id":1}' http://localhost/jsonrpc
+{"jsonrpc":"2.0","error":{"code":1,"message":"SESSION_INVALID","data":["OpaqueRef:5e551040-0000-4000-8000-000000000001"]},"id":1}
+$ sh grep -c 'VM.start by nobody: SESSION_INVALID$' log; grep -c 5e551040 log state/audit.log
+1
+log:0
+state/audit.log:0

@@ -84,14 +84,21 @@ $ call host_crashdump.get_all
 ["<dump>"]
 $ call host_crashdump.upload "<dump>", "file:///tmp/x", {}
 ! INVALID_VALUE ["url", "file:///tmp/x"]
-$ sh for t in tar gzip; do ln -s $(which $t) state/system/usr/bin/$t; done; printf '%s\n' '#!/bin/sh' 'for a in "$@"; do [ "$b" = --upload-file ] && cp $a ${0%/*}/sent; b=$a; done' 'echo "$*" > ${0%/*}/curl.log; [ ! -f ${0%/*}/curl.fails ] || { echo "curl: (22) no" >&2; exit 22; }; cat' > state/system/usr/bin/curl && chmod +x state/system/usr/bin/curl
-$ call host_crashdump.upload "<dump>", "https://dumps.example.org/put", {"http_proxy": "http://proxy:3128"}
+$ sh for t in tar gzip; do ln -s $(which $t) state/system/usr/bin/$t; done; printf '%s\n' '#!/bin/sh' 'for a in "$@"; do [ "$b" = --upload-file ] && cp $a ${0%/*}/sent; b=$a; done' 'echo "$*" > ${0%/*}/curl.log; [ ! -f ${0%/*}/curl.fails ] || { echo "curl: (22) no" >&2; exit 22; }; cat > ${0%/*}/curl.in; cat ${0%/*}/curl.in' > state/system/usr/bin/curl && chmod +x state/system/usr/bin/curl
+$ call host_crashdump.upload "<dump>", "https://joe:geheim\"1@dumps.example.org/put", {"http_proxy": "http://jim:geheim2@proxy:3128"}
 ""
 $ sh tar tzf state/system/usr/bin/sent; cat state/system/usr/bin/curl.log; ls state/spool
 ./
 ./sub/
 ./sub/vmcore
---silent --show-error --fail --globoff --upload-file .../state/spool/crashdump... --proxy http://proxy:3128 -- https://dumps.example.org/put
+--silent --show-error --fail --globoff --upload-file .../state/spool/crashdump... --config -
+$ sh cat state/system/usr/bin/curl.in
+url = "https://joe:geheim\"1@dumps.example.org/put"
+proxy = "http://jim:geheim2@proxy:3128"
+$ call host_crashdump.upload "<dump>", "https://dumps.example.org/put", {"http_proxy": "http://proxy\nurl = file:///etc/shadow"}
+! INVALID_VALUE ["http_proxy", "it is too long or has control characters"]
+$ call host_crashdump.upload "<dump>", "gopher://joe:geheim@dumps.example.org/", {}
+! INVALID_VALUE ["url", "(hidden)"]
 $ sh echo cut short > state/spool/crashdump.AAAAAA
 $ restart
 $ sh ls state | grep spool
@@ -214,6 +221,13 @@ $ call host.bugreport_upload "<host>", "", {}
 $ sh touch state/system/usr/bin/curl.fails
 $ call host.bugreport_upload "<host>", "https://reports.example.org/x", {}
 ! INTERNAL_ERROR ["curl ...: curl: (22) no"]
+
+# What was refused and what went wrong stands in the log without the passwords that came with it.
+$ call host.bugreport_upload "<host>", "https://joe:geheim@reports.example.org/x", {"http_proxy": "http://jim:geheim@proxy"}
+! INTERNAL_ERROR ["curl ...: curl: (22) no"]
+$ sh grep -c geheim log state/audit.log
+log:0
+state/audit.log:0
 
 # Updates: what stands in their way is told, and what is owed after them can be given up.
 $ call pool.check_update_readiness "<pool>", true

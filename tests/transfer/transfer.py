@@ -762,8 +762,10 @@ def command_line(c):
     url = f"http://127.0.0.1:{server.server_port}"
     report.check_none(back(f"url={url}/a.xva"), "xe vm-import url=")
     for title, wrong, code in (("a page that is not there", f"{url}/none", "IMPORT_ERROR"), ("a port nobody listens on", "http://127.0.0.1:1/x", "IMPORT_ERROR"),
-                               ("another scheme", "file:///etc/passwd", "INVALID_VALUE")):
+                               ("another scheme", "file:///etc/passwd", "INVALID_VALUE"), ("a password", "http://joe:geheim@127.0.0.1/x", "INVALID_VALUE")):
         fails(c, lambda: c("VM.import", wrong, lab.default_sr(c), False, False), code, title)
+    with open(c.daemon.log) as log:
+        report.check("geheim" not in log.read(), "and the password is not in the log")
     server.shutdown()
     xe(c, "vm-export", f"uuid={uuid}", "filename=m.xva", "metadata=true")
     made = c("VM.get_by_uuid", xe(c, "vm-import", "filename=m.xva", "metadata=true"))

@@ -58,6 +58,14 @@ static void note_time(struct rpc_call *rpc, const struct error *e)
     trace_note(&rpc->call, &span);
 }
 
+/* An error as the log may have it.  A session that is not known here may be good elsewhere. */
+static const char *logged(struct rpc_call *rpc, const struct error *e)
+{
+    return rpc->message->flags & MESSAGE_SECRET || error_is(e, "SESSION_INVALID")
+               ? e->code
+               : error_line(rpc->call.arena, e);
+}
+
 /* The end of every call that is not an Async one's first answer: log, audit, let go. */
 static void finish(struct rpc_call *rpc, const struct error *e)
 {
@@ -65,7 +73,7 @@ static void finish(struct rpc_call *rpc, const struct error *e)
 
     if (e && rpc->message && !(rpc->message->flags & MESSAGE_PURE))
         log_info("%s by %s: %s", rpc->name, call->session ? call->session->user : "nobody",
-                 rpc->message->flags & MESSAGE_SECRET ? e->code : error_line(call->arena, e));
+                 logged(rpc, e));
     if (rpc->message && !(rpc->message->flags & MESSAGE_PURE))
         audit_call(call, rpc->message, rpc->args, e);
     if (rpc->message)

@@ -40,7 +40,9 @@ static struct error *read_url(struct call *call, const char *text, struct url *o
     p += out->tls ? 8 : 7;
     end = p + strcspn(p, "/?#");
     out->path = *end == '/' ? arena_strndup(call->arena, end, strcspn(end, "#")) : "/";
-    if (memchr(p, '@', (size_t)(end - p)) || p == end)
+    if (memchr(p, '@', (size_t)(end - p)))
+        return bad_url(call, "(hidden: it has a name or a password)");
+    if (p == end)
         return bad_url(call, text);
     if (*p == '[') { /* an IPv6 address */
         const char *close = memchr(p, ']', (size_t)(end - p));

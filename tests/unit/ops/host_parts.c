@@ -13,8 +13,10 @@
 #include "libxapi/base/arena.h"
 #include "libxapi/base/bytes.h"
 #include "libxapi/base/seam.h"
+#include "libxapi/codec/codec.h"
 #include "libxapi/value/value.h"
 #include "xapid/auth/agents.h"
+#include "xapid/db/db.h"
 #include "xapid/ops/host/archive.h"
 #include "xapid/ops/host/redact.h"
 #include "xapid/ops/host/wake.h"
@@ -67,6 +69,29 @@ static void secrets_are_overwritten_and_nothing_else(void **state)
     redacted_is("the password was wrong", "the password was wrong");
     redacted_is("secret=", "secret=");
     redacted_is("cifspassword_secret = x", "cifspassword_secret = *");
+    redacted_is("curl ftp://joe:geheim@host/a@b", "curl ftp://**********@host/a@b");
+    redacted_is("http://host/joe@home ://", "http://host/joe@home ://");
+    redacted_is("xe -u root -pw geheim vm-list", "xe -u root -pw ****** vm-list");
+    redacted_is("-n node.session.auth.password -v a=b -x",
+                "-n node.session.auth.password -v *** -x");
+    redacted_is("auth.password_in -v ab", "auth.password_in -v **");
+    redacted_is("a-pwd x", "a-pwd x");
+}
+
+static void a_plugins_session_is_overwritten(void **state)
+{
+    const char *session = "OpaqueRef:1", *other = "OpaqueRef:2";
+    struct buf b = {0};
+
+    (void)state;
+    xmlrpc_call_begin(&b, "greet");
+    xmlrpc_call_param(&b, api_fields[FIELD_vm_name_label].type, &session);
+    xmlrpc_call_param(&b, api_fields[FIELD_vm_name_label].type, &other);
+    xmlrpc_call_end(&b);
+    redact(b.data, b.len);
+    assert_null(strstr(b.data, session));
+    assert_non_null(strstr(b.data, other));
+    buf_release(&b);
 }
 
 /*** archives ***/
@@ -279,6 +304,7 @@ int main(void)
         cmocka_unit_test(a_wake_packet_has_the_address_sixteen_times),
         cmocka_unit_test(what_is_no_address_wakes_nobody),
         cmocka_unit_test(secrets_are_overwritten_and_nothing_else),
+        cmocka_unit_test(a_plugins_session_is_overwritten),
         cmocka_unit_test(a_tar_is_whole_blocks_with_sums),
         cmocka_unit_test(a_zip_ends_with_a_directory_of_its_files),
         cmocka_unit_test(an_archive_that_cannot_be_written_stays_failed),

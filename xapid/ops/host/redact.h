@@ -7,6 +7,8 @@
 /*
  * Overwrites with '*', in place, what stands behind a word that announces a secret (password,
  * passwd, secret, session_id, authorization, token) and one of "=:" with blanks and quotes around:
- * up to the next blank, quote, comma, '&', ';' or '<', after "authorization" to the line's end.
+ * up to the next blank, quote, comma, '&', ';' or '<', after "authorization" to the line's end.  So
+ * are: "user:password" in an address, what follows the options of programs that take a password,
+ * and the session in the XML-RPC call that a plug-in's argument is.
  */
 void redact(char *text, size_t size);

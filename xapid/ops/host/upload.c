@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libxapi/base/buf.h"
 #include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/main/xapid.h"
@@ -33,26 +34,54 @@ struct error *upload_check_url(struct call *call, const char *url)
         if (strncasecmp(url, schemes[i], strlen(schemes[i])) == 0 && url[strlen(schemes[i])] &&
             strlen(url) <= URL_LIMIT && !strpbrk(url, " \t\r\n"))
             return OK;
-    return err_invalid_value(call, "url", url);
+    /* What is wrong is shown in logs and tasks: not with a password in it. */
+    return err_invalid_value(call, "url", strchr(url, '@') ? "(hidden)" : url);
+}
+
+/* A line of curl's configuration. */
+static void put_setting(struct buf *out, const char *name, const char *value)
+{
+    buf_printf(out, "%s = \"", name);
+    for (; *value; value++) {
+        if (*value == '"' || *value == '\\')
+            buf_putc(out, '\\');
+        buf_putc(out, *value);
+    }
+    buf_puts(out, "\"\n");
+}
+
+static struct error *check_proxy(struct call *call, const char *proxy)
+{
+    for (const char *p = proxy; *p; p++)
+        if (iscntrl((unsigned char)*p) || p - proxy >= URL_LIMIT)
+            return err_invalid_value(call, "http_proxy",
+                                     "it is too long or has control characters");
+    return OK;
 }
 
 struct error *upload_file(struct call *call, const char *path, const char *url,
                           const struct strmap *options)
 {
     const char *proxy = strmap_get(options, "http_proxy");
-    const char *argv[16] = {"curl",          "--silent", "--show-error", "--fail", "--globoff",
-                            "--upload-file", path};
-    size_t n = 7;
+    /* Addresses may have passwords in them, and arguments are seen by everybody on the host. */
+    const char *argv[] = {"curl",          "--silent", "--show-error", "--fail", "--globoff",
+                          "--upload-file", path,       "--config",     "-",      NULL};
     struct child_result result;
+    struct buf settings = {0};
+    struct error *e;
 
     TRY(upload_check_url(call, url));
-    if (proxy && *proxy) {
-        argv[n++] = "--proxy";
-        argv[n++] = proxy;
-    }
-    argv[n++] = "--";
-    argv[n] = url;
-    return system_run(call, &(struct child_spec){.argv = argv, .timeout = TIMEOUT}, &result);
+    TRY(check_proxy(call, proxy ? proxy : ""));
+    put_setting(&settings, "url", url);
+    if (proxy && *proxy)
+        put_setting(&settings, "proxy", proxy);
+    e = system_run(
+        call,
+        &(struct child_spec){
+            .argv = argv, .input = settings.data, .input_size = settings.len, .timeout = TIMEOUT},
+        &result);
+    buf_release(&settings);
+    return e;
 }
 
 static const char *spool_folder(const struct call *call)
