@@ -36,6 +36,8 @@ SIZE = 8 * MIB
 SOME = 2
 MOVE, SEND, RECEIVE = "vdi_move", "vm_migrate", "vm_receive"
 SOURCE, TARGET, COORDINATOR, SERVER = "source", "target", "coordinator", "disk's server"
+# Of a disk that goes from one host's own repository to another's: no server goes on with the copy.
+FAR = [c for c in itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, TARGET, COORDINATOR)) if c[0] != "switched"]
 
 
 def server_of(member, uuid):
@@ -443,8 +445,7 @@ class Test(migrate.Test):
         for intent, step, victim in cases if all_steps else rng.sample(cases, SOME):
             self.killed(intent, step, victim)
         cases = list(itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, COORDINATOR)))
-        far = [c for c in itertools.product((*intents()[MOVE], COMMIT, COMMITTED), (SOURCE, TARGET, COORDINATOR)) if c[0] != "switched"]
-        self.halted(cases if all_steps else rng.sample(cases, 1), far if all_steps else rng.sample(far, 1), all_steps)
+        self.halted(cases if all_steps else rng.sample(cases, 1), FAR if all_steps else rng.sample(FAR, 1), all_steps)
         self.guest.end()
         for watch in (self.watch, self.servers):
             watch.stop.set()
@@ -462,14 +463,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", action="store_true", help="kill each of them at every step")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--only", help="INTENT/STEP/VICTIM, as in the tests' names")
+    parser.add_argument("--only", help="INTENT/STEP/VICTIM, as in the tests' names, or far: what is between two hosts' own repositories")
     args, report, begin = parser.parse_args(), Report(), time.monotonic()
     report.note(f"seed {args.seed}")
     with tempfile.TemporaryDirectory(prefix="xp-disks-") as directory, Pool(3, args=["--enable-faults", "--datapath", "socket"]) as pool:
         pool.form()
         test = Test(pool, report, directory)
-        if args.only == "halted":
-            test.halted([], [], args.steps)
+        if args.only == "far":
+            test.halted([], FAR if args.steps else [], args.steps)
         elif args.only:
             test.killed(*args.only.split("/"))
         else:
