@@ -51,7 +51,21 @@ enum sr_feature {
 };
 
 struct sr_driver;
+struct sr_handle;
 struct datapath_disk;
+
+/*
+ * Storage whose metadata hosts change one at a time (sr_driver.in_turns).  A turn's name is
+ * "POOL.NUMBER.HOST": in one pool a later turn of another host has a greater NUMBER, as text.
+ */
+struct sr_turns {
+    /* Waits for this host's turn.  NULL for one that needs none: nobody else knows the repository
+     * yet.  Names live as long as the call. */
+    struct error *(*take)(struct call *call, const struct sr_handle *sr, const char **name,
+                          void **turn);
+    /* 'ended': what was begun in it has.  Otherwise it stays this host's until that is known. */
+    void (*give)(void *turn, bool ended);
+};
 
 /* What this host lends to drivers whose calls run in a process of their own (apart/apart.h). */
 struct sr_site {
@@ -59,6 +73,7 @@ struct sr_site {
     const char *mounts;      /* where network storage is mounted, a folder for each repository */
     const char *system_root; /* put before the paths of the host's programs; "" on a real host */
     usec_t timeout;          /* how long storage may take to answer */
+    const struct sr_turns *turns; /* NULL: no other host has the storage */
 };
 
 /* An attached repository, owned by the caller. */
@@ -70,6 +85,9 @@ struct sr_handle {
     struct datapath *datapath;   /* how this host serves its disks; NULL: it does not */
     const struct sr_site *site;  /* NULL in tests of drivers that need none */
     bool crowded; /* other processes may be at work in it: attach clears nothing of theirs away */
+    bool shared;  /* other hosts have it too */
+    const char
+        *turn; /* of a driver in turns: this call's; "": it has none yet; NULL: it needs none */
 };
 
 struct sr_stat_info {
@@ -144,7 +162,9 @@ struct sr_driver {
     size_t state_size; /* bytes of driver state, zeroed before attach */
     const struct strpair
         *config_help; /* device_config keys with their help; ends with a NULL key */
-    bool one_host;    /* two hosts that had it at a time would damage it: it is never shared */
+    /* Why it cannot be shared, as a sentence's end; NULL: it can.  No function: it can. */
+    const char *(*one_host)(const struct strmap *device_config);
+    bool in_turns; /* hosts that share it change it one at a time (struct sr_turns) */
 
     /* Makes the repository ready for first use (directories, marks). */
     MUST_CHECK struct error *(*create)(struct call *call, struct sr_handle *sr,
@@ -227,7 +247,8 @@ struct sr_driver {
                                             struct vdi_changes *out);
     /*
      * A full copy without shared parents.  'progress' (may be NULL) gets the part done, 0 to 1, at
-     * least about once a second, on the calling thread; false cancels, and nothing remains.
+     * least about once a second, on the calling thread; false cancels, and nothing remains.  NULL:
+     * the caller copies into what vdi_create makes.
      */
     MUST_CHECK struct error *(*vdi_copy)(struct call *call, struct sr_handle *sr,
                                          const char *location, const struct vdi_spec *spec,

@@ -123,9 +123,10 @@ static struct error *judge(struct call *call, const struct child_result *r,
     return reply->error;
 }
 
-static struct error *run(struct call *call, const struct sr_handle *sr,
-                         struct apart_request *request, struct child_spec *spec,
-                         struct apart_reply *reply)
+/* '*ended': whether the process has, by itself; then whatever it began has ended too. */
+static struct error *run_once(struct call *call, const struct sr_handle *sr,
+                              struct apart_request *request, struct child_spec *spec,
+                              struct apart_reply *reply, bool *ended)
 {
     const char *const argv[] = {sr->site->program, NULL};
     const struct copying *copying = spec->ctx;
@@ -140,12 +141,15 @@ static struct error *run(struct call *call, const struct sr_handle *sr,
     request->system_root = sr->site->system_root;
     request->datapath = sr->datapath ? datapath_dir(sr->datapath) : "";
     request->datapath_kind = sr->datapath ? datapath_kind_text(sr->datapath) : "";
+    request->shared = sr->shared;
     text = apart_request_write(call->arena, request);
     spec->argv = argv;
     spec->input = text;
     spec->input_size = strlen(text);
     spec->output_limit = REPLY_MAX;
+    *ended = false;
     TRY(child_run(call->arena, spec, &r));
+    *ended = !r.timed_out && !r.cancelled && r.status == 0;
     if (r.timed_out || (copying && copying->stalled)) {
         heard(sr, false);
         return no_answer(call, sr, request->patience);
@@ -154,6 +158,59 @@ static struct error *run(struct call *call, const struct sr_handle *sr,
         return error_new(call->arena, "TASK_CANCELLED", 1, "");
     heard(sr, true);
     return judge(call, &r, reply);
+}
+
+/* ---- turns ---- */
+
+/* Those of a repository that nobody uses yet, or that only look. */
+static bool is_outside_turns(const char *slot)
+{
+    return strcmp(slot, "create") == 0 || strcmp(slot, "probe") == 0 || strcmp(slot, "leave") == 0;
+}
+
+/* Those that change metadata whatever they find. */
+static bool changes(const char *slot)
+{
+    static const char *const slots[] = {"destroy",     "vdi_create", "vdi_delete", "vdi_resize",
+                                        "vdi_replace", "vdi_reset",  "vdi_fork",   "vdi_describe"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(slots); i++)
+        if (strcmp(slots[i], slot) == 0)
+            return true;
+    return false;
+}
+
+static struct error *run_in_turn(struct call *call, const struct sr_handle *sr,
+                                 struct apart_request *request, struct child_spec *spec,
+                                 struct apart_reply *reply)
+{
+    const struct sr_turns *turns = sr->site->turns;
+    struct error *e;
+    void *turn;
+    bool ended;
+
+    TRY(turns->take(call, sr, &request->turn, &turn));
+    request->in_turns = request->turn != NULL;
+    e = run_once(call, sr, request, spec, reply, &ended);
+    turns->give(turn, ended);
+    return e;
+}
+
+/* Most calls that only look need no turn; one that finds that it does says so, and has changed
+ * nothing. */
+static struct error *run(struct call *call, const struct sr_handle *sr,
+                         struct apart_request *request, struct child_spec *spec,
+                         struct apart_reply *reply)
+{
+    bool in_turns = sr->driver->in_turns && sr->site->turns && !is_outside_turns(request->slot),
+         ended;
+    struct error *e;
+
+    if (in_turns && changes(request->slot))
+        return run_in_turn(call, sr, request, spec, reply);
+    request->in_turns = in_turns;
+    e = run_once(call, sr, request, spec, reply, &ended);
+    return in_turns && lvm_wants_turn(e) ? run_in_turn(call, sr, request, spec, reply) : e;
 }
 
 static struct error *ask(struct call *call, const struct sr_handle *sr, int times,
@@ -501,10 +558,9 @@ static struct error *a_vdi_mirror(struct call *call, struct sr_handle *sr,
 
 #define DISK_SLOTS                                                                                 \
     .vdi_create = a_vdi_create, .vdi_delete = a_vdi_delete, .vdi_resize = a_vdi_resize,            \
-    .vdi_fork = a_vdi_fork, .vdi_copy = a_vdi_copy, .vdi_describe = a_vdi_describe,                \
-    .vdi_replace = a_vdi_replace, .vdi_reset = a_vdi_reset, .vdi_strip = a_vdi_strip,              \
-    .vdi_changed = a_vdi_changed, .vdi_serve = a_vdi_serve, .vdi_coalesce = a_vdi_coalesce,        \
-    .vdi_mirror = a_vdi_mirror
+    .vdi_fork = a_vdi_fork, .vdi_describe = a_vdi_describe, .vdi_replace = a_vdi_replace,          \
+    .vdi_reset = a_vdi_reset, .vdi_strip = a_vdi_strip, .vdi_changed = a_vdi_changed,              \
+    .vdi_serve = a_vdi_serve, .vdi_coalesce = a_vdi_coalesce, .vdi_mirror = a_vdi_mirror
 
 static const struct strpair nfs_help[] = {
     {"server", "Name or address of the NFS server"},
@@ -521,7 +577,8 @@ const struct sr_driver sr_nfs = {.type = "nfs",
                                  .features = DISK_FEATURES | SR_F_PROBE,
                                  .probe = a_probe,
                                  REPOSITORY_SLOTS,
-                                 DISK_SLOTS};
+                                 DISK_SLOTS,
+                                 .vdi_copy = a_vdi_copy};
 
 const struct sr_driver sr_iso_nfs = {.type = "iso",
                                      .name_label = "ISO",
@@ -536,15 +593,22 @@ static const struct strpair lvm_help[] = {
     {"allocation", "thick (each disk takes its whole size) or thin; thick where nothing is said"},
     {NULL, NULL}};
 
+static const char *one_host_lvm(const struct strmap *device_config)
+{
+    (void)device_config;
+    return "its devices are those of one host";
+}
+
 const struct sr_driver sr_lvm = {.type = "lvm",
                                  .name_label = "Local LVM",
                                  .description = "Disks as logical volumes on devices of this host",
                                  .config_help = lvm_help,
                                  .features = VOLUME_FEATURES | SR_F_PROBE,
-                                 .one_host = true,
+                                 .one_host = one_host_lvm,
                                  .probe = a_probe,
                                  REPOSITORY_SLOTS,
-                                 DISK_SLOTS};
+                                 DISK_SLOTS,
+                                 .vdi_copy = a_vdi_copy};
 
 static const struct strpair lvmoiscsi_help[] = {
     {"target", "Name or address of the iSCSI target"},
@@ -559,20 +623,34 @@ static const struct strpair lvmoiscsi_help[] = {
     {"allocation", "thick (each disk takes its whole size) or thin; thick where nothing is said"},
     {NULL, NULL}};
 
+static const char *one_host_lvmoiscsi(const struct strmap *device_config)
+{
+    const char *allocation = strmap_get(device_config, "allocation");
+
+    return allocation && strcmp(allocation, "thin") == 0
+               ? "with allocation=thin its disks take their space from a pool that only one host "
+                 "at "
+                 "a time can have; leave allocation out, or say thick"
+               : NULL;
+}
+
 const struct sr_driver sr_lvmoiscsi = {.type = "lvmoiscsi",
                                        .name_label = "LVM over iSCSI",
                                        .description =
                                            "Disks as logical volumes on a LUN of an iSCSI target",
                                        .config_help = lvmoiscsi_help,
                                        .features = VOLUME_FEATURES | SR_F_PROBE,
-                                       .one_host = true,
+                                       .one_host = one_host_lvmoiscsi,
+                                       .in_turns = true, /* and a copy would take one for long */
                                        .probe = a_probe,
                                        REPOSITORY_SLOTS,
-                                       DISK_SLOTS};
+                                       DISK_SLOTS,
+                                       .vdi_copy = a_vdi_copy};
 
 const struct sr_driver sr_file_apart = {.type = "file",
                                         .name_label = "Local path, apart",
                                         .description = "Disks as qcow2 files in a directory",
                                         .features = DISK_FEATURES,
                                         REPOSITORY_SLOTS,
-                                        DISK_SLOTS};
+                                        DISK_SLOTS,
+                                        .vdi_copy = a_vdi_copy};

@@ -32,6 +32,8 @@ static const struct member request_members[] = {
     MEMBER(apart_request, TEXT, name_label), MEMBER(apart_request, TEXT, name_description),
     MEMBER(apart_request, MAP, sm_config),   MEMBER(apart_request, NUMBER, size),
     MEMBER(apart_request, FLAG, writable),   MEMBER(apart_request, NUMBER, patience),
+    MEMBER(apart_request, FLAG, shared),     MEMBER(apart_request, FLAG, in_turns),
+    MEMBER(apart_request, TEXT, turn),
 };
 
 static const struct member info_members[] = {

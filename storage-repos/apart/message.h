@@ -26,6 +26,9 @@ struct apart_request {
     int64_t size;
     bool writable;    /* vdi_mirror: not only what the disk's own image holds */
     int64_t patience; /* microseconds that the whole may take */
+    bool shared;      /* other hosts have it too */
+    bool in_turns;    /* hosts change it one at a time, */
+    const char *turn; /* and this is the call's turn; "": it has none yet */
 };
 
 /* What the slot fills in; the rest is zero. */

@@ -322,7 +322,9 @@ static struct error *run_volumes(struct work *w, const struct strmap *config)
                                .uuid = w->request->uuid,
                                .device_config = *config,
                                .state = arena_zalloc(w->call.arena, lvm_volumes.state_size),
-                               .site = &w->site};
+                               .site = &w->site,
+                               .shared = w->request->shared,
+                               .turn = w->request->in_turns ? w->request->turn : NULL};
     if (strcmp(slot, "probe") == 0)
         return w->sr.driver->probe(&w->call, &w->sr, &w->reply->probe);
     if (strcmp(slot, "leave") == 0)

@@ -69,6 +69,9 @@ struct error *lvm_state_of(struct call *call, const struct sr_handle *sr, struct
         .folder = folder_of(call, sr->site->mounts, sr->driver->type, sr->uuid),
         .lock_path = arena_printf(call->arena, "%s/%s.lvm-lock", sr->site->mounts, sr->uuid),
         .system_root = sr->site->system_root,
+        .shared = sr->shared,
+        .turn = sr->turn,
+        .is.system_id = "",
         .thin = allocation && strcmp(allocation, "thin") == 0};
     return OK;
 }
@@ -81,7 +84,7 @@ static struct error *need_devices(struct call *call, const struct lvm_state *st)
 /* ---- create and destroy ---- */
 
 /* A device of another group is left alone by vgcreate itself. */
-static struct error *make_group(struct call *call, const struct lvm_state *st)
+static struct error *make_group(struct call *call, struct lvm_state *st)
 {
     const char *words[32] = {"vgcreate", "-y",     "--setautoactivation", "n", "--metadatasize",
                              "16m",      st->group};
@@ -100,7 +103,7 @@ static struct error *make_group(struct call *call, const struct lvm_state *st)
 
 /* All the group has but what LVM keeps for the pool's own.  What is to happen once it is full is
  * said in the settings of each command: lvcreate takes no option for it. */
-static struct error *make_pool(struct call *call, const struct lvm_state *st)
+static struct error *make_pool(struct call *call, struct lvm_state *st)
 {
     TRY(LVM(call, st, SR_FAIL_SR_CREATE, "lvcreate", "-y", "--type", "thin-pool", "-l", "100%FREE",
             "-n", LVM_POOL, st->group));
@@ -173,7 +176,14 @@ static struct error *lvm_destroy(struct call *call, struct sr_handle *sr)
 static struct error *attach_locked(struct call *call, struct lvm_state *st)
 {
     TRY(lvm_look(call, st));
-    TRY(lvm_repair(call, st));
+    if (st->shared && st->is.thin)
+        return sr_failed(call, SR_FAIL_SR,
+                         "%s has a pool for thin disks, which only one host can have: it cannot be "
+                         "shared",
+                         st->group);
+    /* Whoever has no turn finds what counts in the midst of a change, too. */
+    if (!st->turn || *st->turn)
+        TRY(lvm_repair(call, st));
     if (mkdir(st->folder, 0700) < 0 && errno != EEXIST)
         return sr_failed_errno(call, SR_FAIL_SR, errno, st->folder);
     return OK;
@@ -279,10 +289,10 @@ static void add_found(struct call *call, const struct sr_handle *sr, char *line,
 
 static struct error *lvm_probe(struct call *call, struct sr_handle *sr, struct sr_probe *out)
 {
-    const char *const words[] = {"pvs",        "--noheadings", "--separator",
-                                 ":",          "--units",      "b",
-                                 "--nosuffix", "-o",           "pv_name,vg_name,vg_size",
-                                 NULL};
+    const char *const words[] = {
+        "pvs",     "--foreign", "--noheadings", "--separator", ":",
+        "--units", "b",         "--nosuffix",   "-o",          "pv_name,vg_name,vg_size",
+        NULL};
     struct lvm_state *st = sr->state;
     struct buf xml = {0};
     char *save = NULL;

@@ -14,6 +14,11 @@
  * A thick disk takes all that its image can become, from the moment it can be written; what is only
  * read is cut down to what it holds.
  *
+ * Where hosts share a group they change its metadata in turns (sr.h): the group has the system ID
+ * "xapid.TURN" of the one who changed it last, and LVM itself refuses each command of whoever has
+ * another one, so a host that was given up while it slept does no harm when it wakes.  What is only
+ * read or made active needs no turn.
+ *
  * The driver is for a process that makes one call of it (../apart): attach takes the repository's
  * lock on this host, which detach gives back.
  */
@@ -30,5 +35,7 @@ bool lvm_serves(const char *type);
 /* Whether this host has it attached; nothing but a folder of its own is asked: "UUID.TYPE" in that
  * of mounts, with marks of its disks in use. */
 bool lvm_is_attached(struct call *call, const char *mounts, const char *type, const char *uuid);
+/* Whether a call has failed for want of a turn (sr.h), and nothing was changed. */
+bool lvm_wants_turn(const struct error *e);
 /* What attach has left for disks in use goes: no volume is active any more. */
 MUST_CHECK struct error *lvm_leave(struct call *call, struct sr_handle *sr);

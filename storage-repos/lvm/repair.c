@@ -65,7 +65,7 @@ static struct error *repair_leaf(struct call *call, struct lvm_state *st,
 }
 
 /* Of a command that was killed between suspending a device and resuming it. */
-static struct error *resume(struct call *call, const struct lvm_state *st,
+static struct error *resume(struct call *call, struct lvm_state *st,
                             const struct lvm_volume *volume)
 {
     return LVM(call, st, SR_FAIL_VDI, "lvchange", "--refresh",

@@ -288,11 +288,12 @@ bool lvm_report_read(struct call *call, const char *text, size_t n, struct lvm_g
     const json_t *group = json_array_get(json_object_get(report, "vg"), 0);
     bool good = json_is_object(group) && json_is_array(json_object_get(report, "lv"));
 
-    *out = (struct lvm_group){0};
+    *out = (struct lvm_group){.system_id = ""};
     if (good) {
         out->size = bytes_of(group, "vg_size");
         out->free = bytes_of(group, "vg_free");
         out->extent = MAX(bytes_of(group, "vg_extent_size"), 1);
+        out->system_id = text_of(call, group, "vg_systemid");
         out->incomplete = bytes_of(group, "vg_missing_pv_count") > 0;
         read_volumes(call, json_object_get(report, "lv"), out);
     }
@@ -301,6 +302,38 @@ bool lvm_report_read(struct call *call, const char *text, size_t n, struct lvm_g
 }
 
 /* ---- what follows from it ---- */
+
+/* "POOL.NUMBER.HOST" as the lengths of its parts; false where it is no turn's name. */
+static bool split_turn(const char *turn, size_t *pool, size_t *host)
+{
+    const char *first = strchr(turn, '.'), *last = strrchr(turn, '.');
+
+    if (!first || last == first)
+        return false;
+    *pool = (size_t)(first - turn);
+    *host = (size_t)(last + 1 - turn);
+    return true;
+}
+
+enum lvm_owner lvm_owner(const char *system_id, const char *turn)
+{
+    size_t pool, host, its_pool, its_host;
+    const char *its;
+
+    if (!*system_id)
+        return LVM_TAKE;
+    if (strncmp(system_id, LVM_ID, strlen(LVM_ID)) != 0)
+        return LVM_STRANGE;
+    its = system_id + strlen(LVM_ID);
+    if (!split_turn(turn, &pool, &host) || !split_turn(its, &its_pool, &its_host))
+        return LVM_STRANGE;
+    /* Another pool has had it before. */
+    if (pool != its_pool || strncmp(turn, its, pool) != 0)
+        return LVM_TAKE;
+    if (strcmp(turn + host, its + its_host) == 0)
+        return LVM_OWN;
+    return strcmp(its + its_pool, turn + pool) < 0 ? LVM_TAKE : LVM_LOST;
+}
 
 struct lvm_volume *lvm_find(const struct lvm_group *group, enum lvm_kind kind, const char *location)
 {

@@ -52,10 +52,53 @@ static struct error *judge(struct call *call, const struct lvm_state *st, enum s
                          : arena_printf(call->arena, "the lvm program ended with %d", r->status));
 }
 
+/* ---- turns ---- */
+
+#define TURN_WANTED "TURN_WANTED" /* between the driver's two sides only */
+
+bool lvm_wants_turn(const struct error *e)
+{
+    return error_is(e, TURN_WANTED);
+}
+
+/* Whether a command changes metadata: what is read, or becomes active here, is not changed. */
+static bool changes(const char *const *words)
+{
+    static const char *const looks[] = {"fullreport", "pvs"};
+    static const char *const here[] = {"-ay", "-an", "--refresh"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(looks); i++)
+        if (strcmp(words[0], looks[i]) == 0)
+            return false;
+    for (size_t i = 0; i < ARRAY_SIZE(here); i++)
+        if (words[1] && strcmp(words[1], here[i]) == 0)
+            return false;
+    return true;
+}
+
+/* LVM takes a group for this host's whose system ID it is given.  It is given the one that was read
+ * last, so once another host has taken the group a command is refused by LVM itself, when it reads
+ * the group under its own lock.  'former', where the group is being taken: the ID it has. */
+static const char *config_of(struct call *call, const struct lvm_state *st, const char *former)
+{
+    /* LVM makes the names in /dev itself where nobody else does. */
+    const char *udev = access("/run/udev/control", F_OK) == 0 ? "" : WITHOUT_UDEV;
+    const char *id = former ? arena_printf(call->arena, LVM_ID "%s", st->turn) : st->is.system_id;
+
+    if (!*id)
+        return arena_printf(call->arena, CONFIG "%s}", udev);
+    former =
+        former && *former ? arena_printf(call->arena, " extra_system_ids=[\"%s\"]", former) : "";
+    return arena_printf(call->arena,
+                        CONFIG "%s} global { system_id_source=\"lvmlocal\" } "
+                               "local { system_id=\"%s\"%s }",
+                        udev, id, former);
+}
+
 /* The shell is what dies with us: a command that has begun to change the group, or has suspended a
  * device for that, is not killed in the middle. */
-static struct error *run(struct call *call, const struct lvm_state *st, const char *const *words,
-                         struct child_result *r)
+static struct error *run_as(struct call *call, const struct lvm_state *st, const char *const *words,
+                            const char *former, struct child_result *r)
 {
     const char *argv[WORDS_MAX + 16] = {"/bin/sh", "-c", "\"$@\"; exit $?", "sh"};
     struct child_spec spec = {.argv = argv, .output_limit = REPORT_MAX};
@@ -66,8 +109,7 @@ static struct error *run(struct call *call, const struct lvm_state *st, const ch
         return sr_failed(call, SR_FAIL_SR, "this host has no lvm program (Debian: lvm2)");
     argv[n++] = words[0];
     argv[n++] = "--config";
-    /* LVM makes the names in /dev itself where nobody else does. */
-    argv[n++] = access("/run/udev/control", F_OK) == 0 ? CONFIG "}" : CONFIG WITHOUT_UDEV "}";
+    argv[n++] = config_of(call, st, former);
     if (st->devices) {
         argv[n++] = "--devices";
         argv[n++] = st->devices;
@@ -80,7 +122,47 @@ static struct error *run(struct call *call, const struct lvm_state *st, const ch
     return child_run(call->arena, &spec, r);
 }
 
-struct error *lvm_run(struct call *call, const struct lvm_state *st, enum sr_failure which,
+/* Makes the group this host's, in its turn. */
+static struct error *take_group(struct call *call, struct lvm_state *st)
+{
+    const char *id = arena_printf(call->arena, LVM_ID "%s", st->turn);
+    const char *const words[] = {"vgchange", "-y", "--systemid", id, st->group, NULL};
+    struct child_result r;
+
+    TRY(run_as(call, st, words, st->is.system_id, &r));
+    TRY(judge(call, st, SR_FAIL_SR, &r));
+    st->is.system_id = id;
+    return OK;
+}
+
+static struct error *own_group(struct call *call, struct lvm_state *st)
+{
+    if (!*st->turn)
+        return error_new(call->arena, TURN_WANTED, 0);
+    switch (lvm_owner(st->is.system_id, st->turn)) {
+    case LVM_OWN:
+        return OK;
+    case LVM_TAKE:
+        return take_group(call, st);
+    case LVM_LOST:
+        return sr_failed(call, SR_FAIL_LOCK,
+                         "%s: this host was given up, and another one has changed it since",
+                         st->group);
+    default:
+        return sr_failed(call, SR_FAIL_SR, "%s has the system ID %s, which is not of a pool's host",
+                         st->group, st->is.system_id);
+    }
+}
+
+static struct error *run(struct call *call, struct lvm_state *st, const char *const *words,
+                         struct child_result *r)
+{
+    if (st->turn && changes(words))
+        TRY(own_group(call, st));
+    return run_as(call, st, words, NULL, r);
+}
+
+struct error *lvm_run(struct call *call, struct lvm_state *st, enum sr_failure which,
                       const char *const *words, const char **output)
 {
     struct child_result r;
@@ -95,6 +177,7 @@ static struct error *report(struct call *call, struct lvm_state *st, struct chil
 {
     const char *const words[] = {
         "fullreport",
+        "--foreign",
         "--reportformat",
         "json",
         "--units",
@@ -103,7 +186,7 @@ static struct error *report(struct call *call, struct lvm_state *st, struct chil
         "--configreport",
         "vg",
         "-o",
-        "vg_size,vg_free,vg_extent_size,vg_missing_pv_count",
+        "vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_systemid",
         "--configreport",
         "lv",
         "-o",
@@ -242,7 +325,7 @@ static void need_marked(struct call *call, const struct lvm_state *st, const cha
         need(&st->is, location, needed);
 }
 
-static void deactivate(struct call *call, const struct lvm_state *st, const bool *needed)
+static void deactivate(struct call *call, struct lvm_state *st, const bool *needed)
 {
     for (size_t i = 0; i < st->is.n; i++) {
         const struct lvm_volume *v = &st->is.v[i];
@@ -274,13 +357,31 @@ void lvm_settle(struct call *call, struct lvm_state *st)
         deactivate(call, st, needed);
 }
 
-struct error *lvm_activate(struct call *call, const struct lvm_state *st,
-                           const struct lvm_volume *disk)
+/* Where another host has taken the group since it was read, it is read again. */
+static struct error *activate(struct call *call, struct lvm_state *st,
+                              const struct lvm_volume *volume)
+{
+    const char *target = lvm_target(call, st, volume->kind, volume->location);
+
+    for (int tries = 5;; tries--) {
+        const char *id = st->is.system_id;
+        struct error *e = LVM(call, st, SR_FAIL_VDI, "lvchange",
+                              volume->active ? "--refresh" : "-ay", "-y", target);
+
+        if (!e || !st->turn || !tries)
+            return e;
+        TRY(lvm_look(call, st));
+        if (strcmp(id, st->is.system_id) == 0)
+            return e;
+    }
+}
+
+struct error *lvm_activate(struct call *call, struct lvm_state *st, const struct lvm_volume *disk)
 {
     while (disk) {
-        if (!disk->active || disk->suspended)
-            TRY(LVM(call, st, SR_FAIL_VDI, "lvchange", disk->active ? "--refresh" : "-ay", "-y",
-                    lvm_target(call, st, disk->kind, disk->location)));
+        /* Another host may have changed what an earlier use has left active here. */
+        if (!disk->active || disk->suspended || st->turn)
+            TRY(activate(call, st, disk));
         disk = disk->meta.parent[0] ? lvm_disk(&st->is, disk->meta.parent) : NULL;
     }
     return OK;
@@ -347,7 +448,7 @@ struct error *lvm_make(struct call *call, struct lvm_state *st, enum lvm_kind ki
     return OK;
 }
 
-struct error *lvm_rename(struct call *call, const struct lvm_state *st, enum lvm_kind from_kind,
+struct error *lvm_rename(struct call *call, struct lvm_state *st, enum lvm_kind from_kind,
                          const char *from, enum lvm_kind kind, const char *to)
 {
     char from_name[LVM_NAME_SIZE], name[LVM_NAME_SIZE];
@@ -357,7 +458,7 @@ struct error *lvm_rename(struct call *call, const struct lvm_state *st, enum lvm
     return LVM(call, st, SR_FAIL_VDI, "lvrename", st->group, from_name, name);
 }
 
-struct error *lvm_remove(struct call *call, const struct lvm_state *st, enum lvm_kind kind,
+struct error *lvm_remove(struct call *call, struct lvm_state *st, enum lvm_kind kind,
                          const char *location)
 {
     const char *const words[] = {"lvremove", "-f", lvm_target(call, st, kind, location), NULL};
@@ -380,8 +481,8 @@ struct error *lvm_grow(struct call *call, struct lvm_state *st, const struct lvm
                lvm_target(call, st, volume->kind, volume->location));
 }
 
-struct error *lvm_retag(struct call *call, const struct lvm_state *st,
-                        const struct lvm_volume *volume, const struct lvm_meta *meta)
+struct error *lvm_retag(struct call *call, struct lvm_state *st, const struct lvm_volume *volume,
+                        const struct lvm_meta *meta)
 {
     char *old = arena_strdup(call->arena, volume->tags), *save = NULL;
     const char *words[WORDS_MAX] = {"lvchange", "-y"};

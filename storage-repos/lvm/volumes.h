@@ -39,6 +39,7 @@ struct lvm_group {
     int64_t size, free, extent; /* bytes */
     bool incomplete;            /* a physical volume is missing */
     bool thin;                  /* there is a pool */
+    const char *system_id;      /* "": none */
     int64_t pool_size, pool_used;
     struct lvm_volume *v; /* ordered by location, then by kind */
     size_t n;
@@ -90,7 +91,18 @@ struct lvm_state {
     bool thin;           /* disks are, where the repository is made now */
     int lock;            /* 0: not held */
     struct lvm_group is; /* as of the last lvm_look */
+    bool shared;         /* other hosts have it too */
+    const char *turn;    /* as in struct sr_handle */
 };
+
+/* ---- turns ---- */
+
+#define LVM_ID "xapid." /* before the name of a turn: a system ID */
+/* What a turn has to do before it changes a group with this system ID. */
+enum lvm_owner { LVM_OWN, LVM_TAKE, LVM_LOST, LVM_STRANGE };
+/* LVM_OWN: the group is this host's.  LVM_TAKE: it is to be made so.  LVM_LOST: another host has
+ * had a later turn, so this one is over.  LVM_STRANGE: it is nobody's whom we know. */
+enum lvm_owner lvm_owner(const char *system_id, const char *turn);
 
 MUST_CHECK struct error *lvm_state_of(struct call *call, const struct sr_handle *sr,
                                       struct lvm_state *out);
@@ -104,9 +116,8 @@ MUST_CHECK struct error *lvm_look(struct call *call, struct lvm_state *st);
 MUST_CHECK struct error *lvm_exists(struct call *call, struct lvm_state *st, bool *out);
 /* One of LVM's commands, with its arguments; their last is NULL. It runs to its end even if this
  * process is killed. */
-MUST_CHECK struct error *lvm_run(struct call *call, const struct lvm_state *st,
-                                 enum sr_failure which, const char *const *words,
-                                 const char **output);
+MUST_CHECK struct error *lvm_run(struct call *call, struct lvm_state *st, enum sr_failure which,
+                                 const char *const *words, const char **output);
 #define LVM(call, st, which, ...)                                                                  \
     lvm_run(call, st, which, (const char *const[]){__VA_ARGS__, NULL}, NULL)
 /* "group/volume" */
@@ -119,20 +130,20 @@ const char *lvm_path(struct call *call, const struct lvm_state *st, enum lvm_kin
 /* A new, active volume with these tags, in the place of one that was left of the same name. */
 MUST_CHECK struct error *lvm_make(struct call *call, struct lvm_state *st, enum lvm_kind kind,
                                   const char *location, int64_t size, const struct lvm_meta *meta);
-MUST_CHECK struct error *lvm_rename(struct call *call, const struct lvm_state *st,
+MUST_CHECK struct error *lvm_rename(struct call *call, struct lvm_state *st,
                                     enum lvm_kind from_kind, const char *from, enum lvm_kind kind,
                                     const char *to);
 /* VDI_IN_USE where somebody has it open. */
-MUST_CHECK struct error *lvm_remove(struct call *call, const struct lvm_state *st,
-                                    enum lvm_kind kind, const char *location);
+MUST_CHECK struct error *lvm_remove(struct call *call, struct lvm_state *st, enum lvm_kind kind,
+                                    const char *location);
 /* Grows a thick one to at least that; SR_FULL. */
 MUST_CHECK struct error *lvm_grow(struct call *call, struct lvm_state *st,
                                   const struct lvm_volume *volume, int64_t size);
 /* Says something else of a disk, in one step. */
-MUST_CHECK struct error *lvm_retag(struct call *call, const struct lvm_state *st,
+MUST_CHECK struct error *lvm_retag(struct call *call, struct lvm_state *st,
                                    const struct lvm_volume *volume, const struct lvm_meta *meta);
 /* Makes a disk and all it lies on active. */
-MUST_CHECK struct error *lvm_activate(struct call *call, const struct lvm_state *st,
+MUST_CHECK struct error *lvm_activate(struct call *call, struct lvm_state *st,
                                       const struct lvm_volume *disk);
 /* Disks in use on this host, each with all it lies on, stay active; no other disk does.  Failures
  * are logged. */

@@ -229,13 +229,19 @@ static const struct strpair udev_help[] = {
                  "the host's drives for CDs, /dev/xapi/block for removable disks"},
     {NULL, NULL}};
 
+static const char *udev_one_host(const struct strmap *device_config)
+{
+    (void)device_config;
+    return "each host has devices of its own";
+}
+
 const struct sr_driver sr_udev = {.type = "udev",
                                   .name_label = "udev",
                                   .description = "Block devices of this host as they are",
                                   .features =
                                       SR_F_CREATE | SR_F_SCAN | SR_F_STATS | SR_F_VDI_ATTACH,
                                   .config_help = udev_help,
-                                  .one_host = true,
+                                  .one_host = udev_one_host,
                                   .create = udev_create,
                                   .destroy = udev_destroy,
                                   .attach = udev_attach,

@@ -35,16 +35,26 @@ $ xe secret-create value=key
 $ call SR.probe_ext "<host-ref>", {"target":"nas","chapuser":"me","chappassword_secret":"<secret>"}, "lvmoiscsi", {}
 [{"complete": false, "configuration": {"chappassword_secret": "<secret>", "chapuser": "me", "target": "nas", "targetIQN": "iqn.2003-01.org.example:one"}, ...
 
-# Two hosts would damage it: it is not shared yet.
+# Clients make every such repository a shared one; where disks are thin only one host can have it.
+$ call SR.create "<host-ref>", {"target":"nas","targetIQN":"iqn.2003-01.org.example:one","SCSIid":"36001405aa","chapuser":"me","chappassword":"key","allocation":"thin"}, 0, "thin", "", "lvmoiscsi", "user", true, {}
+! OPERATION_NOT_ALLOWED ["A storage repository of type lvmoiscsi cannot be shared: with allocation=thin its disks take their space from a pool that only one host at a time can have; leave allocation out, or say thick."]
 $ call SR.introduce "", "volumes", "", "lvmoiscsi", "user", true, {}
-! SR_NOT_SHARABLE ["OpaqueRef:NULL", "OpaqueRef:NULL"]
+"<volumes>"
+$ call PBD.create {"host":"<host-ref>","SR":"<volumes>","device_config":{"target":"nas","allocation":"thin"},"other_config":{}}
+! OPERATION_NOT_ALLOWED ["A storage repository of type lvmoiscsi cannot be shared: with allocation=thin its disks take their space from a pool that only one host at a time can have; leave allocation out, or say thick."]
+$ call PBD.create {"host":"<host-ref>","SR":"<volumes>","device_config":{"target":"nas"},"other_config":{}}
+"<volumes-pbd>"
+$ call PBD.set_device_config "<volumes-pbd>", {"target":"nas","allocation":"thin"}
+! OPERATION_NOT_ALLOWED ["A storage repository of type lvmoiscsi cannot be shared: with allocation=thin its disks take their space from a pool that only one host at a time can have; leave allocation out, or say thick."]
+$ call SR.forget "<volumes>"
+""
 
-$ xe sr-create name-label=san type=lvmoiscsi content-type=user device-config:target=nas device-config:targetIQN=iqn.2003-01.org.example:one device-config:SCSIid=36001405aa device-config:chapuser=me device-config:chappassword=key
+$ xe sr-create name-label=san type=lvmoiscsi content-type=user shared=true device-config:target=nas device-config:targetIQN=iqn.2003-01.org.example:one device-config:SCSIid=36001405aa device-config:chapuser=me device-config:chappassword=key
 <sr>
 $ xe sr-list uuid=<sr> params=type,physical-size,shared
 physical-size ( RO)    : 1073741824
              type ( RO): lvmoiscsi
-           shared ( RW): false
+           shared ( RW): true
 $ sh ls <dir>/state/sr-mount
 <sr>.iscsi
 <sr>.lvm-lock
@@ -105,8 +115,8 @@ $ sh ls <dir>/state/sr-mount
 $ sh grep -o '"sessions": {}' <dir>/state/system/iscsi.json
 "sessions": {}
 $ xe sr-destroy uuid=<sr>
-$ sh cat <dir>/state/system/groups
-{}
+$ sh grep -o '"groups": {}' <dir>/state/system/groups
+"groups": {}
 $ xe secret-destroy uuid=<secret>
 $ xe secret-list --minimal
 $ sh rm <dir>/state/system/usr/sbin/lvm <dir>/state/system/usr/sbin/iscsiadm

@@ -11,7 +11,7 @@ $ xe sr-create name-label=none type=udev content-type=disk device-config:locatio
 ! Error code: SR_BACKEND_FAILURE_1
 ! Error parameters: , An argument is not valid [opterr=location: '/etc' is no folder of /dev],
 $ call SR.introduce "", "removable", "", "udev", "disk", true, {}
-! SR_NOT_SHARABLE ["OpaqueRef:NULL", "OpaqueRef:NULL"]
+! OPERATION_NOT_ALLOWED ["A storage repository of type udev cannot be shared: each host has devices of its own."]
 $ xe sr-create name-label=drives type=udev content-type=iso device-config:location=/dev/xapi/cd
 <cds>
 $ xe sr-create name-label=removable type=udev content-type=disk device-config:location=/dev/xapi/block

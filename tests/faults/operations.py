@@ -90,8 +90,8 @@ ANOTHER_DOMAIN = {
     r"domain \S+ changed": "it runs in another domain",
 }
 # Intents that need two hosts: tests/pool/migrate.py kills the daemons of both at their steps.  Those of a disk that moves are
-# tests/pool/storage_motion.py's, which has a guest that writes to it.
-ELSEWHERE = ("vm_migrate", "vm_receive", "host_evacuate", "vdi_move")
+# tests/pool/storage_motion.py's, which has a guest that writes to it.  A turn is taken within another operation: tests/pool/shared_lvm.py.
+ELSEWHERE = ("vm_migrate", "vm_receive", "host_evacuate", "vdi_move", "sr_turn")
 BESIDES = {"sr_create": ("sr_scan/",), "pbd_plug": ("sr_scan/",)}
 
 

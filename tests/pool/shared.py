@@ -82,11 +82,10 @@ def made(report, server, a, b):
     return sr
 
 
-def used(report, sr, a, b, c):
-    """Each host sees the disks; a VM has its disk on one host, and what is asked elsewhere is done there."""
+def used(report, sr, a, b, c, names):
+    """Each host sees the disks; a VM has its disk on one host, and what is asked elsewhere is done there.  'names' says what the storage holds."""
     vdi = disk(b, sr, "common")
-    names = os.listdir(os.path.join(a.dir, "exports", "vm", a("SR.get_uuid", sr)))
-    report.check(f"{a('VDI.get_uuid', vdi)}.qcow2" in names, "a disk that one host makes lies on the server", names)
+    report.check(any(a("VDI.get_uuid", vdi) in n for n in names()), "a disk that one host makes lies on the shared storage", names())
     one, two = machine(a, vdi, "one"), machine(a, vdi, "two")
     b("VM.start_on", one, own(b), False, False)
     try:
@@ -102,8 +101,8 @@ def used(report, sr, a, b, c):
     return vdi
 
 
-def crowded(report, sr, hosts):
-    """Snapshots and their ends from all hosts at once: the chain stays whole, and nothing is left."""
+def crowd(report, sr, hosts):
+    """Snapshots and their ends from all hosts at once; the disks that remain."""
     vdis = [disk(h, sr, f"crowd-{h.number}") for h in hosts]
     wrong = []
 
@@ -124,6 +123,12 @@ def crowded(report, sr, hosts):
         t.join()
     report.check_none(wrong, "chain work asked for on all hosts at once is done, one after the other")
     hosts[0]("SR.scan", sr)
+    return vdis
+
+
+def crowded(report, sr, hosts):
+    """The chain stays whole, and nothing is left."""
+    vdis = crowd(report, sr, hosts)
     kept = {v["location"] for v in hosts[0]("VDI.get_all_records").values() if v["SR"] == sr}
     folder = os.path.join(hosts[0].dir, "exports", "vm", hosts[0]("SR.get_uuid", sr))
     images = {n[:-6] for n in os.listdir(folder) if n.endswith(".qcow2")}
@@ -188,7 +193,8 @@ def main():
         c.join(a)
         report.check(until(lambda: c.is_member_of(a), PATIENCE), "a third joins", c.log_tail())
         report.check(until(lambda: pbds(a, sr).get(own(c)) == (True, ""), PATIENCE), "and has the shared repository", pbds(a, sr), c.log_tail())
-        vdi = used(report, sr, a, b, c)
+        folder = os.path.join(a.dir, "exports", "vm", a("SR.get_uuid", sr))
+        vdi = used(report, sr, a, b, c, lambda: os.listdir(folder))
         crowded(report, sr, hosts)
         killed(report, sr, vdi, b, c)
         left_over(report, sr, b)

@@ -55,6 +55,7 @@
 #include "xapid/ops/storage/attach.h"
 #include "xapid/ops/storage/coalesce.h"
 #include "xapid/ops/storage/shared.h"
+#include "xapid/ops/storage/turn.h"
 #include "xapid/ops/vm/appliance.h"
 #include "xapid/ops/vm/claims.h"
 #include "xapid/ops/vm/image.h"
@@ -423,7 +424,8 @@ static struct error *start_storage(struct arena *arena, struct xapid *x)
     x->srs = sr_table_new(&(struct sr_site){.program = x->options.storage_program,
                                             .mounts = x->options.mounts,
                                             .system_root = x->options.system_root,
-                                            .timeout = x->options.storage_wait});
+                                            .timeout = x->options.storage_wait,
+                                            .turns = &sr_turns});
     sr_table_serve(x->srs, arena_printf(arena, "%s/datapath", x->options.state_dir), kind);
     return OK;
 }

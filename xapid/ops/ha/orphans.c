@@ -35,6 +35,7 @@ static bool is_of_storage(enum intent_kind kind)
     case INTENT_vdi_transfer:
     case INTENT_vdi_move:
     case INTENT_sr_scan:
+    case INTENT_sr_turn:
         return true;
     default:
         return false;

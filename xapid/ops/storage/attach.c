@@ -15,6 +15,7 @@
 #include "xapid/ops/storage/check.h"
 #include "xapid/ops/storage/coalesce.h"
 #include "xapid/ops/storage/shared.h"
+#include "xapid/task/task.h"
 
 /* A disk that somebody reaches through a path. */
 struct disk {
@@ -36,6 +37,7 @@ struct sr_entry {
     struct sr_handle handle;
     int uses;
     bool busy; /* being attached or detached */
+    bool in_turn;
     struct disk *disks;
 };
 
@@ -201,7 +203,7 @@ static struct error *driver_attach(struct call *call, struct sr_table *t, struct
 }
 
 struct error *sr_attach_as(struct call *call, ref_t ref, const char *type, const char *uuid,
-                           const struct strmap *device_config)
+                           bool shared, const struct strmap *device_config)
 {
     const struct sr_driver *driver = sr_driver_for(type, device_config);
     struct sr_table *t = call->xapid->srs;
@@ -221,6 +223,7 @@ struct error *sr_attach_as(struct call *call, ref_t ref, const char *type, const
     entry->busy = true;
     handle_init(&entry->arena, t, driver, uuid, &config, &entry->handle);
     entry->handle.datapath = t->datapath;
+    entry->handle.shared = shared;
     entry->next = t->entries;
     t->entries = entry;
     mutex_unlock(&t->lock);
@@ -232,7 +235,7 @@ struct error *sr_attach(struct call *call, ref_t ref, const struct strmap *devic
     const struct sr *sr;
 
     TRY(DB_GET(call, sr, ref, &sr));
-    return sr_attach_as(call, ref, sr->type, sr->uuid, device_config);
+    return sr_attach_as(call, ref, sr->type, sr->uuid, sr->shared, device_config);
 }
 
 struct error *sr_detach(struct call *call, ref_t sr)
@@ -261,6 +264,33 @@ struct error *sr_detach(struct call *call, ref_t sr)
     cond_broadcast(&t->changed);
     mutex_unlock(&t->lock);
     return OK;
+}
+
+struct error *sr_turn_enter(struct call *call, ref_t sr)
+{
+    struct sr_table *t = call->xapid->srs;
+    struct sr_entry *entry;
+    struct error *e = OK;
+
+    MUTEX_GUARD(&t->lock);
+    while (!e && (entry = find_settled(t, sr)) && entry->in_turn) {
+        cond_wait_until(&t->changed, &t->lock, clock_mono() + USEC_PER_SEC);
+        e = task_check(call);
+    }
+    if (!e && entry)
+        entry->in_turn = true;
+    return e;
+}
+
+void sr_turn_exit(struct call *call, ref_t sr)
+{
+    struct sr_table *t = call->xapid->srs;
+
+    MUTEX_GUARD(&t->lock);
+    for (struct sr_entry *e = t->entries; e; e = e->next)
+        if (ref_equal(e->sr, sr))
+            e->in_turn = false;
+    cond_broadcast(&t->changed);
 }
 
 bool sr_is_attached(struct xapid *xapid, ref_t sr)

@@ -41,10 +41,15 @@ void srs_refresh_sizes(struct call *call);
 MUST_CHECK struct error *sr_attach(struct call *call, ref_t sr, const struct strmap *device_config);
 /* The same for an SR that has no row yet.  SR_UNKNOWN_DRIVER. */
 MUST_CHECK struct error *sr_attach_as(struct call *call, ref_t sr, const char *type,
-                                      const char *uuid, const struct strmap *device_config);
+                                      const char *uuid, bool shared,
+                                      const struct strmap *device_config);
 /* Detaches; VDI_IN_USE while something uses it, nothing if it is not attached. */
 MUST_CHECK struct error *sr_detach(struct call *call, ref_t sr);
 bool sr_is_attached(struct xapid *xapid, ref_t sr);
+/* One call of this host at a time has a turn at the repository, or is in line for one (turn.h): a
+ * second one waits.  Nothing where it is not attached, for then there is only one. */
+MUST_CHECK struct error *sr_turn_enter(struct call *call, ref_t sr);
+void sr_turn_exit(struct call *call, ref_t sr);
 
 /* An attached repository in use by this scope: it stays attached until released. */
 struct sr_use {

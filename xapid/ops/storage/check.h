@@ -55,9 +55,10 @@ ref_t sr_seen_by(const struct db_snap *snap, ref_t sr);
 ref_t srs_seen_by(struct call *call, ref_t a, ref_t b);
 /* Whether it is plugged in on that host. */
 bool sr_is_plugged(const struct db_snap *snap, ref_t sr, ref_t host);
-/* SR_NOT_SHARABLE where a repository of that type is to be shared and may not be. */
-MUST_CHECK struct error *sr_check_sharable(struct call *call, const char *type, bool shared,
-                                           ref_t sr, ref_t host);
+/* OPERATION_NOT_ALLOWED, which says why, where a repository of that type with these settings is to
+ * be shared and cannot be. */
+MUST_CHECK struct error *sr_check_sharable(struct call *call, const char *type,
+                                           const struct strmap *device_config);
 /*
  * That this host can do what is done with a repository's storage: host_is_here of a host where it
  * is plugged in, of those that live; OK too where it is plugged in nowhere, which is another error.

@@ -35,6 +35,8 @@ static struct error *create_txn(struct txn *txn, void *arg)
     }
     if (others.n && !sr->shared)
         return err_sr_not_sharable(call, call_ref(call, row.sr), call_ref(call, row.host));
+    if (sr->shared)
+        TRY(sr_check_sharable(call, sr->type, &row.device_config));
     TRY(txn_sr_check(txn, row.sr, SR_OP_PBD_CREATE, &sr));
     row.device_config = txn_secrets_make(txn, &row.device_config);
     txn_create(txn, CLASS_pbd, &row);
@@ -83,11 +85,15 @@ static struct error *config_txn(struct txn *txn, void *arg)
 {
     const struct pbd_set_device_config_args *a = arg;
     const struct pbd *pbd;
+    const struct sr *sr;
 
     TRY(TXN_GET(txn, pbd, a->self, &pbd));
     if (pbd->currently_attached)
         return err_operation_not_allowed(
             txn_call(txn), "The settings of a PBD can be changed only while it is unplugged.");
+    sr = txn_find(txn, CLASS_sr, pbd->sr);
+    if (sr && sr->shared)
+        TRY(sr_check_sharable(txn_call(txn), sr->type, &a->value));
     TXN_SET(txn, pbd, a->self, device_config, txn_secrets_make(txn, &a->value));
     txn_secrets_destroy(txn, &pbd->device_config);
     return OK;

@@ -107,20 +107,24 @@ static struct error *make_storage(struct op *op, struct creating *c)
     TRY(sr_handle_new(call, c->args->type, c->uuid, &c->args->device_config, &handle));
     TRY(handle.driver->create(call, &handle, c->args->physical_size));
     TRY(op_step(op, "created", 0.4));
-    TRY(sr_attach_as(call, c->intent->sr, c->args->type, c->uuid, &c->args->device_config));
+    TRY(sr_attach_as(call, c->intent->sr, c->args->type, c->uuid, c->args->shared,
+                     &c->args->device_config));
     TRY(op_step(op, "attached", 0.7));
     TRY(sr_use(call, c->intent->sr, &use));
     return handle.driver->features & SR_F_STATS ? handle.driver->stat(call, use.handle, &c->stat)
                                                 : OK;
 }
 
-struct error *sr_check_sharable(struct call *call, const char *type, bool shared, ref_t sr,
-                                ref_t host)
+struct error *sr_check_sharable(struct call *call, const char *type,
+                                const struct strmap *device_config)
 {
     const struct sr_driver *driver = sr_driver_by_type(type);
+    const char *why = driver && driver->one_host ? driver->one_host(device_config) : NULL;
 
-    return shared && driver && driver->one_host
-               ? err_sr_not_sharable(call, call_ref(call, sr), call_ref(call, host))
+    return why ? err_operation_not_allowed(
+                     call, arena_printf(call->arena,
+                                        "A storage repository of type %s cannot be shared: %s.",
+                                        type, why))
                : OK;
 }
 
@@ -134,7 +138,8 @@ struct error *sr_create(struct call *call, const struct sr_create_args *args, re
     TRY(host_check_here(call, args->host));
     if (!sr_driver_by_type(args->type))
         return err_sr_unknown_driver(call, args->type);
-    TRY(sr_check_sharable(call, args->type, args->shared, REF_NULL, args->host));
+    if (args->shared)
+        TRY(sr_check_sharable(call, args->type, &args->device_config));
     c.uuid = vdi_uuid_for(call->arena, intent.sr);
     TRY(op_begin(call, &(struct op_spec){.kind = INTENT_sr_create, .intent = &intent}, &op));
     making = (struct sr_making){&op, &intent};
@@ -199,6 +204,7 @@ static struct error *introduce_txn(struct txn *txn, void *arg)
 
 struct error *sr_introduce(struct call *call, const struct sr_introduce_args *args, ref_t *result)
 {
+    static const struct strmap nothing = {0}; /* its PBDs say more */
     char uuid[UUID_TEXT_SIZE];
     uint8_t bytes[16];
     struct sr row;
@@ -207,7 +213,8 @@ struct error *sr_introduce(struct call *call, const struct sr_introduce_args *ar
         return err_uuid_invalid(call, "SR", args->uuid);
     if (!sr_driver_by_type(args->type))
         return err_sr_unknown_driver(call, args->type);
-    TRY(sr_check_sharable(call, args->type, args->shared, REF_NULL, REF_NULL));
+    if (args->shared)
+        TRY(sr_check_sharable(call, args->type, &nothing));
     row_defaults(&api_classes[CLASS_sr], &row);
     row.ref = ref_new();
     row.uuid = args->uuid[0] ? args->uuid : uuid_new(uuid);

@@ -146,13 +146,21 @@ struct error *sr_assert_can_host_ha_statefile(
 
 static struct error *shared_txn(struct txn *txn, void *arg)
 {
+    static const struct strmap nothing = {0};
     const struct sr_set_shared_args *a = arg;
     struct refs pbds = txn_referrers(txn, FIELD_pbd_sr, a->sr);
     struct call *call = txn_call(txn);
     const struct sr *sr;
 
     TRY(TXN_GET(txn, sr, a->sr, &sr));
-    TRY(sr_check_sharable(call, sr->type, a->value, a->sr, REF_NULL));
+    if (a->value)
+        TRY(sr_check_sharable(call, sr->type, &nothing));
+    for (size_t i = 0; a->value && i < pbds.n; i++) {
+        const struct pbd *pbd = txn_find(txn, CLASS_pbd, pbds.v[i]);
+
+        if (pbd)
+            TRY(sr_check_sharable(call, sr->type, &pbd->device_config));
+    }
     if (!a->value && pbds.n > 1)
         return err_sr_has_multiple_pbds(call, call_ref(call, pbds.v[0]));
     TXN_SET(txn, sr, a->sr, shared, a->value);

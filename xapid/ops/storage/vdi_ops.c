@@ -148,7 +148,7 @@ static struct error *fork_disk(struct call *call, struct sr_use *use, const stru
     return OK;
 }
 
-/* Between repositories the data goes through this host. */
+/* Between repositories, and where a driver cannot copy, the data goes through this host. */
 static struct error *copy_across(struct call *call, struct sr_use *use, const struct vdi_plan *plan,
                                  struct vdi_spec *spec, const struct source *source,
                                  const struct part *part, struct vdi_made *out)
@@ -218,7 +218,7 @@ struct error *vdi_make(struct call *call, const struct vdi_plan *plan, double fr
         return fork_disk(call, &use, plan, &spec, &source, out);
     if (plan->how == VDI_EMPTY)
         e = driver->vdi_create(call, use.handle, &spec, &out->info);
-    else if (ref_equal(source.sr, plan->sr))
+    else if (driver->vdi_copy && ref_equal(source.sr, plan->sr))
         e = driver->vdi_copy(call, use.handle, source.location, &spec, &out->info, progress, &part);
     else
         e = copy_across(call, &use, plan, &spec, &source, &part, out);
