@@ -20,7 +20,7 @@ with the lines it prints beneath: those of its standard error after "! ".  Blank
 <name> stands for a value (no blanks, quotes, commas, brackets), bound where it first appears and the same from then on, <!name> for any other; "..." for any
 text, and on a line of its own for any lines.  What a call prints is JSON, its error "! CODE [parameters]".
 <dir> is a directory that goes with the daemon, <port> where it listens for TLS, <top> where the sources are.  All transcripts run on one daemon; one that says "fresh" in its first sentence's brackets gets a new one,
-"faults" one with --enable-faults; so do options of the daemon there.
+"faults" one with --enable-faults; so do options of the daemon there, which may have <dir> in them.
 --accept rewrites what is expected where it differs; read the difference before you commit it.
 """
 
@@ -140,7 +140,9 @@ class Runner:
 
     def fresh(self, faults=False, options=()):
         self.end()
-        self.daemon = Daemon(faults=faults, args=["--op-wait", "5", *options])
+        self.daemon = Daemon(faults=faults, args=["--op-wait", "5"], start=False)
+        self.daemon.args += [o.replace("<dir>", self.daemon.dir) for o in options]
+        self.daemon.start()
 
     def end(self):
         if self.daemon:
