@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import migrate  # noqa: E402
 import storage_motion  # noqa: E402
-from daemon import Lost, XapiError, until  # noqa: E402
+from daemon import PASSWORDS, Lost, XapiError, program, until  # noqa: E402
 from intents import COMMIT, COMMITTED, intents  # noqa: E402
 from members import Pool, Session  # noqa: E402
 from migrate import MIB, PATIENCE  # noqa: E402
@@ -359,6 +359,10 @@ class Test(migrate.Test):
         found = refused("VDI.copy", disk, other, migrate.NULL, migrate.NULL)
         self.report.check(found and found[0] == "VDI_IN_USE", "VDI.copy: a disk that is written to is not copied", found)
 
+    def xe(self, *words):
+        return subprocess.run([*self.pool.net.inside(0), program("xe"), "-s", self.pool.net.address(0), "-u", "root", "-pw", PASSWORDS["root"], *words],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, "HOME": self.pool[0].dir})
+
     def copies(self):
         """VDI.copy and VM.copy from one host's own repository to the other's, whichever host is asked; the host that reads is killed, too."""
         source = self.own.index(self.any("VDI.get_SR", self.vdi))
@@ -427,6 +431,11 @@ class Test(migrate.Test):
         sender = self.send(2, 1, self.own[1])
         self.report.check(not sender.error and self.any("VDI.get_SR", self.vdi) == self.own[1], "and from there to another host's", str(sender.error), self.picture())
         self.judge("in the other host's repository")
+        for to in (0, 1):
+            done = self.xe("vm-migrate", f"uuid={self.uuid}", f"host={self.any('host.get_uuid', self.hosts[to])}",
+                           f"vdi:{self.disk}={self.any('SR.get_uuid', self.own[to])}", f"remote-master={self.pool.net.address(1)}",
+                           "remote-username=root", f"remote-password={PASSWORDS['root']}")
+            self.report.check(done.returncode == 0 and self.any("VDI.get_SR", self.vdi) == self.own[to], f"xe vm-migrate brings it to host {to}'s", done.stdout, done.stderr)
         for step, victim in far:
             self.killed_halted(step, victim, far=True)
         self.copies()
@@ -466,7 +475,7 @@ def main():
     parser.add_argument("--only", help="INTENT/STEP/VICTIM, as in the tests' names, or far: what is between two hosts' own repositories")
     args, report, begin = parser.parse_args(), Report(), time.monotonic()
     report.note(f"seed {args.seed}")
-    with tempfile.TemporaryDirectory(prefix="xp-disks-") as directory, Pool(3, args=["--enable-faults", "--datapath", "socket"]) as pool:
+    with tempfile.TemporaryDirectory(prefix="xp-disks-") as directory, Pool(3, args=["--enable-faults", "--datapath", "socket", "--tls-port", "443"]) as pool:
         pool.form()
         test = Test(pool, report, directory)
         if args.only == "far":
