@@ -7,6 +7,7 @@
 #include <uuid/uuid.h>
 
 #include "libxapi/base/arena.h"
+#include "libxapi/base/seam.h"
 
 #define REF_PREFIX "OpaqueRef:"
 
@@ -31,11 +32,20 @@ static void ref_to_bytes(ref_t r, uint8_t b[16])
     }
 }
 
+/* Version 4 of RFC 4122.  A session's reference is a secret: it is the kernel's randomness, and
+ * nothing weaker where there is none. */
+static void uuid_random(uint8_t b[16])
+{
+    random_bytes(b, 16);
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+}
+
 ref_t ref_new(void)
 {
     uint8_t b[16];
 
-    uuid_generate_random(b);
+    uuid_random(b);
     return ref_of_bytes(b);
 }
 
@@ -49,7 +59,7 @@ char *uuid_new(char out[UUID_TEXT_SIZE])
 {
     uint8_t b[16];
 
-    uuid_generate_random(b);
+    uuid_random(b);
     return uuid_to_text(b, out);
 }
 

@@ -234,9 +234,9 @@ $ call host.send_debug_keys "<host>", ""
 ! INVALID_VALUE ["keys", "one to 64 keys"]
 
 # The daemon's log, its end and its beginning are the service manager's.
-$ sh rm state/system/usr/bin/log; echo "a line of the log" > state/system/usr/bin/journalctl.says
+$ sh rm state/system/usr/bin/log; echo "a line of the log, password=abc" > state/system/usr/bin/journalctl.says
 $ call host.get_log "<host>"
-"a line of the log\n"
+"a line of the log, password=***\n"
 $ call host.restart_agent "<host>"
 ""
 $ xe host-shutdown-agent

@@ -10,6 +10,35 @@
 
 #include "libxapi/value/value.h"
 
+/* Of all bits but the six that say what they are, each is set in about half of them. */
+static void references_are_random_uuids(void **state)
+{
+    int set[128] = {0};
+    char text[UUID_TEXT_SIZE];
+    uint8_t b[16];
+
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        ref_t r = ref_new();
+
+        for (int k = 0; k < 64; k++) {
+            set[k] += r.hi >> (63 - k) & 1;
+            set[64 + k] += r.lo >> (63 - k) & 1;
+        }
+        assert_true(uuid_from_text(uuid_new(text), b));
+        assert_int_equal(b[6] >> 4, 4);
+        assert_int_equal(b[8] >> 6, 2);
+    }
+    for (int k = 0; k < 128; k++) {
+        int fixed = k == 49 || k == 64 ? 1000 : k == 48 || k == 50 || k == 51 || k == 65 ? 0 : -1;
+
+        if (fixed >= 0)
+            assert_int_equal(set[k], fixed);
+        else
+            assert_in_range(set[k], 350, 650);
+    }
+}
+
 static void ints_survive_their_text(void **state)
 {
     static const int64_t values[] = {0, 1, -1, 9, 10, -10, INT64_MAX, INT64_MIN};
@@ -186,6 +215,7 @@ static void every_day_survives_its_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(references_are_random_uuids),
         cmocka_unit_test(ints_survive_their_text),
         cmocka_unit_test(what_is_no_int_or_too_large_is_refused),
         cmocka_unit_test(doubles_are_written_as_printf_does),
