@@ -275,26 +275,41 @@ static struct error *drop(struct round *r, const char *base)
     return e;
 }
 
-static bool lies_on(size_t n, const struct vdi_info *v, const char *base)
+static int by_location(const void *a, const void *b)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!v[i].stripped && strcmp(v[i].parent, base) == 0)
-            return true;
-    return false;
+    return strcmp(((const struct vdi_info *)a)->location, ((const struct vdi_info *)b)->location);
+}
+
+/* Which of them something lies upon; drivers give them in order. */
+static const bool *find_needed(struct call *call, size_t n, const struct vdi_info *v)
+{
+    bool *needed = arena_array(call->arena, bool, n + 1);
+
+    for (size_t i = 0; i < n; i++) {
+        struct vdi_info key = {.location = v[i].parent};
+        const struct vdi_info *base =
+            v[i].stripped || !v[i].parent[0] ? NULL : bsearch(&key, v, n, sizeof key, by_location);
+
+        if (base)
+            needed[base - v] = true;
+    }
+    return needed;
 }
 
 /* Hidden images that VDI.destroy has left, for there are too many images to look at all of them
  * while somebody waits (storage-repos/dir/vdi.c). */
 static struct error *drop_unneeded(struct round *r)
 {
+    const bool *needed;
     struct vdi_info *v;
     size_t n = 0;
 
     TRY(r->handle->driver->scan(r->call, r->handle, &n, &v));
+    needed = find_needed(r->call, n, v);
     for (size_t i = 0; i < n && goes_on(r); i++) {
         struct error *e;
 
-        if (!v[i].hidden || v[i].unknown || lies_on(n, v, v[i].location))
+        if (!v[i].hidden || v[i].unknown || needed[i])
             continue;
         e = drop(r, v[i].location);
         if (e && !error_is(e, "VDI_IN_USE")) /* somebody has just forked */
