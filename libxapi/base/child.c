@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,6 +82,7 @@ struct launch {
     char *listen_pid; /* where the number in "LISTEN_PID=" goes; NULL: no listen_fd */
     int fds[4];
     int n_fds;
+    bool private_files;
     pid_t parent;
 };
 
@@ -137,6 +139,8 @@ __attribute__((noreturn)) static void launch_exec(const struct launch *l)
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
     launch_spare_no_more();
+    if (l->private_files)
+        umask(077);
     if (l->listen_pid)
         write_number(l->listen_pid, (unsigned long)getpid());
     execve(l->path, (char *const *)l->argv, (char *const *)l->env);
@@ -210,7 +214,11 @@ static struct error *run_start(struct arena *arena, struct run *r)
 {
     const char *env[8] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                           "LC_ALL=C", "HOME=/"};
-    struct launch l = {.argv = r->spec->argv, .env = env, .n_fds = 3, .parent = getpid()};
+    struct launch l = {.argv = r->spec->argv,
+                       .env = env,
+                       .n_fds = 3,
+                       .private_files = r->spec->private_files,
+                       .parent = getpid()};
     int fd;
 
     l.path = find_program(arena, r->spec->argv[0]);

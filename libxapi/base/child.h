@@ -21,6 +21,7 @@ struct child_spec {
                             dropped. */
     usec_t timeout;      /* killed after that long; 0: no limit */
     int listen_fd; /* passed on as the service manager does (LISTEN_FDS=1, descriptor 3); 0: none */
+    bool private_files; /* what it makes is for the daemon's user alone */
     /*
      * Sees standard output as it comes, and is called with n = 0 about once a second.  False kills
      * the child.  May be NULL. Called on the thread that runs the child.

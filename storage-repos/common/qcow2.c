@@ -230,7 +230,7 @@ static struct error *judge(struct call *call, enum sr_failure which, const struc
 static struct error *quick(struct call *call, enum sr_failure which, const char *const *argv,
                            int64_t size, const char *path)
 {
-    struct child_spec spec = {.argv = argv, .timeout = QUICK_TIMEOUT};
+    struct child_spec spec = {.argv = argv, .timeout = QUICK_TIMEOUT, .private_files = true};
     struct child_result r;
 
     TRY(child_run(call->arena, &spec, &r));
@@ -351,6 +351,7 @@ struct error *qcow2_convert_from(struct call *call, const char *from, const char
                                 from,       to,          NULL};
     struct convert c = {.progress = progress, .ctx = ctx};
     struct child_spec spec = {.argv = argv,
+                              .private_files = true,
                               .timeout = COPY_TIMEOUT + size / (1024 * 1024) * USEC_PER_SEC,
                               .watch = convert_watch,
                               .ctx = &c};

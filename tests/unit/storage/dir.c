@@ -13,6 +13,24 @@
 #include "storage-repos/filter/fault.h"
 #include "tests/unit/storage/lab.h"
 
+/* Whatever mask the service manager has given us, and whoever may look into the folder. */
+static void images_are_for_the_daemons_user_alone(void **state)
+{
+    mode_t mask = umask(022);
+    struct lab *lab = *state;
+    const char *disk = lab_disk(lab, "d", MIB), *base, *fork = lab_fork(lab, disk, &base);
+    const char *const all[] = {disk, fork, base};
+    struct stat st;
+
+    umask(mask);
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        const char *name = arena_printf(&lab->arena, "%s.qcow2", all[i]);
+
+        assert_int_equal(stat(lab_path(lab, name), &st), 0);
+        assert_int_equal(st.st_mode & 077, 0);
+    }
+}
+
 static void drivers_are_found_by_type(void **state)
 {
     (void)state;
@@ -317,6 +335,7 @@ int main(void)
 {
     const struct CMUnitTest own[] = {
         cmocka_unit_test(drivers_are_found_by_type),
+        CASE(images_are_for_the_daemons_user_alone),
         CASE(a_scan_says_what_is_broken_and_leaves_foreign_files_out),
         CASE(among_many_images_one_that_nothing_needs_goes_when_it_is_deleted),
         CASE(an_image_that_is_cut_short_is_not_served),
