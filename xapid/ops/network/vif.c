@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libxapi/base/log.h"
 #include "libxapi/value/value.h"
 #include "xapid/db/ready.h"
 #include "xapid/db/row.h"
@@ -107,36 +108,107 @@ struct error *vif_destroy(struct call *call, const struct vif_destroy_args *args
 
 /*** filtering ***/
 
+/* The fields that say what may pass. */
+struct filter {
+    enum vif_locking_mode mode;
+    struct strings v4, v6;
+};
+
 /* A change of what may pass, while nobody plugs the interface in or out: what is plugged in is
  * guarded as the records say at that moment. */
 struct filter_change {
     ref_t vif;
     db_txn_fn *fn;
     void *arg;
+    struct arena *arena; /* of the call */
+    struct filter before, after;
 };
+
+static struct strings copy(struct arena *arena, const struct strings *set)
+{
+    const char **v = arena_array(arena, const char *, set->n + 1);
+
+    for (size_t i = 0; i < set->n; i++)
+        v[i] = arena_strdup(arena, set->v[i]);
+    return (struct strings){set->n, v};
+}
+
+static bool same_set(const struct strings *a, const struct strings *b)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (!strings_contain(b, a->v[i]))
+            return false;
+    return a->n == b->n;
+}
+
+static struct filter filter_of(struct arena *arena, const struct vif *vif)
+{
+    return (struct filter){vif->locking_mode, copy(arena, &vif->ipv4_allowed),
+                           copy(arena, &vif->ipv6_allowed)};
+}
+
+static bool filter_equal(const struct filter *a, const struct filter *b)
+{
+    return a->mode == b->mode && same_set(&a->v4, &b->v4) && same_set(&a->v6, &b->v6);
+}
 
 static struct error *filter_txn(struct txn *txn, void *arg)
 {
-    const struct filter_change *c = arg;
+    struct filter_change *c = arg;
     const struct vif *vif;
 
     TRY(TXN_GET(txn, vif, c->vif, &vif));
     TRY(txn_vif_check_idle(txn, vif));
+    c->before = filter_of(c->arena, vif);
     return c->fn(txn, c->arg);
 }
 
-/* It is in force when the call returns; where that fails it is tried again, as the record says. */
+/* Unless somebody has changed it again meanwhile. */
+static struct error *back_txn(struct txn *txn, void *arg)
+{
+    const struct filter_change *c = arg;
+    const struct vif *vif = txn_find(txn, CLASS_vif, c->vif);
+    struct filter now;
+
+    if (!vif)
+        return OK;
+    now = filter_of(txn_arena(txn), vif);
+    if (!filter_equal(&now, &c->after))
+        return OK;
+    TXN_SET(txn, vif, c->vif, locking_mode, c->before.mode);
+    TXN_SET(txn, vif, c->vif, ipv4_allowed, c->before.v4);
+    TXN_SET(txn, vif, c->vif, ipv6_allowed, c->before.v6);
+    return OK;
+}
+
+/* It is in force when the call returns; where it cannot be, the record is as before. */
 static struct error *change_filter(struct call *call, ref_t self, db_txn_fn *fn, void *arg)
 {
+    struct filter_change change = {.vif = self, .fn = fn, .arg = arg, .arena = call->arena};
     const struct vif *vif;
     const struct vm *vm;
+    struct error *e, *left;
 
     TRY(DB_GET(call, vif, self, &vif));
     vm = db_find(call, CLASS_vm, vif->vm);
     if (vm && !ref_is_null(vm->resident_on))
         TRY(host_is_here(call, vm->resident_on));
-    TRY(db_update(call, filter_txn, &(struct filter_change){self, fn, arg}));
-    return vif_guard(call, self);
+    TRY(db_update(call, filter_txn, &change));
+    call_refresh(call);
+    vif = db_find(call, CLASS_vif, self);
+    if (!vif)
+        return OK;
+    change.after = filter_of(call->arena, vif);
+    e = vif_guard(call, self);
+    if (!e)
+        return OK;
+    left = db_update(call, back_txn, &change);
+    if (!left)
+        left = vif_guard(call, self); /* as now and then: guards_settle */
+    if (left)
+        log_warning("what may pass an interface was not taken back: %s",
+                    error_line(call->arena, left));
+    return e;
 }
 
 static struct error *set_filter(struct call *call, int field, ref_t self, const void *value)
