@@ -352,6 +352,7 @@ enum net_guard_mode {
 /* What may pass a guest's interface (VIF.locking_mode), in a bridge of any network. */
 struct net_guard {
     const char *device; /* vif1.0; a guest with an emulated card has a second one, vif1.0-emu */
+    const char *bridge; /* that it is in, or is about to be; NULL where that is not known */
     enum net_guard_mode mode;
     const char *mac;
     size_t n_addresses; /* of both families, without lengths; none: it can only speak ARP's 0.0.0.0
@@ -359,6 +360,8 @@ struct net_guard {
     const char *const *addresses;
 };
 
+/* PIF_CONFIGURATION_ERROR for what is no name, MAC or address. */
+MUST_CHECK struct error *net_guard_check(struct arena *arena, const struct net_guard *guard);
 /* The rules of some interfaces as nft reads them; one that is open has none.  Pure;
  * PIF_CONFIGURATION_ERROR for what is no name, MAC or address. */
 MUST_CHECK struct error *net_guard_text(struct arena *arena, const struct net_guard *guards,
@@ -373,3 +376,23 @@ MUST_CHECK struct error *net_guard_set(struct arena *arena, const char *text);
 MUST_CHECK struct error *net_guard_list(struct arena *arena, struct strings *out);
 /* The names in quotes in what nft says of them.  Pure. */
 struct strings net_guard_names(struct arena *arena, const char *said);
+
+/* The same with Open vSwitch, as flows of bridges, of whose ports they are: a port must be there.
+ */
+enum net_flows_when {
+    NET_FLOWS_NOW,     /* what is no port is passed over: nothing passes it */
+    NET_FLOWS_BEFORE,  /* it is about to be plugged: what is no port yet lets nothing pass when it
+                          comes, for some minutes, or until it is set with NET_FLOWS_PLUGGED */
+    NET_FLOWS_PLUGGED, /* it is a port now, else it is an error (but for an emulated card's) */
+};
+/*
+ * Puts flows in the place of those that these interfaces have had, in one change for each bridge.
+ * Flows of others stay, and hold for what may pass.  'socket' is ovsdb-server's; NULL: where Debian
+ * has it.
+ */
+MUST_CHECK struct error *net_flows_set(struct arena *arena, const char *socket,
+                                       const struct net_guard *guards, size_t n,
+                                       enum net_flows_when when);
+/* The interfaces that have flows, or are waited for. */
+MUST_CHECK struct error *net_flows_list(struct arena *arena, const char *socket,
+                                        struct strings *out);

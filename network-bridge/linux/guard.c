@@ -45,7 +45,7 @@ static struct error *check_name(struct arena *arena, const char *device)
     return wrong(arena, device, "it is not a name for a guest's interface");
 }
 
-static struct error *check(struct arena *arena, const struct net_guard *g)
+struct error *net_guard_check(struct arena *arena, const struct net_guard *g)
 {
     unsigned b[6];
     struct ip ip;
@@ -181,7 +181,7 @@ struct error *net_guard_text(struct arena *arena, const struct net_guard *guards
 
     buf_puts(&text, frame);
     for (size_t i = 0; i < n; i++) {
-        TRY(check(arena, &guards[i]));
+        TRY(net_guard_check(arena, &guards[i]));
         put_guard(&text, arena, &guards[i]);
     }
     *out = arena_strdup(arena, text.data);

@@ -14,7 +14,6 @@
 #include "libxapi/base/seam.h"
 #include "network-bridge/plan/model.h"
 
-#define SOCKET "/run/openvswitch/db.sock"
 #define SWITCH_TIME (15 * USEC_PER_SEC) /* for what ovs-vswitchd makes of a change */
 
 static bool same(const char *a, const char *b)
@@ -520,7 +519,7 @@ struct error *net_ovs_new(struct arena *arena, const struct net_linux_paths *pat
     *net = (struct ovs_net){
         .kernel = {.read = do_read, .step = do_step, .free = do_free},
         .host = host,
-        .socket = xstrdup(paths->ovsdb ? paths->ovsdb : SOCKET),
+        .socket = xstrdup(paths->ovsdb ? paths->ovsdb : OVS_SOCKET),
         .run = xstrdup(paths->run ? paths->run : NET_RUN_DIR),
     };
     *out = &net->kernel;

@@ -8,6 +8,8 @@
 #include "network-bridge/net.h"
 #include "network-bridge/ovs/render.h"
 
+#define OVS_SOCKET "/run/openvswitch/db.sock" /* where Debian has it */
+
 struct ovs_net {
     struct net_kernel kernel;
     struct net_kernel *host; /* Linux */

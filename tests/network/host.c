@@ -9,7 +9,8 @@
  *     network-tool refuse WANTED N          does them, but the N-th fails
  *     network-tool guard open|locked|shut|forget DEVICE MAC [ADDRESS]...
  *
- * Paths are taken from NET_RESOLV, NET_RUN and NET_OVSDB; with NET_OVS it is Open vSwitch's.
+ * Paths are taken from NET_RESOLV, NET_RUN and NET_OVSDB; with NET_OVS it is Open vSwitch's, where
+ * NET_BRIDGE is the bridge of "guard", NET_FLOWS may be before or plugged.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,8 +103,15 @@ static struct error *guard(struct arena *arena, int argc, char **argv)
         .n_addresses = argc > 5 ? (size_t)argc - 5 : 0,
         .addresses = (const char *const *)argv + 5,
     };
-    const char *text;
+    const char *when = getenv("NET_FLOWS"), *text;
 
+    if (getenv("NET_OVS")) {
+        g.bridge = getenv("NET_BRIDGE");
+        return net_flows_set(arena, getenv("NET_OVSDB"), &g, 1,
+                             !when                         ? NET_FLOWS_NOW
+                             : strcmp(when, "before") == 0 ? NET_FLOWS_BEFORE
+                                                           : NET_FLOWS_PLUGGED);
+    }
     TRY(net_guard_text(arena, &g, 1, &text));
     return net_guard_set(arena, text);
 }

@@ -8,6 +8,7 @@ function; it runs as a child with new namespaces for network, mounts and process
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -361,6 +362,232 @@ def what_ovs_refuses_is_told_with_its_reason():
     assert "constraint violation" in said and "bond0" in said and "taken back" in said and "failed too" not in said, said
     sh("ovs-vsctl --timeout=20 del-br lab")
     assert state() == before, differences(before, state())
+
+
+# ---- guests' interfaces ----
+
+SPEAK = """
+import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+for frame in sys.argv[1:]:
+    s.send(bytes.fromhex(frame).ljust(60, bytes(1)))
+"""
+HEAR = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind(("eth0", 0))
+s.settimeout(60)
+print("ready", flush=True)
+last = bytes.fromhex(sys.argv[1])
+while True:
+    frame, where = s.recvfrom(2000)
+    if where[2] != 4:  # not what this machine sends itself
+        print(frame.hex(), flush=True)
+    if frame[:len(last)] == last:
+        break
+"""
+MACS = {1: "00163e000101", 2: "00163e000102"}
+TAG = "81000005"
+LAST = "00163e000102" + "00163e000909" + "88b5"
+
+
+def guests(bridge, n, first=1):
+    """Namespaces g1, g2, ... whose eth0 is vif1.0, vif2.0, ... in the bridge."""
+    for i in range(first, first + n):
+        sh(f"ip netns add g{i}; ip link add vif{i}.0 type veth peer name eth0 address 00:16:3e:00:01:0{i} netns g{i}; ip link set vif{i}.0 up;"
+           f"ip -n g{i} link set eth0 up; ip -n g{i} addr add 10.5.0.{i}/24 dev eth0; ip -n g{i} addr add 2001:db8:5::{i}/64 dev eth0 nodad")
+        no_offload("eth0", namespace=f"g{i}")
+        sh(f"echo 1 >/proc/sys/net/ipv6/conf/vif{i}.0/disable_ipv6")  # or this machine's own kernel speaks to the guest
+        sh(f"ovs-vsctl --timeout=20 add-port {bridge} vif{i}.0")
+
+
+def guard(*words, when="", bridge=""):
+    os.environ.update({"NET_FLOWS": when} if when else {}, **({"NET_BRIDGE": bridge} if bridge else {}))
+    said, good = tool("guard", *words)
+    for name in ("NET_FLOWS", "NET_BRIDGE"):
+        os.environ.pop(name, None)
+    assert good, said
+
+
+def reaches(here, address):
+    return os.system(f"ip netns exec g{here} busybox ping -q -c 1 -W 1 {address} >/dev/null 2>&1") == 0
+
+
+def forget_neighbours(*numbers):
+    for i in numbers:
+        sh(f"ip -n g{i} neigh flush all")
+
+
+def packed(text):
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def checksum(data):
+    total = sum(int.from_bytes(data[i:i + 2].ljust(2, b"\0"), "big") for i in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return (0xffff - total).to_bytes(2, "big")
+
+
+def ethernet(kind, data, mac=MACS[1], tag=""):
+    return MACS[2] + mac + tag + kind + data.hex()
+
+
+def arp(mac, address, operation=1, **more):
+    return ethernet("0806", bytes.fromhex(f"000108000604000{operation}" + mac) + packed(address) + bytes.fromhex(MACS[2]) + packed("10.5.0.2"), **more)
+
+
+def udp(source, ports, **more):
+    datagram = ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big") + b"\0\x0c\0\0mine"
+    head = b"\x45\0" + (20 + len(datagram)).to_bytes(2, "big") + b"\0\0\0\0\x40\x11"
+    ends = packed(source) + packed("10.5.0.2")
+    return ethernet("0800", head + checksum(head + b"\0\0" + ends) + ends + datagram, **more)
+
+
+def icmp6(source, kind, data, **more):
+    ends = packed(source) + packed("2001:db8:5::2")
+    body = bytes([kind, 0]) + checksum(ends + (4 + len(data)).to_bytes(4, "big") + b"\0\0\0\x3a" + bytes([kind, 0, 0, 0]) + data) + data
+    return ethernet("86dd", b"\x60\0\0\0" + len(body).to_bytes(2, "big") + b"\x3a\xff" + ends + body, **more)
+
+
+def neighbour(source, kind, target, mac=None):
+    option = bytes([1 if kind == 135 else 2, 1]) + bytes.fromhex(mac) if mac else b""
+    return icmp6(source, kind, b"\x60\0\0\0" + packed(target) + option)
+
+
+def heard(*frames):
+    """Which of the frames that guest 1 sends guest 2 hears.  One of another machine comes last, and everything in the order it was sent in."""
+    ear = subprocess.Popen(["ip", "netns", "exec", "g2", sys.executable, "-c", HEAR, LAST], stdout=subprocess.PIPE, text=True)
+    assert ear.stdout.readline() == "ready\n"
+    sh(f"ip netns exec g1 {sys.executable} -c '{SPEAK}' {' '.join(frames)}")
+    sh(f"ip netns exec g3 {sys.executable} -c '{SPEAK}' {LAST}")
+    got = ear.stdout.read().split()
+    assert ear.wait() == 0
+    return [any(g.startswith(f.replace(TAG, "")) for g in got) for f in frames]  # what hears is not shown the tag
+
+
+OWN = ("vif1.0", "00:16:3e:00:01:01", "10.5.0.1", "2001:db8:5::1", "fe80::1")
+
+
+@test
+def a_locked_guest_speaks_only_for_itself():
+    Switch()
+    apply("bridge xapi0\n")
+    guests("xapi0", 3)
+    assert ping("10.5.0.2", "g1") and ping("2001:db8:5::2", "g1")
+    me, other = MACS[1], "00163e000177"
+    good = {
+        "own address": udp("10.5.0.1", (1000, 2000)),
+        "asking for a lease": udp("0.0.0.0", (68, 67)),
+        "ARP": arp(me, "10.5.0.1"),
+        "probe of ARP": arp(me, "0.0.0.0"),
+        "own IPv6 address": icmp6("2001:db8:5::1", 128, b"\0\1\0\2"),
+        "advertisement of its own": neighbour("2001:db8:5::1", 136, "fe80::1", me),
+        "solicitation": neighbour("fe80::1", 135, "2001:db8:5::2", me),
+        "search for duplicates": neighbour("::", 135, "fe80::7"),
+        "solicitation of routers": icmp6("fe80::1", 133, b"\0\0\0\0"),
+    }
+    bad = {
+        "another MAC": udp("10.5.0.1", (1000, 2000), mac=other),
+        "another kind of packet": ethernet("88b6", b"mine"),
+        "a tag": udp("10.5.0.1", (1000, 2001), tag=TAG),
+        "ARP with a tag": arp(me, "10.5.0.1", tag=TAG, operation=2),
+        "another address": udp("10.5.0.9", (1000, 2000)),
+        "no address": udp("0.0.0.0", (1000, 2000)),
+        "a lease for others": udp("0.0.0.0", (67, 68)),
+        "ARP for another address": arp(me, "10.5.0.9"),
+        "ARP with another MAC within": arp(other, "10.5.0.1"),
+        "another IPv6 address": icmp6("2001:db8:5::9", 128, b"\0\1\0\2"),
+        "no IPv6 address": icmp6("::", 128, b"\0\1\0\2"),
+        "advertisement of another address": neighbour("2001:db8:5::1", 136, "2001:db8:5::9", me),
+        "advertisement of another MAC": neighbour("2001:db8:5::1", 136, "2001:db8:5::1", other),
+        "advertisement from another address": neighbour("2001:db8:5::9", 136, "2001:db8:5::1", me),
+        "solicitation from another address": neighbour("2001:db8:5::9", 135, "2001:db8:5::2", me),
+        "solicitation with another MAC within": neighbour("fe80::1", 135, "2001:db8:5::2", other),
+        "advertisement of a router": icmp6("fe80::1", 134, bytes(12)),
+        "redirection": icmp6("fe80::1", 137, bytes(36)),
+    }
+
+    def passing():
+        return {name for name, passes in zip([*good, *bad], heard(*good.values(), *bad.values())) if passes}
+
+    assert passing() == {*good, *bad}, "what is tested does not even pass unguarded: " + str({*good, *bad} - passing())
+    guard("locked", *OWN)
+    assert passing() == set(good), (passing() ^ set(good), sh("ovs-ofctl dump-flows xapi0"))
+    forget_neighbours(1, 2)
+    assert ping("10.5.0.2", "g1") and ping("2001:db8:5::2", "g1") and ping("10.5.0.1", "g2"), "it cannot even speak for itself"
+    guard("locked", *OWN, "10.5.0.9")
+    assert heard(udp("10.5.0.9", (1, 2)), udp("10.5.0.8", (1, 2))) == [True, False], "of an address that was added"
+    guard("shut", *OWN)
+    forget_neighbours(1, 2)
+    assert passing() == set() and not reaches(2, "10.5.0.1"), "of one that is shut"
+    before = sh("ip -s -n g1 link show eth0 | sed -n 4p")
+    os.system("ip netns exec g2 busybox ping -q -c 3 -W 1 10.5.0.1 >/dev/null")
+    assert sh("ip -s -n g1 link show eth0 | sed -n 4p") == before, "something still comes to one that is shut"
+    guard("open", *OWN)
+    assert passing() == {*good, *bad}, {*good, *bad} - passing()
+    forget_neighbours(1, 2)  # what was not its own has been believed
+    assert ping("10.5.0.1", "g2"), sh("ovs-ofctl show xapi0")
+    assert sh("ovs-ofctl --no-stats dump-flows xapi0").strip() == "priority=0 actions=NORMAL", sh("ovs-ofctl dump-flows xapi0")
+
+
+@test
+def flows_of_others_stay_and_hold():
+    Switch()
+    apply("bridge xapi0\n")
+    guests("xapi0", 3)
+    sh("ovs-ofctl add-flow xapi0 cookie=7,priority=65535,udp,tp_dst=2000,actions=drop")
+    guard("locked", *OWN)
+    assert heard(udp("10.5.0.1", (1, 2)), udp("10.5.0.1", (1, 2000))) == [True, False], "a flow of somebody else does not hold"
+    guard("locked", "vif2.0", "00:16:3e:00:01:02", "10.5.0.2")
+    flows = sh("ovs-ofctl --no-stats dump-flows xapi0")
+    guard("locked", *OWN)
+    assert sorted(flows.splitlines()) == sorted(sh("ovs-ofctl --no-stats dump-flows xapi0").splitlines())
+    guard("open", "vif1.0")
+    guard("open", "vif2.0")
+    left = sh("ovs-ofctl --no-stats dump-flows xapi0")
+    assert left.count("actions") == 2 and "tp_dst=2000" in left and "NORMAL" in left, left
+    for words in (("vif1.0;", "00:16:3e:00:01:01"), ("vif1.0", "00:16:3e:00:01"), ("vif1.0", "00:16:3e:00:01:01", "10.5.0.1/24"), ("vif70000.0", "00:16:3e:00:01:01"),
+                  ("eth0", "00:16:3e:00:01:01")):
+        said, good = tool("guard", "locked", *words)
+        assert not good and "PIF_CONFIGURATION_ERROR" in said, said
+
+
+@test
+def a_port_that_comes_is_guarded_from_its_first_packet_on():
+    Switch()
+    apply("bridge xapi0\n")
+    guests("xapi0", 2, first=2)
+    guard("locked", *OWN, when="before", bridge="xapi0")
+    guard("shut", "vif7.0", "00:16:3e:00:01:07", when="before", bridge="xapi0")
+    assert ping("10.5.0.3", "g2"), "those that are there are kept from speaking"
+    guests("xapi0", 1)
+    guard("shut", "vif8.0", "00:16:3e:00:01:08", when="before", bridge="xapi0")  # which does not take the one that has come for one that may speak
+    frames = udp("10.5.0.1", (1, 2)), udp("10.5.0.9", (1, 2))
+    assert heard(*frames) == [False, False], sh("ovs-ofctl dump-flows xapi0")
+    guard("locked", *OWN, when="plugged", bridge="xapi0")
+    assert heard(*frames) == [True, False], sh("ovs-ofctl dump-flows xapi0")
+    for device in ("vif7.0", "vif8.0"):
+        guard("open", device)
+    assert "hard_timeout" not in sh("ovs-ofctl dump-flows xapi0")
+    os.environ["NET_FLOWS"] = "plugged"
+    said, good = tool("guard", "locked", "vif9.0", "00:16:3e:00:01:09")
+    del os.environ["NET_FLOWS"]
+    assert not good and "vif9.0" in said and "is no port" in said, said
+
+
+@test
+def a_switch_that_is_dead_is_told_where_flows_are_to_be_set():
+    switch = Switch()
+    apply("bridge xapi0\n")
+    guests("xapi0", 1)
+    switch.daemon.kill()
+    said, good = tool("guard", "locked", *OWN)
+    assert not good and "does not take the flows of guests' interfaces" in said and "xapi0" in said, said
+    switch.server.kill()
+    said, good = tool("guard", "locked", *OWN)
+    assert not good and "ovsdb-server is not there" in said, said
 
 
 # ---- running them ----

@@ -69,19 +69,76 @@ def bonds(w):
     w.report.check("bond0" not in sh("ovs-vsctl show") and ports("xenbr0") == ["eth0", "eth0.5"] and w.is_reached("192.0.2.10"), "without it the VLAN is on its first card", sh("ovs-vsctl show"))
 
 
-def guarded(w):
-    """What is not there is said, not passed over."""
-    c = w.c
-    vm = c("VM.clone", c("VM.get_by_name_label", "Other install media")[0], "guarded")
-    c("VM.provision", vm)
-    vif = c("VIF.create", {"device": "0", "network": w.network("guests"), "VM": vm, "MAC": "00:16:3e:00:01:01", "MTU": 1500, "other_config": {},
-                           "qos_algorithm_type": "", "qos_algorithm_params": {}, "locking_mode": "locked", "ipv4_allowed": ["10.5.0.1"], "ipv6_allowed": []})
-    e = w.refused("VM.start", vm, False, False)
-    w.report.check(e and "with Open vSwitch" in e.params[-1] and c("VM.get_power_state", vm) == "Halted", "a machine whose VIF is locked does not start unguarded", e)
-    c("VIF.set_locking_mode", vif, "unlocked")
-    c("VM.start", vm, False, False)
-    w.report.check(c("VM.get_power_state", vm) == "Running", "one whose VIF is not does")
-    c("VM.hard_shutdown", vm)
+class Guest(host_of_xapid.Guest):
+    """As with the kernel's bridges; a port of Open vSwitch is there before its machine runs, as Xen sees to it."""
+
+    def flows(self):
+        return sh(f"ovs-ofctl --no-stats dump-flows {self.bridge}", check=False)
+
+    def start(self):
+        c = self.w.c
+        self.bridge = c("network.get_bridge", self.network)
+        c("VIF.set_locking_mode", self.vif, "unlocked")
+        c("VM.start", self.vm, False, False)
+        domid = int(c("VM.get_domid", self.vm))
+        c("VM.hard_shutdown", self.vm)
+        c("VIF.set_locking_mode", self.vif, "locked")
+        self.device = f"vif{domid + 1}.0"
+        for device, space, mac, address in ((self.device, "guest", self.MAC, "1"), ("other0", "other", "00:16:3e:00:01:02", "2")):
+            sh(f"ip link add {device} type veth peer name eth0 address {mac} netns {space}; ip link set {device} up; ip -n {space} link set eth0 up;"
+               f"ip -n {space} addr add 10.5.0.{address}/24 dev eth0; ovs-vsctl --timeout=20 add-port {self.bridge} {device}")
+            no_offload("eth0", namespace=space)
+        sh("ip -n guest addr add 10.5.0.99/24 dev eth0")
+        c("VM.start", self.vm, False, False)
+        assert f"vif{c('VM.get_domid', self.vm)}.0" == self.device
+
+
+def guarded(w, switch):
+    """What a machine's interface may send is what its record says."""
+    g = Guest(w)
+    g.start()
+    w.report.check(g.say() == (True, False), "a machine whose VIF is locked speaks for itself only", g.flows())
+    sh("ip -n guest link set eth0 address 00:16:3e:00:01:77")
+    w.report.check(not g.passes("10.5.0.1"), "and not with another MAC", g.flows())
+    sh(f"ip -n guest link set eth0 address {g.MAC}")
+    w.c("VIF.add_ipv4_allowed", g.vif, "10.5.0.99")
+    w.report.check(g.say() == (True, True), "an address that is added while it runs passes at once", g.flows())
+    w.c("VIF.set_ipv4_allowed", g.vif, ["10.5.0.99"])
+    w.report.check(g.say() == (False, True), "one that is taken away does not", g.flows())
+    w.c("VIF.set_locking_mode", g.vif, "disabled")
+    w.report.check(g.say() == (False, False), "of a VIF that is disabled nothing passes", g.flows())
+    w.c("VIF.set_locking_mode", g.vif, "unlocked")
+    w.report.check(g.say() == (True, True) and g.flows().count("actions") == 1, "of one that is unlocked everything, and it has no flows", g.flows())
+    w.c("VIF.set_locking_mode", g.vif, "locked")
+    w.c("VIF.unplug", g.vif)
+    w.report.check(g.flows().count("actions") == 1, "one that is unplugged has no flows", g.flows())
+    w.c("VIF.plug", g.vif)
+    w.report.check(g.say() == (False, True) and "hard_timeout" not in g.flows(), "plugged in again it is guarded", g.flows())
+    w.c("VIF.unplug", g.vif)
+    sh(f"ovs-vsctl --timeout=20 del-port {g.device}")
+    e = w.refused("VIF.plug", g.vif)
+    w.report.check(e and "is no port of a bridge" in e.params[-1] and not w.c("VIF.get_currently_attached", g.vif) and g.flows().count("actions") == 1,
+                   "one that does not become a port is not plugged in", e, g.flows())
+    sh(f"ovs-vsctl --timeout=20 add-port {g.bridge} {g.device}")
+    w.c("VIF.plug", g.vif)
+    w.daemon.kill()
+    w.report.check(g.say() == (False, True), "flows outlive the daemon", g.flows())
+    sh(f"ovs-ofctl del-flows {g.bridge}; ovs-ofctl add-flow {g.bridge} priority=0,actions=NORMAL")
+    w.daemon.start()
+    w.c.login()
+    w.report.check(g.say() == (False, True), "a daemon that starts puts flows back that were flushed", g.flows())
+    sh(f"ovs-ofctl del-flows {g.bridge}; ovs-ofctl add-flow {g.bridge} priority=0,actions=NORMAL")
+    w.report.check(host_of_xapid.until(lambda: "0x78617069" in g.flows(), 60) and g.say() == (False, True), "and so does one that runs", g.flows())
+    switch.daemon.kill()
+    e = w.refused("VIF.set_locking_mode", g.vif, "disabled")
+    w.report.check(e and e.code == "PIF_CONFIGURATION_ERROR" and "does not take the flows" in e.params[-1] and w.c("VIF.get_locking_mode", g.vif) == "locked",
+                   "a change that cannot be put into force is refused, and the record is as before", e, w.c("VIF.get_record", g.vif))
+    switch.daemon.start()
+    sh("ovs-vsctl --timeout=60 --retry set Open_vSwitch . external_ids:back=true")
+    w.report.check(host_of_xapid.until(lambda: "0x78617069" in g.flows(), 60) and g.say() == (False, True), "a switch that starts anew gets its flows again", g.flows())
+    w.c("VM.hard_shutdown", g.vm)
+    w.report.check(host_of_xapid.until(lambda: g.flows().count("actions") == 1, 60), "flows of a domain that is gone go", g.flows())
+    sh(f"ovs-vsctl --timeout=20 del-port {g.device} -- del-port other0; ip link del {g.device}; ip link del other0")
 
 
 def killed(w):
@@ -125,7 +182,7 @@ def main():
     host_of_xapid.make_world()
     no_offload("lan", "p0", "p1")
     switch = Switch()
-    parts = (first_start, vlans, tunnels, bonds, guarded, killed, lambda w: dead_switch(w, switch))
+    parts = (first_start, vlans, tunnels, bonds, lambda w: guarded(w, switch), killed, lambda w: dead_switch(w, switch))
     sys.exit(host_of_xapid.run_parts(World(report, "ovs"), report, parts))
 
 

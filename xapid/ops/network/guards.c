@@ -58,6 +58,7 @@ size_t vif_guards(struct arena *arena, const struct vm *vm, int domid, const str
     struct net_guard g = {
         .mode = mode_of(vif, network),
         .mac = arena_strdup(arena, vif->mac),
+        .bridge = network ? arena_strdup(arena, network->bridge) : NULL,
         .addresses = addresses,
     };
 
@@ -126,17 +127,18 @@ static bool is_idle(const struct call *call, const struct guards *g)
     return !host_network_is_guarded(call->xapid->network);
 }
 
-struct error *guards_set(struct call *call, const struct net_guard *guards, size_t n)
+struct error *guards_set(struct call *call, const struct net_guard *guards, size_t n,
+                         enum net_flows_when when)
 {
     struct guards all = {.n = n, .v = (struct net_guard *)guards};
     const char *text;
 
     if (is_idle(call, &all))
         return OK;
-    if (host_network_is_vswitch(call->xapid->network))
-        return error_new(call->arena, "PIF_CONFIGURATION_ERROR", 2, guards[0].device,
-                         "what may pass a guest's interface (VIF.locking_mode) cannot be limited "
-                         "with Open vSwitch yet");
+    if (host_network_is_vswitch(call->xapid->network)) {
+        host_network_guard(call->xapid->network);
+        return net_flows_set(call->arena, NULL, guards, n, when);
+    }
     TRY(net_guard_text(call->arena, guards, n, &text));
     host_network_guard(call->xapid->network);
     return net_guard_set(call->arena, text);
@@ -157,7 +159,7 @@ static struct error *follow(struct call *call, wanted_fn *wanted, const void *ar
         TRY(net_guard_text(call->arena, g.v, g.n, &text));
         if (!g.n || (before && strcmp(before, text) == 0))
             return OK;
-        TRY(guards_set(call, g.v, g.n));
+        TRY(guards_set(call, g.v, g.n, NET_FLOWS_NOW));
         before = text;
     }
 }
@@ -169,7 +171,7 @@ struct error *vm_guard(struct call *call, const struct vm *vm, int domid)
     struct guards g = {0};
 
     add_vm(call, vm, domid, false, &g);
-    return guards_set(call, g.v, g.n);
+    return guards_set(call, g.v, g.n, NET_FLOWS_NOW);
 }
 
 static struct error *wanted_of_vif(struct call *call, const void *arg, struct guards *out)
@@ -188,6 +190,12 @@ struct error *vif_guard(struct call *call, ref_t vif)
 }
 
 /*** all of them ***/
+
+static struct error *list(struct call *call, struct strings *out)
+{
+    return host_network_is_vswitch(call->xapid->network) ? net_flows_list(call->arena, NULL, out)
+                                                         : net_guard_list(call->arena, out);
+}
 
 static bool has_domain(const char *device, size_t n, const struct hv_domain *domains)
 {
@@ -212,7 +220,7 @@ static struct error *wanted_of_host(struct call *call, const void *arg, struct g
     size_t n_domains = 0;
 
     (void)arg;
-    TRY(net_guard_list(call->arena, &names));
+    TRY(list(call, &names));
     if (names.n)
         host_network_guard(call->xapid->network);
     TRY(hv_list(call->xapid->hv, &rq, &n_domains, &domains));
@@ -235,8 +243,7 @@ void guards_settle(struct call *call, bool all)
     struct host_network *network = call->xapid->network;
     struct error *e;
 
-    if (host_network_is_simulated(network) || host_network_is_vswitch(network) ||
-        !(all || host_network_is_guarded(network)))
+    if (host_network_is_simulated(network) || !(all || host_network_is_guarded(network)))
         return;
     e = follow(call, wanted_of_host, NULL);
     if (e)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * guards.h -- what may pass the interfaces of the machines on this host (VIF.locking_mode,
- * ipv4_allowed, ipv6_allowed, network.default_locking_mode), as rules of the kernel.
+ * ipv4_allowed, ipv6_allowed, network.default_locking_mode), as rules of the kernel, or as flows of
+ * Open vSwitch.
  *
  * They follow the records: set before a guest can send anything through an interface, that is while
  * its new domain is paused, or before the interface is plugged; again when the records change; and
@@ -21,8 +22,9 @@
  * memory: rows may go. */
 size_t vif_guards(struct arena *arena, const struct vm *vm, int domid, const struct vif *vif,
                   const struct network *network, struct net_guard out[GUARD_NAMES]);
-/* Puts them into force. */
-MUST_CHECK struct error *guards_set(struct call *call, const struct net_guard *guards, size_t n);
+/* Puts them into force; 'when' matters to Open vSwitch alone. */
+MUST_CHECK struct error *guards_set(struct call *call, const struct net_guard *guards, size_t n,
+                                    enum net_flows_when when);
 /* All of a VM's, for its domain that was built and does not run yet. */
 MUST_CHECK struct error *vm_guard(struct call *call, const struct vm *vm, int domid);
 /* One VIF's as it is recorded, if it is plugged in on this host: after each change of its record.
