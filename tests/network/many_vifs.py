@@ -17,7 +17,7 @@ from host_of_xapid import Report, World, sh
 SHORT = "--short" in sys.argv
 MANY = 100 if SHORT else 500
 FEW, A_MACHINE, TIMES = 14, 7, 30
-GROWS, NOISE, START = 1.5, 0.01, 3  # ..., seconds
+GROWS, NOISE, START = 2, 0.01, 3  # ..., seconds
 
 
 class Machines:
