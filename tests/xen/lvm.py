@@ -25,7 +25,7 @@ PATIENCE = 300
 NO_UDEV = "--config 'activation { udev_sync=0 udev_rules=0 }'"  # nobody else makes the devices of a pool in such a dom0
 GROUP = "VG_XenStorage-"
 # What LVM's first use leaves for good: the kernel's threads, its lock files, the kernel's list of devices that are opened by others.
-KERNEL = (r"^process \[", r"^file /run/(lock/)?lvm", r"^file /run/cryptsetup", r"^file /run/mount")
+KERNEL = (r"^process \[", r"^file /run/(lock/)?lvm", r"^file /run/cryptsetup", r"^file /run/mount", r"^file /run/lock/iscsi")
 
 
 class Device:
